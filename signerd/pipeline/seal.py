@@ -1,0 +1,141 @@
+"""The hand-over to the sealer, and the answer that the caller gets."""
+
+import shlex
+from functools import lru_cache
+
+from msgspec import UNSET
+
+from signerd.attestation.algorithms import SIGNATURE_DIGEST
+from signerd.attestation.statement import PAYLOAD_TYPE
+from signerd.contracts.services import Remaining
+from signerd.pipeline.evidence import BuiltStatement, Cleared, Signed
+from signerd.pipeline.record import Entry
+from signerd.pipeline.services import Services
+from signerd.pipeline.waits import sealed
+from signerd.wire import methods
+from signerd.wire.links import DecisionFacts, Descriptor, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
+
+__all__ = ["decision_of", "seal"]
+
+
+async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
+    """Have the Statement signed on the record: the one wait of a story with warm caches.
+
+    What comes back was verified against the pinned keys, and its ``decided`` leaf is durable. The record is closed
+    when the answer is handed to the kernel, not here.
+    """
+    order = built.admission.cleared.entitled.order
+    decision = decision_of(built)
+    expires_at = order.principal.expires_at
+    request = order.request
+    options = order.params.options
+    item = SealItem(
+        request.audit_id,
+        entry.hand_over(),
+        decision,
+        PAYLOAD_TYPE,
+        built.payload,
+        max(1, int((request.deadline - services.clock.monotonic()) * 1000)),
+        envelope=options is not UNSET and options.include is not UNSET and "envelope" in options.include,
+        principal_expires_at=expires_at or 0,
+    )
+    answer = await sealed(item, built.payload_fd)
+    return Signed(request.audit_id, _result(built, decision, answer))
+
+
+def decision_of(built: BuiltStatement) -> DecisionFacts:
+    """Return the decision: receipt and ``decided`` leaf hold this same object."""
+    admission = built.admission
+    cleared = admission.cleared
+    entitlement = cleared.entitled.entitlement
+    principal = cleared.entitled.order.principal
+    release = cleared.release
+    degraded = entitlement.degraded + (release.degraded if release else ())
+    keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
+    return DecisionFacts(principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded)
+
+
+def _release_facts(cleared: Cleared) -> ReleaseFacts:
+    release = cleared.release
+    if release is None:
+        return ReleaseFacts(cleared.binding, "none", "exempt")
+    return ReleaseFacts(cleared.binding, release.how, "trusted", release.version or "")
+
+
+def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed) -> methods.SignResult:
+    admission = built.admission
+    order = admission.cleared.entitled.order
+    release = decision.release
+    keys = admission.keys
+    name = order.subjects[0].name
+    return methods.SignResult(
+        bundles=tuple([_bin(s.bundle) for s in answer.signatures]),
+        statement_sha256=answer.statement_sha256,
+        predicate_sha256=built.predicate_sha256,
+        bundle_sha256=tuple([s.bundle_sha256 for s in answer.signatures]),
+        envelope_sha256=answer.signatures[0].envelope_sha256,
+        signing_identity=tuple([_identity(key) for key in keys]),
+        cosign_verifiable=True,
+        warnings=tuple([w for key in keys for w in _warnings(key.algorithm)]),
+        verify_command=tuple([_verify_command(key.algorithm, order.predicate_type.uri, name) for key in keys]),
+        entitlement=methods.EntitlementSummary(decision.plan, _remaining(admission.remaining)),
+        receipt=methods.Receipt(
+            order.request.audit_id,
+            answer.index,
+            answer.leaf_hash,
+            methods.Decision(
+                decision.principal,
+                decision.tenant,
+                decision.plan,
+                methods.ReleaseDecision(release.verdict, release.how, release.binding),
+                tuple([methods.DecisionKey(k.key, k.source, k.keyid, k.version) for k in decision.keys]),
+                decision.degraded,
+            ),
+            answer.decision_digest,
+        ),
+        envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
+    )
+
+
+def _bin(value: bytes | Descriptor) -> methods.Bin:
+    return methods.Descriptor(value.fd, value.size) if isinstance(value, Descriptor) else value
+
+
+def _remaining(left: Remaining) -> methods.Remaining:
+    return methods.Remaining(
+        UNSET if left.rate is None else left.rate, UNSET if left.daily is None else left.daily, left.concurrency
+    )
+
+
+@lru_cache(maxsize=1024)
+def _identity(key: RingEntry) -> methods.SigningIdentity:
+    return methods.SigningIdentity("keyful", key.keyid, key.spki, key.algorithm, key.version)
+
+
+@lru_cache(maxsize=16)
+def _warnings(algorithm: str) -> tuple[str, ...]:
+    digest = SIGNATURE_DIGEST.get(algorithm)
+    if digest is None:
+        return ()
+    return (f"cosign verifies a key of this type only with --signature-digest-algorithm {digest}",)
+
+
+@lru_cache(maxsize=1024)
+def _verify_command(algorithm: str, predicate_type: str, artifact: str) -> methods.VerifyCommand:
+    """Return cosign's command line (3.0.4 and later, offline). ``--type`` is always there: cosign's default is ``custom``."""
+    digest = SIGNATURE_DIGEST.get(algorithm)
+    argv = (
+        "cosign",
+        "verify-blob-attestation",
+        "--key",
+        "key.pub",
+        "--bundle",
+        "bundle.sigstore.json",
+        "--insecure-ignore-tlog",
+        *(("--signature-digest-algorithm", digest) if digest else ()),
+        "--type",
+        predicate_type,
+        # A name that begins with a dash would be read as an option.
+        *(("--", artifact) if artifact.startswith("-") else (artifact,)),
+    )
+    return methods.VerifyCommand(argv, shlex.join(argv))

@@ -1,0 +1,83 @@
+"""What the stages work with, put together once at start by the composition root."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from signerd.contracts.providers import Authenticator, EntitlementSource, ReleaseCheck
+from signerd.contracts.services import Clock, QuotaStore
+from signerd.contracts.values import Peer
+from signerd.pipeline.catalogue import Catalogue
+from signerd.pipeline.guarded import Guarded
+from signerd.pipeline.record import Entry
+from signerd.pipeline.request import SignRequest
+from signerd.pipeline.tenants import Tenant
+from signerd.wire.links import Close, Refusal, RingEntry
+
+__all__ = ["Bounds", "Deadlines", "Ledger", "Ring", "Services"]
+
+
+class Ledger(Protocol):
+    """The front end's way to the audit log: both queue and never wait (the sealer writes)."""
+
+    def close(self, close: Close) -> None:
+        """Queue the outcome of a sealed record."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Queue the one leaf of what ended before ``decided``."""
+
+
+class Deadlines(Protocol):
+    """The one heap of deadlines: what runs out of time has ``request.deadline`` thrown into it."""
+
+    def deadline(self, request: SignRequest) -> AbstractContextManager[None]:
+        """Watch ``request.deadline`` while the scope is open."""
+
+
+class Ring(Protocol):
+    """The front end's read-only copy of the key ring. The sealer checks everything again."""
+
+    def find(self, tenant: str, key: str) -> RingEntry | None:
+        """Return the active version of ``key`` if it is that tenant's; another tenant's key does not exist (T14)."""
+
+    def of_tenant(self, tenant: str) -> Sequence[RingEntry]:
+        """Return the tenant's keys, sorted by reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The daemon's own limits that stages look at (``features.md``, Defaults). Sizes in bytes."""
+
+    inline_bytes: int
+    payload_bytes: int
+    subjects: int
+    digests: int
+    front_document_bytes: int
+    provider_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Providers under their guard, tenants, catalogue, ring, quotas, clock, and the way to the record."""
+
+    audience: str
+    authenticators: tuple[Guarded[Authenticator], ...]
+    entitlements: Guarded[EntitlementSource]
+    release_checks: tuple[Guarded[ReleaseCheck], ...]
+    catalogue: Catalogue
+    tenants: Mapping[str, Tenant]
+    ring: Ring
+    quotas: QuotaStore
+    ledger: Ledger
+    deadlines: Deadlines
+    clock: Clock
+    bounds: Bounds
+
+    def record(self, request: SignRequest, peer: Peer) -> AbstractAsyncContextManager[Entry]:
+        """Open the scope that leaves exactly one closed record, however the request ends."""
+        return Entry(request, peer, self.ledger)
+
+    def deadline(self, request: SignRequest) -> AbstractContextManager[None]:
+        """Open the scope within which the request's deadline is thrown into the story."""
+        return self.deadlines.deadline(request)

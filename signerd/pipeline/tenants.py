@@ -1,0 +1,22 @@
+"""What the configuration says of a tenant, in the pipeline's terms."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["Tenant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant's keys and limits to what it may have signed.
+
+    ``predicates`` None allows the whole catalogue; ``exempt`` lists types whose release check is waived, which every
+    record under it says.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    default_key: str
+    profile: str = "world"
+    predicates: frozenset[str] | None = None
+    exempt: frozenset[str] = field(default_factory=frozenset)
+    require_attested: bool = False

@@ -1,0 +1,115 @@
+"""What is asked: shape, catalogue, scope. Nothing after this stage sees a request that is not understood."""
+
+from typing import cast
+
+from msgspec import UNSET
+
+from signerd.attestation.statement import Subject, check_subjects
+from signerd.contracts.values import Principal
+from signerd.errors import Refusal
+from signerd.pipeline.evidence import Order
+from signerd.pipeline.request import SignRequest
+from signerd.pipeline.services import Bounds, Services
+from signerd.wire.methods import Descriptor, Options, SignDsse, decode_params
+from signerd.wire.methods import Subject as AskedSubject
+
+__all__ = ["SIGN_SCOPE", "understand"]
+
+SIGN_SCOPE = "signer.sign"
+_UNHASHED = "0" * 64
+_SERVED_INCLUDES = frozenset({"envelope", "chain"})
+
+
+async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
+    """Return the request as an order for one Statement.
+
+    Reasons are found in this order: shape (``request.*``, ``statement.*``), catalogue (``predicate.unsupported``),
+    scope (``auth.scope_missing``). An option that this daemon does not serve is ``request.unsupported`` with
+    ``details.name``: nothing that could change the meaning of a request is ignored.
+    """
+    params = request.params
+    if not isinstance(params, SignDsse):
+        params = cast("SignDsse", decode_params("sign.dsse", params))
+    _refuse_unserved(params)
+    subjects = _subjects(params.subject, services.bounds)
+    _check_predicate_size(params, services.bounds)
+    tenant = services.tenants.get(principal.tenant)
+    if tenant is None:
+        raise Refusal("auth.tenant_mismatch", "unknown_tenant", "this tenant is not served here")
+    kind = services.catalogue.find(params.predicate_type).provider
+    if tenant.predicates is not None and kind.uri not in tenant.predicates:
+        raise Refusal("predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant")
+    if SIGN_SCOPE not in principal.scopes:
+        raise Refusal("auth.scope_missing", "scope_missing", f"the scope {SIGN_SCOPE} is missing")
+    order = Order(request, params, principal, tenant, kind, subjects)
+    request.order = order
+    return order
+
+
+def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject, ...]:
+    """Return the subjects as they will stand in the Statement; one that is still to be hashed gets a stand-in."""
+    if len(asked) > bounds.subjects:
+        raise Refusal("statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects")
+    subjects = tuple(
+        [Subject(s.name, s.digest if s.digest is not UNSET else {"sha256": _UNHASHED}) for s in asked]
+    )
+    hashed = [s for s, a in zip(subjects, asked, strict=True) if a.digest is not UNSET]
+    if len(hashed) == len(subjects):
+        check_subjects(subjects, max_digests=bounds.digests)
+        return subjects
+    # Digests that the daemon makes itself cannot be malformed; names can, and equal ones are found once all are known.
+    for index, subject in enumerate(subjects):
+        if asked[index].digest is UNSET:
+            check_subjects((subject,), max_digests=bounds.digests)
+    if hashed:
+        check_subjects(hashed, max_digests=bounds.digests)
+    return subjects
+
+
+def _check_predicate_size(params: SignDsse, bounds: Bounds) -> None:
+    predicate = params.predicate
+    if isinstance(predicate, Descriptor):
+        if predicate.size > bounds.payload_bytes:
+            raise Refusal(
+                "request.too_large",
+                "payload_too_large",
+                "the predicate is larger than this daemon takes",
+                details={"limit": bounds.payload_bytes},
+            )
+    elif len(predicate) > bounds.inline_bytes:
+        raise Refusal(
+            "request.too_large",
+            "inline_too_large",
+            "a predicate of this size comes by descriptor",
+            details={"limit": bounds.inline_bytes},
+        )
+
+
+def _refuse_unserved(params: SignDsse) -> None:
+    if params.approval_id is not UNSET:
+        raise _unserved("approval_id")
+    if params.idempotency_key is not UNSET:
+        raise _unserved("idempotency_key")
+    if params.options is not UNSET:
+        _refuse_unserved_options(params.options)
+
+
+def _refuse_unserved_options(options: Options) -> None:
+    if options.mode is not UNSET and options.mode == "keyless":
+        raise _unserved("mode=keyless")
+    if options.profile is not UNSET and options.profile != "cosign":
+        raise _unserved(f"profile={options.profile}")
+    if options.transparency is not UNSET and options.transparency != "none":
+        raise _unserved(f"transparency={options.transparency}")
+    if options.timestamp is not UNSET and options.timestamp:
+        raise _unserved("timestamp")
+    if options.identity_token is not UNSET:
+        raise _unserved("identity_token")
+    if options.include is not UNSET:
+        for name in options.include:
+            if name not in _SERVED_INCLUDES:
+                raise _unserved(f"include={name}")
+
+
+def _unserved(name: str) -> Refusal:
+    return Refusal("request.unsupported", "not_served", f"this daemon does not serve {name}", details={"name": name})

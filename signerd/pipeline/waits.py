@@ -1,0 +1,71 @@
+"""What a story waits for.
+
+The pipeline holds no trio primitive. A stage that must wait yields one of these; whoever steps the coroutine
+(:mod:`signerd.daemon.story`) brings the answer by ``send``, or throws a deadline, a cancel or a hang-up into it. So a
+request need not be a task: with warm caches the story yields once, in ``seal``.
+"""
+
+import types
+from collections.abc import Awaitable, Generator, Sequence
+from dataclasses import dataclass
+
+from signerd.wire.links import CheckDocument, DocumentChecked, Sealed, SealItem
+
+__all__ = ["DocumentWait", "HashWait", "ProviderWait", "SealWait", "Wait", "check_document", "hash_files", "provider", "sealed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SealWait:
+    """For the sealer: the answer is a ``Sealed``. ``fd`` is the payload's sealed memfd where it travels so."""
+
+    item: SealItem
+    fd: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderWait:
+    """For a provider that could not answer at once: the awaitable is run in a trio task."""
+
+    awaitable: Awaitable[object]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWait:
+    """For the document worker: the answer is a ``DocumentChecked`` without error."""
+
+    call: CheckDocument
+    fd: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HashWait:
+    """For the SHA-256 of files, read in one pass off the loop: the answer is a list of lowercase hex."""
+
+    files: tuple[tuple[int, int], ...]
+
+
+Wait = SealWait | ProviderWait | DocumentWait | HashWait
+
+
+@types.coroutine
+def sealed(item: SealItem, fd: int | None) -> Generator[SealWait, Sealed, Sealed]:
+    """Wait for the sealer's answer to ``item``."""
+    return (yield SealWait(item, fd))
+
+
+@types.coroutine
+def provider(awaitable: Awaitable[object]) -> Generator[ProviderWait, object, object]:
+    """Wait for what a provider promised."""
+    return (yield ProviderWait(awaitable))
+
+
+@types.coroutine
+def check_document(call: CheckDocument, fd: int | None) -> Generator[DocumentWait, DocumentChecked, DocumentChecked]:
+    """Wait for the document worker; ``fd`` is the sealed memfd that holds the predicate."""
+    return (yield DocumentWait(call, fd))
+
+
+@types.coroutine
+def hash_files(files: Sequence[tuple[int, int]]) -> Generator[HashWait, list[str], list[str]]:
+    """Wait for the SHA-256 of each (descriptor, size)."""
+    return (yield HashWait(tuple(files)))

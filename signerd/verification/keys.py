@@ -1,0 +1,167 @@
+"""Public keys: the one algorithm of each type, its three ids, and the verification of one signature.
+
+The algorithm follows from the key alone, never from what a signature says of itself: P-256 with SHA-256, P-384 with
+SHA-384, P-521 with SHA-512, Ed25519 pure, RSA of 2048 to 4096 bits with PKCS#1 v1.5 and SHA-256.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NoReturn, Self
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
+
+from signerd.attestation.dsse import decode_base64, encode_base64
+from signerd.errors import Refusal
+
+__all__ = ["PublicKey"]
+
+_RSA_BITS: Final = range(2048, 4097)
+_LARGEST_PEM: Final = 16 * 1024
+_PKCS1: Final = padding.PKCS1v15()
+_SHA256: Final = SHA256()
+_ECDSA: Final = {
+    "secp256r1": ("ES256", ec.ECDSA(_SHA256)),
+    "secp384r1": ("ES384", ec.ECDSA(SHA384())),
+    "secp521r1": ("ES512", ec.ECDSA(SHA512())),
+}
+
+_Supported = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that signerd verifies with. Two are equal when their SPKI is.
+
+    ``spki``: SubjectPublicKeyInfo, DER. ``algorithm``: ES256, ES384, ES512, Ed25519 or RSA-PKCS1-SHA256. ``keyid``:
+    ``sha256:`` and the hex of SHA-256 over ``spki``. ``hint``: base64 of the same 32 bytes. ``openssh_fingerprint``:
+    as ``ssh-keygen -l`` shows it; None where SSH has no such key type. ``pem``: PEM text of ``spki``.
+    """
+
+    spki: bytes
+    algorithm: str = field(compare=False)
+    keyid: str = field(compare=False)
+    hint: str = field(compare=False)
+    openssh_fingerprint: str | None = field(compare=False)
+    pem: str = field(compare=False, repr=False)
+    _check: Callable[[bytes, bytes], None] = field(compare=False, repr=False)
+
+    @classmethod
+    def from_spki(cls, der: bytes) -> Self:
+        """Read a SubjectPublicKeyInfo.
+
+        Refuses ``request.malformed`` (``key_malformed``) for bytes that are no DER public key or not in its one
+        encoding, ``key.algorithm_refused`` (``curve``, ``rsa_size``, ``key_type``) for a key that signerd does not
+        use.
+        """
+        try:
+            loaded = load_der_public_key(der)
+        except UnsupportedAlgorithm:
+            raise _algorithm_refused("key_type") from None
+        except (ValueError, TypeError):
+            _malformed()
+        return cls._from_loaded(loaded, der)
+
+    @classmethod
+    def from_pem(cls, text: str | bytes) -> Self:
+        """Read the PEM text of a SubjectPublicKeyInfo (``BEGIN PUBLIC KEY``); refuses as :meth:`from_spki` does."""
+        try:
+            data = text.encode() if isinstance(text, str) else text
+            if len(data) > _LARGEST_PEM or b"-----BEGIN PUBLIC KEY-----" not in data:
+                _malformed()
+            loaded = load_pem_public_key(data)
+        except UnsupportedAlgorithm:
+            raise _algorithm_refused("key_type") from None
+        except (ValueError, TypeError):
+            _malformed()
+        return cls._from_loaded(loaded, None)
+
+    @classmethod
+    def _from_loaded(cls, loaded: object, der: bytes | None) -> Self:
+        if not isinstance(loaded, _Supported):
+            raise _algorithm_refused("key_type")
+        algorithm, check = _algorithm(loaded)
+        spki = loaded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if der is not None and der != spki:
+            # Another encoding of the same key would be another keyid for it.
+            _malformed()
+        digest = hashlib.sha256(spki)
+        wire = loaded.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split(b" ")[1]
+        blob = decode_base64(wire.decode()) or b""
+        return cls(
+            spki=spki,
+            algorithm=algorithm,
+            keyid=f"sha256:{digest.hexdigest()}",
+            hint=encode_base64(digest.digest()).decode(),
+            openssh_fingerprint="SHA256:" + encode_base64(hashlib.sha256(blob).digest()).decode().rstrip("="),
+            pem=loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+            _check=check,
+        )
+
+    @property
+    def envelope_keyid(self) -> str:
+        """The keyid in a combined envelope: the OpenSSH fingerprint, which Go's verifier computes too, else ``keyid``."""
+        return self.openssh_fingerprint or self.keyid
+
+    def verify(self, signature: bytes, message: bytes) -> None:
+        """Verify ``signature`` over ``message``: returns, or refuses with ``verification.failed``.
+
+        Reasons: ``signature_invalid``; ``signature_not_der`` for an ECDSA signature in another form than strict DER,
+        which Sigstore's own verifiers let pass.
+        """
+        try:
+            self._check(signature, message)
+        except InvalidSignature:
+            raise Refusal(
+                "verification.failed", "signature_invalid", "the signature is not by this key over these bytes"
+            ) from None
+
+
+def _algorithm(key: _Supported) -> tuple[str, Callable[[bytes, bytes], None]]:
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return "Ed25519", key.verify
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size not in _RSA_BITS:
+            raise _algorithm_refused("rsa_size")
+        rsa_key = key
+        return "RSA-PKCS1-SHA256", lambda signature, message: rsa_key.verify(signature, message, _PKCS1, _SHA256)
+    named = _ECDSA.get(key.curve.name)
+    if named is None:
+        raise _algorithm_refused("curve")
+    algorithm, scheme = named
+    ec_key = key
+
+    def check(signature: bytes, message: bytes) -> None:
+        _require_der(signature)
+        ec_key.verify(signature, message, scheme)
+
+    return algorithm, check
+
+
+def _require_der(signature: bytes) -> None:
+    """Demand the one DER encoding of an Ecdsa-Sig-Value (RFC 3279, section 2.2.3)."""
+    try:
+        if encode_dss_signature(*decode_dss_signature(signature)) == signature:
+            return
+    except ValueError:
+        pass
+    raise Refusal("verification.failed", "signature_not_der", "an ECDSA signature must be in DER")
+
+
+def _algorithm_refused(reason: str) -> Refusal:
+    return Refusal(
+        "key.algorithm_refused", reason, "only P-256, P-384, P-521, Ed25519 and RSA of 2048 to 4096 bits are used"
+    )
+
+
+def _malformed() -> NoReturn:
+    raise Refusal("request.malformed", "key_malformed", "not the public key of a SubjectPublicKeyInfo") from None

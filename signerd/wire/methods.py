@@ -1,0 +1,197 @@
+"""The methods that version 1 serves today: their params, results and scopes, and the one way to decode params.
+
+Nothing that could change the meaning of a request is silently ignored: an unknown key, value or method is
+``request.unsupported`` with ``details.name``; a wrong shape is ``request.malformed`` with ``details.field``.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple, cast
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from signerd.errors import Refusal
+from signerd.wire.decoding import decode_strict, malformed
+from signerd.wire.params import (
+    AuditFilters,
+    AuditQuery,
+    Descriptor,
+    KeysDescribe,
+    NoParams,
+    Options,
+    Poe,
+    PolicyMetadata,
+    SessionBind,
+    SignBatch,
+    SignDsse,
+    Subject,
+)
+from signerd.wire.results import (
+    AuditRecord,
+    AuditRecords,
+    BackendState,
+    BatchError,
+    BatchOutcome,
+    BatchResult,
+    Check,
+    DaemonHealth,
+    DaemonInfo,
+    Decision,
+    DecisionKey,
+    EntitlementStatus,
+    EntitlementSummary,
+    Hardware,
+    KeyDescription,
+    KeyList,
+    KeySummary,
+    PeerInfo,
+    PluginInfo,
+    Receipt,
+    ReleaseDecision,
+    Remaining,
+    SessionBound,
+    SessionState,
+    SigningIdentity,
+    SignResult,
+    VerifyCommand,
+    VersionWindow,
+)
+
+__all__ = [
+    "METHODS",
+    "AuditFilters",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditRecords",
+    "BackendState",
+    "BatchError",
+    "BatchOutcome",
+    "BatchResult",
+    "Check",
+    "DaemonHealth",
+    "DaemonInfo",
+    "Decision",
+    "DecisionKey",
+    "Descriptor",
+    "EntitlementStatus",
+    "EntitlementSummary",
+    "Hardware",
+    "KeyDescription",
+    "KeyList",
+    "KeySummary",
+    "KeysDescribe",
+    "MethodSpec",
+    "NoParams",
+    "Options",
+    "PeerInfo",
+    "PluginInfo",
+    "Poe",
+    "PolicyMetadata",
+    "Receipt",
+    "ReleaseDecision",
+    "Remaining",
+    "SessionBind",
+    "SessionBound",
+    "SessionState",
+    "SignBatch",
+    "SignDsse",
+    "SignResult",
+    "SigningIdentity",
+    "Subject",
+    "VerifyCommand",
+    "VersionWindow",
+    "decode_items",
+    "decode_params",
+    "decode_result",
+]
+
+
+class MethodSpec(NamedTuple):
+    """What a method takes and gives, the scope that it asks for, and whether it asks for a principal at all."""
+
+    params: type[msgspec.Struct]
+    result: type[msgspec.Struct]
+    scope: str | None
+    principal_needed: bool
+
+
+METHODS: Final[Mapping[str, MethodSpec]] = MappingProxyType(
+    {
+        "session.bind": MethodSpec(SessionBind, SessionBound, None, False),
+        "session.status": MethodSpec(NoParams, SessionState, None, True),
+        "sign.dsse": MethodSpec(SignDsse, SignResult, "signer.sign", True),
+        "sign.batch": MethodSpec(SignBatch, BatchResult, "signer.sign", True),
+        "entitlement.status": MethodSpec(NoParams, EntitlementStatus, "signer.sign", True),
+        "quota.status": MethodSpec(NoParams, EntitlementStatus, "signer.sign", True),
+        "keys.list": MethodSpec(NoParams, KeyList, "signer.keys", True),
+        "keys.describe": MethodSpec(KeysDescribe, KeyDescription, "signer.keys", True),
+        "audit.query": MethodSpec(AuditQuery, AuditRecords, "signer.audit", True),
+        "daemon.info": MethodSpec(NoParams, DaemonInfo, None, True),
+        "daemon.health": MethodSpec(NoParams, DaemonHealth, None, False),
+    }
+)
+"""Every method that is served; any other one is ``request.unsupported``."""
+
+_PARAMS: Final = {name: msgspec.msgpack.Decoder(spec.params) for name, spec in METHODS.items()}
+_RESULTS: Final = {name: msgspec.msgpack.Decoder(spec.result) for name, spec in METHODS.items()}
+
+
+def decode_params(method: str, raw: Raw) -> msgspec.Struct:
+    """Decode the params of ``method`` into its params type.
+
+    Raises :class:`~signerd.errors.Refusal`: ``request.unsupported`` for a method, key or value that is not known,
+    ``request.too_large`` for an array above every limit, ``request.malformed`` for anything else.
+    """
+    decoder = _PARAMS.get(method)
+    if decoder is None:
+        raise Refusal(
+            "request.unsupported",
+            "unknown_method",
+            "this method is not served",
+            details={"name": method[:64]},
+        )
+    params = decode_strict(decoder, raw)
+    if isinstance(params, SignDsse):
+        _check_sign(params)
+    elif isinstance(params, SignBatch) and params.options is not UNSET:
+        _check_options(params.options)
+    return params
+
+
+def decode_items(batch: SignBatch) -> Sequence[SignDsse | Refusal]:
+    """Decode the items of a batch, each alone: one out of shape is its own refusal, the others stand."""
+    decoded: list[SignDsse | Refusal] = []
+    for item in batch.items:
+        try:
+            decoded.append(cast(SignDsse, decode_params("sign.dsse", item)))
+        except Refusal as refusal:  # noqa: PERF203  # an outcome for each item is the point
+            decoded.append(refusal)
+    return decoded
+
+
+def decode_result(method: str, raw: Raw) -> msgspec.Struct:
+    """Decode a result of ``method``, unknown keys ignored; raises Refusal ``request.malformed`` where it has another shape."""
+    return decode_strict(_RESULTS[method], raw, unique_keys=False)
+
+
+def _check_sign(params: SignDsse) -> None:
+    for index, subject in enumerate(params.subject):
+        by_digest = subject.digest is not UNSET
+        by_descriptor = subject.fd is not UNSET and subject.size is not UNSET
+        partly = subject.fd is not UNSET or subject.size is not UNSET
+        if by_digest and partly:
+            raise malformed("digest_and_fd", f"subject[{index}]")
+        if not by_digest and not by_descriptor:
+            raise malformed(
+                "missing_field", f"subject[{index}].{'size' if subject.fd is not UNSET else 'digest'}"
+            )
+    if params.options is not UNSET:
+        _check_options(params.options)
+
+
+def _check_options(options: Options) -> None:
+    if options.keys is not UNSET and len(set(options.keys)) != len(options.keys):
+        raise malformed("repeated_value", "options.keys")
+    if options.include is not UNSET and len(set(options.include)) != len(options.include):
+        raise malformed("repeated_value", "options.include")

@@ -1,0 +1,95 @@
+"""``scripts/bench``: its options, the order of things and what is printed.
+
+Pairs are interleaved (signerd, ssh-agent, signerd, …) so that whatever else the machine does meets both; the
+figures are medians over the pairs of one run. Rows that need what is missing are skipped and listed.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+
+from bench.caller import CallFailed
+from bench.load import LoadFailed, PartMissing
+from bench.measures import ROWS, selected
+from bench.peers import PeerFailed
+from bench.rows import Report, Unmeasured, table
+from bench.run import FULL, QUICK, Run, say
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark. 0: all that could be measured was, without a failure; 1: something failed; 2: usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        names = selected(options.only)
+    except KeyError as unknown:
+        parser.error(f"no row {unknown.args[0]!r}; there are: {', '.join(ROWS)}")
+    if options.profile:
+        from bench.stages import print_stages
+
+        return print_stages()
+    report = _measure(names, quick=options.quick)
+    sys.stdout.write(table(report.rows) + "\n")
+    for unmeasured in report.skipped:
+        say(f"skipped {unmeasured.name}: {unmeasured.why}")
+    for unmeasured in report.failed:
+        say(f"FAILED {unmeasured.name}: {unmeasured.why}")
+    if options.json is not None:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    return 1 if report.failed or any(row.failures for row in report.rows) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="signerd against ssh-agent under the same closed-loop load, in one run; medians of interleaved pairs.",
+        epilog=f"Rows: {', '.join(ROWS)}. How each is measured: docs/performance.md.",
+    )
+    parser.add_argument("--quick", action="store_true", help="1 s samples and 2 pairs instead of 2 s and 5")
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", default=[], help="this row, or family of rows, alone; repeatable"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows to FILE as JSON")
+    parser.add_argument(
+        "--profile", action="store_true", help="µs of each stage of one signature, in this process, and nothing else"
+    )
+    return parser
+
+
+def _measure(names: list[str], quick: bool) -> Report:
+    skipped: list[Unmeasured] = []
+    failed: list[Unmeasured] = []
+    with tempfile.TemporaryDirectory(prefix="signerd-bench-") as directory, ExitStack() as stack:
+        run = Run(QUICK if quick else FULL, Path(directory), stack)
+        for position, name in enumerate(names, 1):
+            say(f"[{position}/{len(names)}] {name}: {(ROWS[name].__doc__ or '').splitlines()[0]}")
+            try:
+                ROWS[name](run)
+            except PartMissing as missing:
+                skipped.append(Unmeasured(name, str(missing)))
+            except (CallFailed, InvalidSignature, LoadFailed, OSError, PeerFailed) as error:
+                failed.append(Unmeasured(name, f"{type(error).__name__}: {error}"))
+    return Report(rows=run.rows, skipped=skipped, failed=failed, machine=_machine())
+
+
+def _machine() -> dict[str, str | int | None]:
+    ssh = shutil.which("ssh")
+    # ssh -V answers on stderr.
+    said = subprocess.run([ssh, "-V"], capture_output=True, text=True, check=False).stderr.strip() if ssh else None
+    return {
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "openssh": said,
+    }
