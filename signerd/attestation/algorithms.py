@@ -9,7 +9,7 @@ COSIGN_ALGORITHMS: Final = frozenset({"ES256", "ES384", "ES512", "Ed25519", "RSA
 """What the output profile ``cosign`` may carry (a stock cosign verifies each offline)."""
 
 SIGNATURE_DIGEST: Final[Mapping[str, str]] = {"ES384": "sha384", "ES512": "sha512"}
-"""Keys for which cosign's command line needs ``--signature-digest-algorithm``: it loads every key with SHA-256."""
+"""What cosign needs as ``--signature-digest-algorithm`` for these: it loads every key with SHA-256."""
 
 PROFILES: Final[Mapping[str, frozenset[str]]] = {
     "world": COSIGN_ALGORITHMS,

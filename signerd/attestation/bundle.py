@@ -1,8 +1,8 @@
 """Sigstore bundle v0.3: one DSSE envelope with exactly one signature, and what it is to be verified with.
 
-Source: sigstore ``protobuf-specs`` (``sigstore_bundle.proto``, ``sigstore_common.proto``) in the JSON mapping of
-protobuf. Bundles are written in the form of RFC 8785 with absent fields left out; they are read by the rules that
-all of Sigstore's clients share, taken at their strictest.
+Source: sigstore ``protobuf-specs`` (``sigstore_bundle.proto``, ``sigstore_common.proto``) in the JSON
+mapping of protobuf. Bundles are written in the form of RFC 8785 with absent fields left out; they are read
+by the rules that all of Sigstore's clients share, taken at their strictest.
 """
 
 from typing import Annotated, Any, Final, NoReturn
@@ -53,7 +53,7 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
 
 class _KeyHint(_Message, frozen=True):
-    hint: str = ""
+    hint: str | None = None
 
 
 class _Certificate(_Message, frozen=True):
@@ -61,7 +61,7 @@ class _Certificate(_Message, frozen=True):
 
 
 class _CertificateChain(_Message, frozen=True):
-    certificates: list[_Certificate] = []
+    certificates: list[_Certificate] | None = None
 
 
 class _LogId(_Message, frozen=True):
@@ -85,7 +85,7 @@ class _InclusionProof(_Message, frozen=True):
     root_hash: str
     tree_size: Int64
     checkpoint: _Checkpoint | None = None
-    log_index: Int64 = "0"
+    log_index: Int64 | None = None
     hashes: list[str] | None = None
 
 
@@ -93,8 +93,8 @@ class _LogEntry(_Message, frozen=True):
     log_id: _LogId
     kind_version: _KindVersion
     canonicalized_body: str
-    log_index: Int64 = "0"
-    integrated_time: Int64 = "0"
+    log_index: Int64 | None = None
+    integrated_time: Int64 | None = None
     inclusion_promise: _InclusionPromise | None = None
     inclusion_proof: _InclusionProof | None = None
 
@@ -110,7 +110,9 @@ class _TimestampData(_Message, frozen=True):
 class _Material(_Message, frozen=True):
     public_key: _KeyHint | None = None
     certificate: _Certificate | None = None
-    x509_certificate_chain: _CertificateChain | None = msgspec.field(default=None, name="x509CertificateChain")
+    x509_certificate_chain: _CertificateChain | None = msgspec.field(
+        default=None, name="x509CertificateChain"
+    )
     tlog_entries: list[_LogEntry] | None = None
     timestamp_verification_data: _TimestampData | None = None
 
@@ -150,7 +152,8 @@ class LogEntry(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """A bundle, decoded. Either ``hint`` is a str (a key signed) or ``certificates`` holds DER, the leaf first."""
+    """A bundle, decoded. Either ``hint`` is a str (a key signed) or ``certificates`` holds DER, the leaf
+    first."""
 
     media_type: str
     hint: str | None
@@ -181,9 +184,9 @@ def dsse_envelope_bytes(payload_b64: bytes, payload_type: str, signature: bytes)
 def keyful_bundle(payload_b64: bytes, payload_type: str, signature: bytes, hint: str) -> bytes:
     """Write a bundle that a public key verifies, as RFC 8785 bytes.
 
-    ``payload_b64`` is the payload in standard base64, ``signature`` the raw signature (DER for ECDSA), ``hint`` the
-    base64 of SHA-256 over the key's SPKI, as cosign writes it. There is no keyid: Go's DSSE verifier skips a
-    signature whose keyid is not the one that it computed itself.
+    ``payload_b64`` is the payload in standard base64, ``signature`` the raw signature (DER for ECDSA),
+    ``hint`` the base64 of SHA-256 over the key's SPKI, as cosign writes it. There is no keyid: Go's DSSE
+    verifier skips a signature whose keyid is not the one that it computed itself.
     """
     return b"".join(
         (
@@ -200,19 +203,22 @@ def parse_bundle(text: bytes | memoryview) -> Bundle:
     """Read a bundle that holds a DSSE envelope, v0.1 to v0.3.
 
     Refuses with ``verification.failed``: ``bundle_too_large`` (192 MiB, before parsing), every reason of
-    ``canonicalise``, ``media_type``, ``bundle_malformed`` (a missing or unknown field, a number for an int64),
-    ``not_dsse``, ``signature_count`` (not exactly one), ``base64_malformed`` (other than standard and padded),
-    ``material_count`` (not exactly one of key hint, certificate and chain), ``certificate_chain`` (v0.3 has a leaf
-    alone), ``too_many_log_entries``, ``too_many_timestamps``, ``duplicate_log_entry``, ``duplicate_timestamp``,
-    ``inclusion_promise_missing`` (v0.1), ``inclusion_proof_missing`` (v0.2 and later, with its checkpoint),
-    ``int64_range``. Raises nothing else. ``null`` stands for an absent field.
+    ``canonicalise``, ``media_type``, ``bundle_malformed`` (a missing or unknown field, a number for an
+    int64), ``not_dsse``, ``signature_count`` (not exactly one), ``base64_malformed`` (other than standard
+    and padded), ``material_count`` (not exactly one of key hint, certificate and chain),
+    ``certificate_chain`` (v0.3 has a leaf alone), ``too_many_log_entries``, ``too_many_timestamps``,
+    ``duplicate_log_entry``, ``duplicate_timestamp``, ``inclusion_promise_missing`` (v0.1),
+    ``inclusion_proof_missing`` (v0.2 and later, with its checkpoint), ``int64_range``. Raises nothing else.
+    ``null`` stands for an absent field.
     """
     if len(text) > LARGEST_BUNDLE:
         _refuse("bundle_too_large", f"the bundle is larger than {LARGEST_BUNDLE} bytes")
     try:
         value = canonicalise(text).value
     except Refusal as refusal:
-        raise Refusal("verification.failed", refusal.reason, refusal.public, details=refusal.details) from None
+        raise Refusal(
+            "verification.failed", refusal.reason, refusal.public, details=refusal.details
+        ) from None
     minor = MEDIA_TYPES.get(str(value.get("mediaType")))
     if minor is None:
         _refuse("media_type", "the media type is not that of a Sigstore bundle up to v0.3")
@@ -220,7 +226,10 @@ def parse_bundle(text: bytes | memoryview) -> Bundle:
         read = msgspec.convert(value, _Bundle)
     except msgspec.ValidationError as exc:
         raise Refusal(
-            "verification.failed", "bundle_malformed", "the bundle does not have the fields of one", operator=str(exc)
+            "verification.failed",
+            "bundle_malformed",
+            "the bundle does not have the fields of one",
+            operator=str(exc),
         ) from None
     if read.dsse_envelope is None or read.message_signature is not None:
         _refuse("not_dsse", "the bundle does not hold a DSSE envelope alone")
@@ -251,11 +260,14 @@ def _read_material(material: _Material, minor: int) -> tuple[str | None, tuple[b
     if (material.public_key, material.certificate, chain).count(None) != 2:
         _refuse("material_count", "a bundle names exactly one key or certificate")
     if material.public_key is not None:
-        return material.public_key.hint, ()
+        return material.public_key.hint or "", ()
     if material.certificate is not None:
         return None, (_base64(material.certificate.raw_bytes),)
     if minor >= 3 or chain is None or not chain.certificates:
-        _refuse("certificate_chain", "a v0.3 bundle holds the leaf certificate alone, an older one at least a leaf")
+        _refuse(
+            "certificate_chain",
+            "a v0.3 bundle holds the leaf certificate alone, an older one at least a leaf",
+        )
     return None, tuple(_base64(certificate.raw_bytes) for certificate in chain.certificates)
 
 
@@ -307,8 +319,8 @@ def _base64(text: str) -> bytes:
     return data
 
 
-def _int64(text: str) -> int:
-    number = int(text)
+def _int64(text: str | None) -> int:
+    number = int(text or 0)
     if not -(2**63) <= number < 2**63:
         _refuse("int64_range", "the bundle holds an integer of more than 64 bits")
     return number

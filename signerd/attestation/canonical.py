@@ -1,10 +1,11 @@
-"""JSON Canonicalization Scheme (RFC 8785): the one byte form of a JSON document, and the refusal of JSON that means two things.
+"""RFC 8785: the one byte form of a JSON document, and the refusal of JSON that means two things.
 
-A document is decoded and encoded again by msgspec, whose sorted output differs from RFC 8785 in three places. Each
-is dealt with here: numbers with a fraction or an exponent are written as ECMAScript writes them; integers beyond
-±(2^53-1) are refused; keys are put in the order of UTF-16 code units where that is not the order of code points.
-What msgspec accepts in silence is found from the bytes: a key that stands twice (the encoded text has lost a colon)
-and nesting beyond the limit. All of it takes time linear in the document and never recurses in Python.
+A document is decoded and encoded again by msgspec, whose sorted output differs from RFC 8785 in three
+places. Each is dealt with here: numbers with a fraction or an exponent are written as ECMAScript writes
+them; integers beyond ±(2^53-1) are refused; keys are put in the order of UTF-16 code units where that is
+not the order of code points. What msgspec accepts in silence is found from the bytes: a key that stands
+twice (the encoded text has lost a colon) and nesting beyond the limit. All of it takes time linear in the
+document and never recurses in Python.
 """
 
 import json
@@ -57,7 +58,8 @@ _decoder: Final = msgspec.json.Decoder()
 
 
 class Canonical(NamedTuple):
-    """A document in its canonical form: ``text`` is the RFC 8785 bytes, ``value`` what those bytes decode to."""
+    """A document in its canonical form: ``text`` is the RFC 8785 bytes, ``value`` what those bytes decode
+    to."""
 
     text: bytes
     value: dict[str, object]
@@ -66,11 +68,11 @@ class Canonical(NamedTuple):
 def canonicalise(text: bytes | memoryview, *, deepest: int = DEEPEST) -> Canonical:
     """Bring the UTF-8 JSON text of one object into the form of RFC 8785.
 
-    Refuses, with ``predicate.invalid`` and one of these reasons, what two readers may read differently: ``not_json``,
-    ``not_object``, ``byte_order_mark``, ``not_utf8``, ``duplicate_key``, ``too_deep`` (more than ``deepest`` levels),
-    ``integer_range`` (an integer beyond ±(2^53-1), also where a float would be written as one), ``not_finite`` and
-    ``lone_surrogate``. ``details.pointer`` (RFC 6901) says where, when it is known. Raises nothing else, whatever
-    the bytes are.
+    Refuses, with ``predicate.invalid`` and one of these reasons, what two readers may read differently:
+    ``not_json``, ``not_object``, ``byte_order_mark``, ``not_utf8``, ``duplicate_key``, ``too_deep`` (more
+    than ``deepest`` levels), ``integer_range`` (an integer beyond ±(2^53-1), also where a float would be
+    written as one), ``not_finite`` and ``lone_surrogate``. ``details.pointer`` (RFC 6901) says where, when
+    it is known. Raises nothing else, whatever the bytes are.
     """
     data = text if type(text) is bytes else bytes(text)
     try:
@@ -82,8 +84,8 @@ def canonicalise(text: bytes | memoryview, *, deepest: int = DEEPEST) -> Canonic
 def canonical_json(value: object) -> bytes:
     """Write a value that signerd itself built in the form of RFC 8785.
 
-    The value holds str, int within ±(2^53-1), bool, list and dict with str keys, or Structs of these; a float is
-    the caller's mistake and is not looked for.
+    The value holds str, int within ±(2^53-1), bool, list and dict with str keys, or Structs of these; a
+    float is the caller's mistake and is not looked for.
     """
     encoded = _encoder.encode(value)
     if encoded.isascii() or not _orders_differ(encoded):
@@ -94,8 +96,9 @@ def canonical_json(value: object) -> bytes:
 class _Fractions:
     """What becomes of numbers with a fraction or an exponent while a document is decoded.
 
-    Each is replaced by its ECMAScript form (RFC 8785, section 3.2.2.3). One that must be refused stays in the
-    decoded document as a float that is not finite or an integer out of range, to be found there with its place.
+    Each is replaced by its ECMAScript form (RFC 8785, section 3.2.2.3). One that must be refused stays in
+    the decoded document as a float that is not finite or an integer out of range, to be found there with
+    its place.
     """
 
     __slots__ = ("refused", "seen")
@@ -238,7 +241,8 @@ def _ecmascript(number: float) -> str:
 
 
 def _orders_differ(encoded: bytes) -> bool:
-    """Tell whether keys of this text may stand otherwise by UTF-16 code units (section 3.2.3) than by code points."""
+    """Tell whether keys of this text may stand otherwise by UTF-16 code units (section 3.2.3) than by code
+    points."""
     return _BEYOND_BMP.search(encoded) is not None and _PRIVATE_TO_BMP_END.search(encoded) is not None
 
 
@@ -296,10 +300,13 @@ def _children(node: object) -> Iterator[tuple[str | int, object]]:
     return iter(enumerate(node)) if isinstance(node, list) else iter(())
 
 
-def _pointer_to(root: object, wanted: Callable[[object], bool], last: Callable[[object], str] | None = None) -> str | None:
+def _pointer_to(
+    root: object, wanted: Callable[[object], bool], last: Callable[[object], str] | None = None
+) -> str | None:
     """Find the first value that is ``wanted``, in document order, and give its JSON pointer (RFC 6901).
 
-    ``last`` adds a token of the value found. A pointer longer than 256 characters is cut after a whole token.
+    ``last`` adds a token of the value found. A pointer longer than 256 characters is cut after a whole
+    token.
     """
     path: list[str] = []
     levels = [_children([root])]

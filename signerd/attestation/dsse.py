@@ -1,8 +1,8 @@
 """DSSE v1.0.2: the pre-authentication encoding that is signed, and the envelope with one signature or more.
 
-An envelope is read as the DSSE document says: base64 in the standard or the URL-safe alphabet, unknown fields
-ignored. It is written with standard padded base64, in the form of RFC 8785. ``keyid`` is a hint that nothing
-authenticates; it never decides trust.
+An envelope is read as the DSSE document says: base64 in the standard or the URL-safe alphabet, unknown
+fields ignored. It is written with standard padded base64, in the form of RFC 8785. ``keyid`` is a hint that
+nothing authenticates; it never decides trust.
 """
 
 import binascii
@@ -46,13 +46,15 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def pae_header(payload_type: str, length: int) -> bytes:
-    """Give all of the PAE that stands before a payload of ``length`` bytes. Lengths count bytes, not characters."""
+    """Give all of the PAE that stands before a payload of ``length`` bytes. Lengths count bytes, not
+    characters."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d " % (len(kind), kind, length)
 
 
 def pae(payload_type: str, payload: bytes | memoryview) -> bytes:
-    """Give the pre-authentication encoding (DSSE ``protocol.md``, Signature Definition): the bytes that are signed."""
+    """Give the pre-authentication encoding (DSSE ``protocol.md``, Signature Definition): the bytes that are
+    signed."""
     return b"".join((pae_header(payload_type, len(payload)), payload))
 
 
@@ -62,7 +64,8 @@ def encode_base64(data: bytes | memoryview) -> bytes:
 
 
 def decode_base64(text: str) -> bytes | None:
-    """Decode standard, padded base64, and nothing that would not be written the same again: None for all else."""
+    """Decode standard, padded base64, and nothing that would not be written the same again: None for all
+    else."""
     try:
         data = binascii.a2b_base64(text)
         # Spaces, missing padding and stray bits at the end give the same bytes; only one spelling is taken.
@@ -72,7 +75,8 @@ def decode_base64(text: str) -> bytes | None:
 
 
 def encode_envelope(payload_b64: bytes, payload_type: str, signatures: Sequence[Signature]) -> bytes:
-    """Write an envelope as RFC 8785 JSON from the payload in standard base64; signatures keep their order."""
+    """Write an envelope as RFC 8785 JSON from the payload in standard base64; signatures keep their
+    order."""
     entries = [
         {"sig": encode_base64(signature.sig).decode()}
         if signature.keyid is None
@@ -101,7 +105,9 @@ def parse_envelope(text: bytes | memoryview) -> Envelope:
     try:
         value = canonicalise(text).value
     except Refusal as refusal:
-        raise Refusal("verification.failed", refusal.reason, refusal.public, details=refusal.details) from None
+        raise Refusal(
+            "verification.failed", refusal.reason, refusal.public, details=refusal.details
+        ) from None
     payload_type, payload, found = (value.get(field) for field in ("payloadType", "payload", "signatures"))
     if not isinstance(payload_type, str) or not isinstance(payload, str) or not isinstance(found, list):
         _refuse("envelope_malformed", "the envelope lacks payload, payloadType or signatures")

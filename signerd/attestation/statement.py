@@ -1,8 +1,8 @@
 """in-toto Statement v1: what a signature is about, and what is said of it.
 
-Source: in-toto attestation framework, ``spec/v1/statement.md`` and ``digest_set.md``. What signerd emits is narrower
-than what it reads: :func:`check_subjects` and :func:`build_statement` keep to what every Sigstore client accepts,
-:func:`parse_statement` takes what other signers may rightly have written.
+Source: in-toto attestation framework, ``spec/v1/statement.md`` and ``digest_set.md``. What signerd emits is
+narrower than what it reads: :func:`check_subjects` and :func:`build_statement` keep to what every Sigstore
+client accepts, :func:`parse_statement` takes what other signers may rightly have written.
 """
 
 import re
@@ -25,7 +25,9 @@ __all__ = [
     "build_statement",
     "check_subjects",
     "is_type_uri",
+    "join_statement",
     "parse_statement",
+    "subjects_text",
 ]
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -51,7 +53,8 @@ _DESCRIPTOR_FIELDS: Final = frozenset(
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """An artefact: its name, and its digests as lowercase hex by algorithm. A foreign one may have an empty name."""
+    """An artefact: its name, and its digests as lowercase hex by algorithm. A foreign one may have an empty
+    name."""
 
     name: str
     digest: dict[str, str]
@@ -67,18 +70,22 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def is_type_uri(text: str) -> bool:
-    """Tell whether ``text`` is a TypeURI: absolute, with a scheme, in printable ASCII without spaces (RFC 3986)."""
+    """Tell whether ``text`` is a TypeURI: absolute, with a scheme, in printable ASCII without spaces (RFC
+    3986)."""
     return _TYPE_URI.fullmatch(text) is not None
 
 
-def check_subjects(subjects: Sequence[Subject], *, allow_gost: bool = False) -> None:
+def check_subjects(
+    subjects: Sequence[Subject], *, allow_gost: bool = False, max_digests: int = MOST_DIGESTS
+) -> None:
     """Check that these subjects may stand in a Statement that signerd signs.
 
-    Refuses, with ``statement.invalid`` and ``details.pointer``: ``no_subject``, ``too_many_subjects`` (1024),
-    ``too_many_digests`` (32 each), ``name_empty``, ``name_control_character``, ``digest_missing_sha256``,
-    ``digest_unknown`` (only sha256, sha384, sha512; with ``allow_gost`` gost, streebog256, streebog512 too),
-    ``digest_malformed`` (other than lowercase hex of the exact length), ``duplicate_name``, ``duplicate_digest``
-    (equal sets; a verifier matches by digest alone).
+    Refuses, with ``statement.invalid`` and ``details.pointer``: ``no_subject``, ``too_many_subjects``
+    (1024), ``too_many_digests`` (more than ``max_digests`` each), ``name_empty``,
+    ``name_control_character``, ``digest_missing_sha256``, ``digest_unknown`` (only sha256, sha384, sha512;
+    with ``allow_gost`` gost, streebog256, streebog512 too), ``digest_malformed`` (other than lowercase hex
+    of the exact length), ``duplicate_name``, ``duplicate_digest`` (equal sets; a verifier matches by digest
+    alone).
     """
     if not subjects:
         _refuse("no_subject", "a statement needs a subject")
@@ -89,17 +96,24 @@ def check_subjects(subjects: Sequence[Subject], *, allow_gost: bool = False) -> 
         if not subject.name:
             _refuse("name_empty", "a subject has no name", f"/subject/{index}/name")
         if _UNPRINTABLE.search(subject.name):
-            _refuse("name_control_character", "a subject's name has control characters", f"/subject/{index}/name")
-        _check_digests(subject.digest, lengths, index)
+            _refuse(
+                "name_control_character", "a subject's name has control characters", f"/subject/{index}/name"
+            )
+        _check_digests(subject.digest, lengths, max_digests, index)
     if len(subjects) > 1:
         _check_distinct(subjects)
 
 
-def build_statement(subjects: Sequence[Subject], predicate_type: str, predicate: bytes) -> bytes:
-    """Join a Statement v1 from its parts, as RFC 8785 bytes; subjects keep their order.
+def subjects_text(subjects: Sequence[Subject]) -> bytes:
+    """Write the ``subject`` array of a Statement as RFC 8785 bytes, in the order given."""
+    return canonical_json([{"digest": subject.digest, "name": subject.name} for subject in subjects])
 
-    ``predicate`` is the ``text`` of :func:`~signerd.attestation.canonical.canonicalise`, ``subjects`` have passed
-    :func:`check_subjects`: neither is looked at again.
+
+def join_statement(subjects: bytes, predicate_type: str, predicate: bytes) -> bytes:
+    """Join a Statement v1 from canonical parts, as RFC 8785 bytes.
+
+    ``subjects`` comes from :func:`subjects_text` over what :func:`check_subjects` let pass, ``predicate``
+    is the ``text`` of :func:`~signerd.attestation.canonical.canonicalise`: neither is looked at again.
     """
     return b"".join(
         (
@@ -108,19 +122,24 @@ def build_statement(subjects: Sequence[Subject], predicate_type: str, predicate:
             b',"predicateType":',
             canonical_json(predicate_type),
             b',"subject":',
-            canonical_json([{"digest": subject.digest, "name": subject.name} for subject in subjects]),
+            subjects,
             b"}",
         )
     )
 
 
+def build_statement(subjects: Sequence[Subject], predicate_type: str, predicate: bytes) -> bytes:
+    """Join a Statement v1 from checked subjects, which keep their order, and a canonical predicate."""
+    return join_statement(subjects_text(subjects), predicate_type, predicate)
+
+
 def parse_statement(payload: bytes | memoryview) -> Statement:
     """Read a Statement, by whomever it was written.
 
-    Canonical form, a name and a sha256 digest are not demanded; unknown fields are refused, as Sigstore's readers
-    do. Refuses with ``statement.invalid``: every reason of ``canonicalise``, ``field_unknown``, ``field_malformed``,
-    ``type_unknown`` (neither v1 nor v0.1), ``predicate_type_empty``, and those of :func:`check_subjects` that hold
-    for any Statement. Raises nothing else.
+    Canonical form, a name and a sha256 digest are not demanded; unknown fields are refused, as Sigstore's
+    readers do. Refuses with ``statement.invalid``: every reason of ``canonicalise``, ``field_unknown``,
+    ``field_malformed``, ``type_unknown`` (neither v1 nor v0.1), ``predicate_type_empty``, and those of
+    :func:`check_subjects` that hold for any Statement. Raises nothing else.
     """
     try:
         # Within its Statement a predicate stands one level deeper.
@@ -173,10 +192,12 @@ def _read_subject(index: int, descriptor: object) -> Subject:
     return Subject(name or "", digests)
 
 
-def _check_digests(digests: Mapping[str, str], lengths: Mapping[str, int], index: int) -> None:
+def _check_digests(
+    digests: Mapping[str, str], lengths: Mapping[str, int], max_digests: int, index: int
+) -> None:
     where = f"/subject/{index}/digest"
-    if len(digests) > MOST_DIGESTS:
-        _refuse("too_many_digests", f"more than {MOST_DIGESTS} digests", where)
+    if len(digests) > max_digests:
+        _refuse("too_many_digests", f"more than {max_digests} digests", where)
     if "sha256" not in digests:
         _refuse("digest_missing_sha256", "a subject has no sha256 digest", where)
     for algorithm, digest in digests.items():

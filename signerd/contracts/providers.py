@@ -7,7 +7,7 @@ request's deadline. No method returns a bare boolean: evidence or an exception.
 """
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from signerd.contracts.values import (
     Caller,
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Maybe = T | Awaitable[T]
+Maybe: TypeAlias = T | Awaitable[T]
 
 
 @runtime_checkable

@@ -1,22 +1,34 @@
-"""Whether a key may sign now. Front end and sealer decide by this one function: the front end early, the sealer for good."""
+"""Whether a key may sign now.
+
+Front end and sealer decide by this one function: the front end early, the sealer for good.
+"""
+
+from typing import Final
 
 from signerd.errors import Refusal
 from signerd.wire.links import RingEntry
 
 __all__ = ["check_validity"]
 
+_SIGNING: Final = frozenset({"active", "retiring"})
+
 
 def check_validity(entry: RingEntry, now_ms: int) -> None:
-    """Refuse a key that is not valid at ``now_ms`` (Unix milliseconds).
+    """Refuse a key that is not valid at ``now_ms`` (Unix milliseconds); the first of these that applies.
 
-    ``key.not_yet_valid`` before ``added_at``, ``key.revoked`` at or after ``revoked_at``, ``key.expired`` at or after
-    ``expires_at``, ``key.suspended`` while suspended.
+    ``key.revoked`` at or after ``revoked_at``, ``key.suspended`` while suspended, ``key.expired`` at or after
+    ``expires_at`` or when retired, ``key.not_yet_valid`` before ``added_at`` or while pending. 0 is never. A
+    status that this version does not know does not sign: ``key.suspended``, reason ``status_unknown``.
     """
-    if entry.revoked_at and now_ms >= entry.revoked_at:
+    if entry.status == "revoked" or 0 < entry.revoked_at <= now_ms:
         raise Refusal("key.revoked", "revoked", "the key is revoked")
     if entry.status == "suspended":
         raise Refusal("key.suspended", "suspended", "the key is suspended")
-    if now_ms < entry.added_at:
-        raise Refusal("key.not_yet_valid", "not_yet_valid", "the key is not valid yet")
-    if entry.expires_at and now_ms >= entry.expires_at:
+    if entry.status == "retired":
+        raise Refusal("key.expired", "retired", "the key has been retired")
+    if entry.status == "expired" or 0 < entry.expires_at <= now_ms:
         raise Refusal("key.expired", "expired", "the key has expired")
+    if entry.status == "pending" or now_ms < entry.added_at:
+        raise Refusal("key.not_yet_valid", "not_yet_valid", "the key is not valid yet")
+    if entry.status not in _SIGNING:
+        raise Refusal("key.suspended", "status_unknown", "the key has a status that does not sign")

@@ -1,16 +1,15 @@
 """The one boundary for exceptions of foreign code.
 
-A provider refuses with a ``SignerdError``, which passes through untouched. Anything else that comes out of it is a
-defect of the plugin: a foreign exception, a result of the wrong type, a deadline that was overrun. Each becomes a
-:class:`~signerd.errors.PluginError` with the stable code of the provider's kind, so that no stage holds a
-``try`` and no plugin's text reaches a peer.
+A provider refuses with a ``SignerdError``, which passes through untouched. Anything else that comes out of it
+is a defect of the plugin: a foreign exception, a result of the wrong type, a deadline that was overrun. Each
+becomes a :class:`~signerd.errors.PluginError` with the stable code of the provider's kind, so that no stage
+holds a ``try`` and no plugin's text reaches a peer.
 
 trio is imported by :meth:`Guard.awaited` alone: a key worker is guarded too, and runs without it.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable
-from types import UnionType
 from typing import Final, Literal, TypeVar, overload
 
 from signerd.errors import PluginError, SignerdError
@@ -31,12 +30,12 @@ CODE_OF_KIND: Final[dict[Kind, str]] = {
 """What a defect of a provider of each kind means to the caller: always a fault, so that it fails closed."""
 
 PROVIDER_SECONDS: Final = 10.0
-"""How long an awaited provider may take: a registry or a licensing service that needs longer is down for a caller."""
+"""How long an awaited provider may take: a registry or a licensing service that needs longer is down for a
+caller."""
 
 _TOLD_MAX: Final = 300
 
 T = TypeVar("T")
-Expected = type[T] | tuple[type[T], ...]
 
 
 def told(exc: BaseException) -> str:
@@ -67,21 +66,27 @@ class Guard:
         self.code = CODE_OF_KIND[kind]
 
     @overload
-    def __call__(self, method: Callable[..., object], expected: type[T], *args: object) -> T | Awaitable[object]: ...
+    def __call__(
+        self, method: Callable[..., object], expected: type[T], *args: object
+    ) -> T | Awaitable[object]: ...
     @overload
-    def __call__(self, method: Callable[..., object], expected: tuple[type, ...], *args: object) -> object: ...
+    def __call__(
+        self, method: Callable[..., object], expected: tuple[type, ...], *args: object
+    ) -> object: ...
     def __call__(
         self, method: Callable[..., object], expected: type | tuple[type, ...], *args: object
     ) -> object:
-        """Call ``method(*args)``; the result is of ``expected``, or an awaitable to be given to :meth:`awaited`.
+        """Call ``method(*args)``; the result is of ``expected``, or an awaitable to be given to
+        :meth:`awaited`.
 
-        Raises what the provider refused with, else PluginError with reason ``plugin_failed`` or ``plugin_type``.
+        Raises what the provider refused with, else PluginError with reason ``plugin_failed`` or
+        ``plugin_type``.
         """
         try:
             result = method(*args)
         except SignerdError:
             raise
-        except (Exception, SystemExit) as exc:  # noqa: BLE001  # the boundary: foreign code may raise anything
+        except (Exception, SystemExit) as exc:  # the boundary: foreign code may raise anything
             raise self._error("plugin_failed", told(exc)) from exc
         if isinstance(result, expected) or inspect.isawaitable(result):
             return result
@@ -99,8 +104,8 @@ class Guard:
     async def awaited(self, awaitable: Awaitable[object], expected: type | tuple[type, ...]) -> object:
         """Await what a provider promised, in a trio task; at most ``seconds`` long.
 
-        Raises as calling the guard does, and PluginError with reason ``plugin_deadline`` once the time is over,
-        also where the provider swallowed its cancellation. A cancel from outside passes through.
+        Raises as calling the guard does, and PluginError with reason ``plugin_deadline`` once the time is
+        over, also where the provider swallowed its cancellation. A cancel from outside passes through.
         """
         import trio
 
@@ -109,7 +114,7 @@ class Guard:
                 result = await awaitable
             except SignerdError:
                 raise
-            except (Exception, SystemExit) as exc:  # noqa: BLE001  # the boundary
+            except (Exception, SystemExit) as exc:  # the boundary
                 raise self._error("plugin_failed", told(exc)) from exc
             if not scope.cancel_called:
                 if isinstance(result, expected):
@@ -120,6 +125,6 @@ class Guard:
     def _error(self, reason: str, operator: str) -> PluginError:
         return PluginError(self.code, reason, plugin=f"{self.kind}({self.name})", operator=operator)
 
-    def _wrong_type(self, result: object, expected: type | tuple[type, ...] | UnionType) -> PluginError:
+    def _wrong_type(self, result: object, expected: type | tuple[type, ...]) -> PluginError:
         names = " or ".join(t.__name__ for t in (expected if isinstance(expected, tuple) else (expected,)))
         return self._error("plugin_type", f"returned {type(result).__name__} where the contract says {names}")

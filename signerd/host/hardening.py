@@ -1,7 +1,7 @@
 """What each process does to itself before it touches anything secret (T26).
 
-Another process of the same user could otherwise read its memory by ptrace(2) or /proc/PID/mem, or find it in a
-core dump. ``PR_SET_DUMPABLE`` 0 closes the first two ways for everybody without CAP_SYS_PTRACE.
+Another process of the same user could otherwise read its memory by ptrace(2) or /proc/PID/mem, or find it in
+a core dump. ``PR_SET_DUMPABLE`` 0 closes the first two ways for everybody without CAP_SYS_PTRACE.
 """
 
 import ctypes
@@ -23,8 +23,8 @@ _PR_SET_DUMPABLE: Final = 4
 def harden(*, die_with_parent: bool) -> None:
     """Make this process non-dumpable, without core files; to be called first in each main.
 
-    ``die_with_parent`` asks the kernel for SIGKILL when the thread that started this process ends, and exits at
-    once where the parent has ended before that was in force. Raises OSError where the kernel refuses.
+    ``die_with_parent`` asks the kernel for SIGKILL when the thread that started this process ends, and exits
+    at once where the parent has ended before that was in force. Raises OSError where the kernel refuses.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prctl = ctypes.CDLL(None, use_errno=True).prctl

@@ -1,8 +1,8 @@
 """Starts a worker or the sealer as a process of its own, and ends it without leaving anything behind.
 
-The child gets one end of a socketpair by number (``--fd N``), its settings on standard input, nothing else: no other
-descriptor, no standard output (a backend that prints must not write into a protocol), a short environment, its own
-process group. Both ends of ownership are here: whoever spawns also reaps.
+The child gets one end of a socketpair by number (``--fd N``), its settings on standard input, nothing else:
+no other descriptor, no standard output (a backend that prints must not write into a protocol), a short
+environment, its own process group. Both ends of ownership are here: whoever spawns also reaps.
 """
 
 import contextlib
@@ -76,7 +76,8 @@ class Spawned:
         return True
 
     def end(self, seconds: float) -> None:
-        """Close the link, give the process ``seconds`` to finish by itself, then kill it; waits until it is reaped.
+        """Close the link, give the process ``seconds`` to finish by itself, then kill it; waits until it is
+        reaped.
 
         For the end of a process that has no loop to run any more.
         """
@@ -100,10 +101,10 @@ def spawn(
 ) -> Spawned:
     """Start ``python -m module *args --fd N`` and return it with the other end of its socket.
 
-    ``settings`` is what its standard input holds (from a memfd: no pipe that could fill up); without it that is
-    /dev/null. ``pass_fds`` keep their numbers. ``environment`` adds variables. Takes about 2 ms. To be called
-    from the main thread: a child that dies with its parent dies with the thread that started it (prctl(2)).
-    Raises OSError where no process can be made.
+    ``settings`` is what its standard input holds (from a memfd: no pipe that could fill up); without it that
+    is /dev/null. ``pass_fds`` keep their numbers. ``environment`` adds variables. Takes about 2 ms. To be
+    called from the main thread: a child that dies with its parent dies with the thread that started it
+    (prctl(2)). Raises OSError where no process can be made.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     stdin = subprocess.DEVNULL if settings is None else sealed_memfd("settings", settings)

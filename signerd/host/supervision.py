@@ -6,8 +6,8 @@
       ▲                  │                    │
       └──────died────────┴────────────────────┘
 
-The owner of the worker's socket feeds events in and asks two questions: is a start due, and must the process be
-killed? All times are seconds of one monotonic clock.
+The owner of the worker's socket feeds events in and asks two questions: is a start due, and must the process
+be killed? All times are seconds of one monotonic clock.
 """
 
 import enum
@@ -18,12 +18,13 @@ __all__ = ["BACKOFF_FIRST", "BACKOFF_LONGEST", "MISSED_IN_A_ROW", "START_LIMIT",
 BACKOFF_FIRST: Final = 0.1
 """Seconds before the first restart: a crash by bad luck costs callers no more than this."""
 BACKOFF_LONGEST: Final = 30.0
-"""Seconds between starts of what keeps failing: cheap for the host, and a repaired backend is back within a minute."""
+"""Seconds between starts of what keeps failing: cheap for the host, and a repaired backend is back within a
+minute."""
 MISSED_IN_A_ROW: Final = 2
 """One missed deadline may be the host's fault; two in a row are a worker that hangs."""
 START_LIMIT: Final = 10.0
-"""Seconds from the start to the first answer. A software key takes a quarter of one; a vendor's library may take
-some; what needs longer is hung."""
+"""Seconds from the start to the first answer. A software key takes a quarter of one; a vendor's library may
+take some; what needs longer is hung."""
 
 
 class State(enum.Enum):
@@ -38,11 +39,19 @@ class Supervision:
     """One worker. ``first_retry_at_once`` starts it without delay after a death that followed good service.
 
     The delay doubles with each death that follows no answer, from :data:`BACKOFF_FIRST` to
-    :data:`BACKOFF_LONGEST`. An answer in time forgets earlier deaths, unless the worker was condemned after it:
-    a backend that describes its key well and then lies must not come back ten times a second.
+    :data:`BACKOFF_LONGEST`. An answer in time forgets earlier deaths, unless the worker was condemned after
+    it: a backend that describes its key well and then lies must not come back ten times a second.
     """
 
-    __slots__ = ("_condemned", "_failures", "_first_retry_at_once", "_missed", "_retry_at", "_since", "_state")
+    __slots__ = (
+        "_condemned",
+        "_failures",
+        "_first_retry_at_once",
+        "_missed",
+        "_retry_at",
+        "_since",
+        "_state",
+    )
 
     def __init__(self, *, first_retry_at_once: bool = False) -> None:
         self._first_retry_at_once = first_retry_at_once
@@ -111,7 +120,8 @@ class Supervision:
         return self._condemned
 
     def condemn(self) -> None:
-        """Say that the worker lied or broke the protocol: it must die, and the next start is put off further."""
+        """Say that the worker lied or broke the protocol: it must die, and the next start is put off
+        further."""
         if self._state is not State.DOWN:
             self._condemned = True
 
@@ -129,5 +139,6 @@ class Supervision:
     def _delay(self, *, at_once: bool) -> float:
         if at_once:
             return 0.0
-        # 2**20 is far above the longest delay: the exponent stays small however long a worker has been failing.
+        # 2**20 is far above the longest delay: the exponent stays small however long a worker has been
+        # failing.
         return min(BACKOFF_LONGEST, BACKOFF_FIRST * float(2 ** min(self._failures, 20)))

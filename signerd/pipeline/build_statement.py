@@ -35,7 +35,7 @@ async def build_statement(admission: Admission, services: Services) -> BuiltStat
     order.request.predicate_sha256 = digest = hashlib.sha256(predicate).hexdigest()
     document = canonicalise(predicate)
     guarded = services.catalogue.types[kind.uri]
-    guarded.guard.call(kind.check, _NOTHING, document.value)
+    guarded.guard(kind.check, _NOTHING, document.value)
     if params.policy is not UNSET or kind.needs_policy:
         stated = None if params.policy is UNSET else (params.policy.digest, params.policy.view_set)
         check_policy(kind, document.value, stated)
@@ -92,5 +92,5 @@ async def _hashed_subjects(order: Order, services: Services) -> tuple[Subject, .
     subjects = tuple(
         [Subject(s.name, {"sha256": next(digests)} if s.digest is UNSET else s.digest) for s in asked]
     )
-    check_subjects(subjects, max_digests=services.bounds.digests)
+    check_subjects(subjects)
     return subjects

@@ -20,8 +20,9 @@ class Guard(Protocol):
     ``PluginError kind(name)``.
     """
 
-    def call(self, method: Callable[..., object], expected: type | tuple[type, ...], *args: object) -> object:
+    def __call__(self, method: Callable[..., object], expected: type | tuple[type, ...], *args: object) -> object:
         """Call ``method``; return its answer, of ``expected``, or the awaitable that it gave instead."""
+        ...
 
     def awaited(self, awaitable: Awaitable[object], expected: type | tuple[type, ...]) -> Awaitable[object]:
         """Return an awaitable under the same rules, and within the provider's deadline."""
@@ -39,7 +40,7 @@ async def ask(
     guarded: Guarded[P], method: Callable[..., Maybe[T]], expected: type[T] | tuple[type, ...], *args: object
 ) -> T:
     """Return the provider's answer: at once where it has it, else after a wait outside the story."""
-    answer = guarded.guard.call(method, expected, *args)
+    answer = guarded.guard(method, expected, *args)
     if isinstance(answer, Awaitable):
         answer = await provider(guarded.guard.awaited(answer, expected))
     return cast("T", answer)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from signerd.contracts.values import Principal
+from signerd.errors import Refusal
 
 if TYPE_CHECKING:
     from signerd.pipeline.evidence import Order
@@ -18,14 +19,14 @@ __all__ = ["SignRequest"]
 class SignRequest:
     """What came in, and what the stages have learnt of it so far: a refusal's record says as much as was known.
 
-    ``params`` is undecoded msgpack, or what a batch has already decoded. ``fds`` are the descriptors that came with
+    ``params`` is undecoded msgpack, or what a batch has already decoded, or why it could not be. ``fds`` are the descriptors that came with
     the frame, ``owned`` those that were made on the way; whoever drives the story closes both when it ends.
     ``deadline`` is monotonic seconds. ``settled`` says that the sealer has closed the record itself, or will.
     """
 
     audit_id: str
     method: str
-    params: "msgspec.Raw | SignDsse"
+    params: "msgspec.Raw | SignDsse | Refusal"
     bound: Principal | None
     deadline: float
     traceparent: str = ""

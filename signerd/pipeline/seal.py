@@ -15,7 +15,7 @@ from signerd.pipeline.waits import sealed
 from signerd.wire import methods
 from signerd.wire.links import DecisionFacts, Descriptor, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
 
-__all__ = ["decision_of", "seal"]
+__all__ = ["decision_of", "remaining_of", "seal", "verify_command"]
 
 
 async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
@@ -39,8 +39,8 @@ async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signe
         envelope=options is not UNSET and options.include is not UNSET and "envelope" in options.include,
         principal_expires_at=expires_at or 0,
     )
-    answer = await sealed(item, built.payload_fd)
-    return Signed(request.audit_id, _result(built, decision, answer))
+    answer, fds = await sealed(item, built.payload_fd)
+    return Signed(request.audit_id, _result(built, decision, answer), fds)
 
 
 def decision_of(built: BuiltStatement) -> DecisionFacts:
@@ -77,8 +77,8 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed) -> m
         signing_identity=tuple([_identity(key) for key in keys]),
         cosign_verifiable=True,
         warnings=tuple([w for key in keys for w in _warnings(key.algorithm)]),
-        verify_command=tuple([_verify_command(key.algorithm, order.predicate_type.uri, name) for key in keys]),
-        entitlement=methods.EntitlementSummary(decision.plan, _remaining(admission.remaining)),
+        verify_command=tuple([verify_command(key.algorithm, order.predicate_type.uri, name) for key in keys]),
+        entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
             order.request.audit_id,
             answer.index,
@@ -97,11 +97,11 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed) -> m
     )
 
 
-def _bin(value: bytes | Descriptor) -> methods.Bin:
+def _bin(value: bytes | Descriptor) -> bytes | methods.Descriptor:
     return methods.Descriptor(value.fd, value.size) if isinstance(value, Descriptor) else value
 
 
-def _remaining(left: Remaining) -> methods.Remaining:
+def remaining_of(left: Remaining) -> methods.Remaining:
     return methods.Remaining(
         UNSET if left.rate is None else left.rate, UNSET if left.daily is None else left.daily, left.concurrency
     )
@@ -121,7 +121,7 @@ def _warnings(algorithm: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _verify_command(algorithm: str, predicate_type: str, artifact: str) -> methods.VerifyCommand:
+def verify_command(algorithm: str, predicate_type: str, artifact: str) -> methods.VerifyCommand:
     """Return cosign's command line (3.0.4 and later, offline). ``--type`` is always there: cosign's default is ``custom``."""
     digest = SIGNATURE_DIGEST.get(algorithm)
     argv = (

@@ -1,6 +1,6 @@
 """What the stages work with, put together once at start by the composition root."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +14,7 @@ from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
 from signerd.wire.links import Close, Refusal, RingEntry
+from signerd.wire.methods import SignDsse
 
 __all__ = ["Bounds", "Deadlines", "Ledger", "Ring", "Services"]
 
@@ -59,7 +60,11 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Providers under their guard, tenants, catalogue, ring, quotas, clock, and the way to the record."""
+    """Providers under their guard, tenants, catalogue, ring, quotas, clock, and the way to the record.
+
+    ``check_claims`` refuses orders that do not name each descriptor of their frame exactly once, and descriptors that
+    are not what their place asks for (T19).
+    """
 
     audience: str
     authenticators: tuple[Guarded[Authenticator], ...]
@@ -73,6 +78,7 @@ class Services:
     deadlines: Deadlines
     clock: Clock
     bounds: Bounds
+    check_claims: Callable[[Iterable[SignDsse], tuple[int, ...]], None]
 
     def record(self, request: SignRequest, peer: Peer) -> AbstractAsyncContextManager[Entry]:
         """Open the scope that leaves exactly one closed record, however the request ends."""

@@ -28,8 +28,11 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     ``details.name``: nothing that could change the meaning of a request is ignored.
     """
     params = request.params
+    if isinstance(params, Refusal):
+        raise params
     if not isinstance(params, SignDsse):
         params = cast("SignDsse", decode_params("sign.dsse", params))
+        services.check_claims((params,), request.fds)
     _refuse_unserved(params)
     subjects = _subjects(params.subject, services.bounds)
     _check_predicate_size(params, services.bounds)
@@ -55,14 +58,14 @@ def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject,
     )
     hashed = [s for s, a in zip(subjects, asked, strict=True) if a.digest is not UNSET]
     if len(hashed) == len(subjects):
-        check_subjects(subjects, max_digests=bounds.digests)
+        check_subjects(subjects)
         return subjects
     # Digests that the daemon makes itself cannot be malformed; names can, and equal ones are found once all are known.
     for index, subject in enumerate(subjects):
         if asked[index].digest is UNSET:
-            check_subjects((subject,), max_digests=bounds.digests)
+            check_subjects((subject,))
     if hashed:
-        check_subjects(hashed, max_digests=bounds.digests)
+        check_subjects(hashed)
     return subjects
 
 

@@ -16,7 +16,7 @@ __all__ = ["DocumentWait", "HashWait", "ProviderWait", "SealWait", "Wait", "chec
 
 @dataclass(frozen=True, slots=True)
 class SealWait:
-    """For the sealer: the answer is a ``Sealed``. ``fd`` is the payload's sealed memfd where it travels so."""
+    """For the sealer: the answer is a ``Sealed`` and its descriptors. ``fd`` is the payload's memfd where it travels so."""
 
     item: SealItem
     fd: int | None
@@ -48,8 +48,10 @@ Wait = SealWait | ProviderWait | DocumentWait | HashWait
 
 
 @types.coroutine
-def sealed(item: SealItem, fd: int | None) -> Generator[SealWait, Sealed, Sealed]:
-    """Wait for the sealer's answer to ``item``."""
+def sealed(
+    item: SealItem, fd: int | None
+) -> Generator[SealWait, tuple[Sealed, tuple[int, ...]], tuple[Sealed, tuple[int, ...]]]:
+    """Wait for the sealer's answer to ``item``, and the descriptors that its large values are in."""
     return (yield SealWait(item, fd))
 
 

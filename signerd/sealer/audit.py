@@ -1,7 +1,8 @@
 """The durable, append-only log: one file, one multi-row insert and one sync per group of leaves.
 
-A group is there whole or not at all. After a failed commit nothing of the group counts; should the machine stop right
-then, the group may still be found on disk at the next start: a record without a signature, never the reverse.
+A group is there whole or not at all. After a failed commit nothing of the group counts; should the machine
+stop right then, the group may still be found on disk at the next start: a record without a signature, never
+the reverse.
 """
 
 import sqlite3
@@ -24,7 +25,9 @@ FILE_NAME: Final = "audit.sqlite"
 MOST_ROWS: Final = 200
 """A read returns at most so many leaves."""
 MOST_SCANNED: Final = 20_000
-"""A read looks at no more than so many, so that a filter that matches little does not occupy the reader for long."""
+"""A read looks at no more than so many, so that a filter that matches little does not occupy the reader for
+long.
+"""
 FILTERS: Final = ("audit_id", "code", "kind", "outcome")
 """The columns that a query may filter by."""
 DAY_MS: Final = 86_400_000
@@ -57,7 +60,9 @@ _OPEN: Final = """
 SELECT leaf, audit_id, kind, tenant, time, outcome, code FROM leaves AS decided
 WHERE leaf_index > (SELECT coalesce(max(leaf_index), -1) FROM leaves WHERE kind = 'start')
   AND kind = 'decided'
-  AND NOT EXISTS (SELECT 1 FROM leaves AS closed WHERE closed.audit_id = decided.audit_id AND closed.kind = 'outcome')
+  AND NOT EXISTS (
+    SELECT 1 FROM leaves AS closed WHERE closed.audit_id = decided.audit_id AND closed.kind = 'outcome'
+  )
 ORDER BY leaf_index
 """
 _SIGNED: Final = """
@@ -69,12 +74,14 @@ GROUP BY tenant
 
 def _unavailable(exc: Exception) -> NoReturn:
     reason = failure_reason(exc)
-    raise Fault("audit.unavailable", reason, "the audit log cannot be used", operator=f"audit log: {exc}") from exc
+    raise Fault(
+        "audit.unavailable", reason, "the audit log cannot be used", operator=f"audit log: {exc}"
+    ) from exc
 
 
 def _insert(rows: int) -> str:
     # Only the number of placeholders varies; sqlite3 caches each text's prepared statement.
-    return "INSERT INTO leaves VALUES " + ",".join([_ROW] * rows)
+    return "INSERT INTO leaves VALUES " + ",".join([_ROW] * rows)  # noqa: S608  # placeholders alone
 
 
 def _values(first: int, leaves: Sequence[Leaf]) -> Iterator[tuple[object, ...]]:
@@ -89,8 +96,8 @@ class SqliteAuditStore:
     """AuditStore over one SQLite file; the only writer, under the lock of the state directory.
 
     Every failure is ``audit.unavailable`` with one of the reasons ``read_only``, ``disk_full``, ``locked``,
-    ``io_error``, ``corrupt``, ``cannot_open``, ``duplicate``, ``no_memory``, ``failed``. After a failure the file is
-    opened anew by the next call, so that the log goes on by itself once the disk has room again.
+    ``io_error``, ``corrupt``, ``cannot_open``, ``duplicate``, ``no_memory``, ``failed``. After a failure the
+    file is opened anew by the next call, so that the log goes on by itself once the disk has room again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -140,7 +147,9 @@ class SqliteAuditStore:
         return first
 
     def _append_large(self, database: sqlite3.Connection, first: int, leaves: Sequence[Leaf]) -> None:
-        """Append more rows than a statement may hold, in one transaction; closing the connection rolls it back."""
+        """Append more rows than a statement may hold, in one transaction; closing the connection rolls it
+        back.
+        """
         database.execute("BEGIN IMMEDIATE")
         for start in range(0, len(leaves), _ROWS_A_STATEMENT):
             part = leaves[start : start + _ROWS_A_STATEMENT]
@@ -159,7 +168,9 @@ class SqliteAuditStore:
         return [Leaf(*row) for row in rows]
 
     def daily_counts(self, day: int) -> dict[str, int]:
-        """Return how many records were signed per tenant on UTC day ``day`` since the epoch, delivered or not."""
+        """Return how many records were signed per tenant on UTC day ``day`` since the epoch, delivered or
+        not.
+        """
         try:
             return dict(self._reach().execute(_SIGNED, (day * DAY_MS, (day + 1) * DAY_MS)).fetchall())
         except sqlite3.Error as exc:
@@ -173,7 +184,7 @@ class SqliteAuditStore:
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Leaves as they were written, oldest first, with their indices; ``next`` is the next cursor, 0: no more."""
+    """Leaves as written, oldest first, and their indices; ``next`` is the next cursor, 0 for none."""
 
     records: tuple[bytes, ...]
     indices: tuple[int, ...]
@@ -191,27 +202,34 @@ class AuditReader:
             _unavailable(exc)
 
     def read(
-        self, tenant: str | None, filters: Mapping[str, str] | None = None, cursor: int = 0, limit: int = MOST_ROWS
+        self,
+        tenant: str | None,
+        filters: Mapping[str, str] | None = None,
+        cursor: int = 0,
+        limit: int = MOST_ROWS,
     ) -> Page:
         """Return leaves of ``tenant`` (None: of all, the operator's view) from index ``cursor`` on.
 
-        ``filters`` are equalities over :data:`FILTERS`; another name is ``request.unsupported``. ``limit`` above 200
-        is lowered; below 1, or a cursor out of range, is ``request.malformed``. A page may hold fewer than ``limit``
-        although more follow: ``next`` alone says whether any do.
+        ``filters`` are equalities over :data:`FILTERS`; another name is ``request.unsupported``. ``limit``
+        above 200 is lowered; below 1, or a cursor out of range, is ``request.malformed``. A page may hold
+        fewer than ``limit`` although more follow: ``next`` alone says whether any do.
         """
         filters = filters or {}
         self._check(filters, cursor, limit)
         limit = min(limit, MOST_ROWS)
         one = "audit_id" in filters
-        # A unary plus keeps SQLite from walking the tenant's index when the few rows of one record are wanted.
+        # For one record's few rows, a unary plus keeps SQLite from walking the tenant's index instead.
         base = f"{'+' if one else ''}leaf_index >= ?"
         values: list[object] = [cursor]
         if tenant is not None:
             base += f" AND {'+' if one else ''}tenant = ?"
             values.append(tenant)
         wanted = "".join(f" AND {name} = ?" for name in filters)
-        bound = f"SELECT leaf_index FROM leaves WHERE {base} ORDER BY leaf_index LIMIT 1 OFFSET {MOST_SCANNED}"  # noqa: S608  # own texts alone
-        rows = f"SELECT leaf_index, leaf FROM leaves WHERE {base} AND leaf_index < ?{wanted} ORDER BY leaf_index LIMIT ?"  # noqa: S608  # names out of FILTERS
+        # Only texts of this module and names out of FILTERS are put in.
+        bound = f"SELECT leaf_index FROM leaves WHERE {base} ORDER BY 1 LIMIT 1 OFFSET {MOST_SCANNED}"  # noqa: S608
+        rows = (
+            f"SELECT leaf_index, leaf FROM leaves WHERE {base} AND leaf_index < ?{wanted} ORDER BY 1 LIMIT ?"  # noqa: S608
+        )
         try:
             found = self._database.execute(bound, values).fetchone() if filters and not one else None
             end = found[0] if found else _NO_END
@@ -219,10 +237,9 @@ class AuditReader:
         except sqlite3.Error as exc:
             _unavailable(exc)
         page = taken[:limit]
+        after = 0 if end == _NO_END else end
         if len(taken) > limit:
             after = page[-1][0] + 1
-        else:
-            after = 0 if end == _NO_END else end
         return Page(tuple(row[1] for row in page), tuple(row[0] for row in page), after)
 
     @staticmethod
@@ -231,7 +248,9 @@ class AuditReader:
             raise Refusal("request.malformed", "page_out_of_range", "limit or cursor is out of range")
         unknown = next((name for name in filters if name not in FILTERS), None)
         if unknown is not None:
-            raise Refusal("request.unsupported", "filter_unknown", "no such filter", details={"name": unknown[:64]})
+            raise Refusal(
+                "request.unsupported", "filter_unknown", "no such filter", details={"name": unknown[:64]}
+            )
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,4 +1,6 @@
-"""SQLite as the sealer uses it: files of 0600, write-ahead log, a sync per commit, errors with a stable reason."""
+"""SQLite as the sealer uses it: files of 0600, write-ahead log, a sync per commit, errors with a stable
+reason.
+"""
 
 import os
 import sqlite3
@@ -8,7 +10,9 @@ from typing import Final
 __all__ = ["BUSY_S", "failure_reason", "open_read_only", "open_writable"]
 
 BUSY_S: Final = 2.0
-"""How long a statement waits for another connection's lock: the audit write deadline, after which it is a refusal."""
+"""How long a statement waits for another connection's lock: the audit write deadline, after which it is a
+refusal.
+"""
 
 _REASONS: Final = {
     "SQLITE_BUSY": "locked",
@@ -38,8 +42,9 @@ def failure_reason(exc: BaseException) -> str:
 def open_writable(path: Path, schema: str) -> sqlite3.Connection:
     """Open or make the database at ``path`` with ``schema``, and return a connection in autocommit mode.
 
-    The file is 0600 and so are the log and index that SQLite puts beside it (it copies the mode). A symlink in its
-    place raises OSError, or one local user could lead the record into another's file; sqlite3.Error for the rest.
+    The file is 0600 and so are the log and index that SQLite puts beside it (it copies the mode). A symlink
+    in its place raises OSError, or one local user could lead the record into another's file; sqlite3.Error
+    for the rest.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -62,7 +67,7 @@ def open_writable(path: Path, schema: str) -> sqlite3.Connection:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open ``path`` for reading alone, beside a living writer or a dead one's files; sqlite3.Error otherwise."""
+    """Open ``path`` for reading, beside a living writer or a dead one's files; sqlite3.Error otherwise."""
     uri = path.absolute().as_uri() + "?mode=ro"
     database = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:

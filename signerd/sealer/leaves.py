@@ -1,11 +1,13 @@
-"""The leaves of the audit log: RFC 8785 bytes of what was decided, how it ended, what was refused, what changed.
+"""The leaves of the audit log: RFC 8785 bytes of what was decided, how it ended, what was refused, what
+changed.
 
-Every leaf is one JSON object with ``v`` (1), ``kind`` and ``time`` (Unix milliseconds); an empty field is absent. The
-``decision`` in a ``decided`` leaf is the very object that the receipt shows, and ``decision_digest`` is the SHA-256
-of its bytes.
+Every leaf is one JSON object with ``v`` (1), ``kind`` and ``time`` (Unix milliseconds); an empty field is
+absent. The ``decision`` in a ``decided`` leaf is the very object that the receipt shows, and
+``decision_digest`` is the SHA-256 of its bytes.
 
-Encoding: msgspec with sorted keys is RFC 8785 for what stands here (strings, integers within ±(2⁵³-1), arrays, and
-objects whose keys are ASCII, so that sorting by bytes is sorting by UTF-16 units). No float reaches a leaf.
+Encoding: msgspec with sorted keys is RFC 8785 for what stands here (strings, integers within ±(2⁵³-1),
+arrays, and objects whose keys are ASCII, so that sorting by bytes is sorting by UTF-16 units). No float
+reaches a leaf.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from signerd.wire.links import DecisionFacts, Refusal, RequestFacts, RingEntry
 
 __all__ = [
     "LEAF_VERSION",
-    "LoadedPlugin",
+    "PluginFacts",
     "decided_leaf",
     "decision_digest",
     "outcome_leaf",
@@ -34,7 +36,7 @@ LEAF_VERSION: Final = 1
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-class LoadedPlugin(msgspec.Struct, frozen=True):
+class PluginFacts(msgspec.Struct, frozen=True):
     """A distribution that was loaded at start; ``digest`` is ``sha256:…`` of its RECORD."""
 
     name: str
@@ -86,7 +88,7 @@ class _Ring(msgspec.Struct, frozen=True):
 
 class _Start(msgspec.Struct, frozen=True):
     kind: str
-    plugins: Sequence[LoadedPlugin]
+    plugins: Sequence[PluginFacts]
     time: int
     v: int
     version: str
@@ -98,13 +100,27 @@ def decision_digest(decision: DecisionFacts) -> str:
 
 
 def decided_leaf(
-    request: RequestFacts, decision: DecisionFacts, audit_id: str, statement_sha256: str, payload_type: str, time: int
+    request: RequestFacts,
+    decision: DecisionFacts,
+    audit_id: str,
+    statement_sha256: str,
+    payload_type: str,
+    time: int,
 ) -> tuple[Leaf, str]:
-    """Return the ``decided`` leaf and the ``decision_digest``. ``statement_sha256`` is the sealer's own computation."""
+    """Return the ``decided`` leaf and the ``decision_digest``. ``statement_sha256`` is the sealer's own
+    computation.
+    """
     decided = _encode(decision)
     text = _encode(
         _Decided(
-            audit_id, msgspec.Raw(decided), "decided", payload_type, request, statement_sha256, time, LEAF_VERSION
+            audit_id,
+            msgspec.Raw(decided),
+            "decided",
+            payload_type,
+            request,
+            statement_sha256,
+            time,
+            LEAF_VERSION,
         )
     )
     return Leaf(text, audit_id, "decided", decision.tenant, time), sha256(decided).hexdigest()
@@ -113,15 +129,28 @@ def decided_leaf(
 def outcome_leaf(
     audit_id: str, tenant: str, time: int, outcome: str, code: str = "", bundle_sha256: Sequence[str] = ()
 ) -> Leaf:
-    """Return the leaf that closes a ``decided`` one: how it ended, and the digests of the bundles that were made."""
+    """Return the leaf that closes a ``decided`` one: how it ended, and the digests of the bundles that were
+    made.
+    """
     text = _encode(
-        _Outcome(audit_id, "outcome", outcome, tenant, time, LEAF_VERSION, bundle_sha256=tuple(bundle_sha256), code=code)
+        _Outcome(
+            audit_id,
+            "outcome",
+            outcome,
+            tenant,
+            time,
+            LEAF_VERSION,
+            bundle_sha256=tuple(bundle_sha256),
+            code=code,
+        )
     )
     return Leaf(text, audit_id, "outcome", tenant, time, outcome, code)
 
 
 def refused_leaf(refusal: Refusal, time: int) -> Leaf:
-    """Return the single leaf of a request that ended before ``decided``; ``count`` stands where it is an aggregate."""
+    """Return the single leaf of a request that ended before ``decided``; ``count`` stands where it is an
+    aggregate.
+    """
     request = refusal.request
     text = _encode(
         _Refused(
@@ -140,14 +169,16 @@ def refused_leaf(refusal: Refusal, time: int) -> Leaf:
 
 
 def ring_leaf(
-    change: Literal["generate", "import", "rotate", "suspend", "resume", "revoke", "retire"], entry: RingEntry, time: int
+    change: Literal["generate", "import", "rotate", "suspend", "resume", "revoke", "retire"],
+    entry: RingEntry,
+    time: int,
 ) -> Leaf:
-    """Return the leaf of a change of the key ring: the whole version as it is after it; ``spki`` is base64."""
+    """Return the leaf of a change of the key ring: the version as it is after it; ``spki`` is base64."""
     text = _encode(_Ring(change, entry, "ring", time, LEAF_VERSION))
     return Leaf(text, "", "ring", entry.tenant, time)
 
 
-def start_leaf(version: str, plugins: Sequence[LoadedPlugin], time: int) -> Leaf:
+def start_leaf(version: str, plugins: Sequence[PluginFacts], time: int) -> Leaf:
     """Return the leaf of a start: signerd's version, and name, version and digest of all that was loaded."""
     text = _encode(_Start("start", tuple(plugins), time, LEAF_VERSION, version))
     return Leaf(text, "", "start", "", time)

@@ -1,7 +1,7 @@
 """The state directory: whose it is, and that only one daemon uses it.
 
-What lies there decides what is on record and which keys count, so nobody else may write to it, and two sealers on one
-log would each believe to be its only writer.
+What lies there decides what is on record and which keys count, so nobody else may write to it, and two
+sealers on one log would each believe to be its only writer.
 """
 
 import fcntl
@@ -48,7 +48,9 @@ def check_state(path: Path) -> None:
 
 
 def prepare_state(path: Path) -> None:
-    """Make the state directory (0700, its parents too where they are missing) and check it as :func:`check_state`."""
+    """Make the state directory (0700, its parents too where they are missing) and check it as
+    :func:`check_state`.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
@@ -62,11 +64,14 @@ def prepare_state(path: Path) -> None:
 class StateLock:
     """The lock on a state directory, held until closed or until the process ends, however it ends.
 
-    Children do not inherit it (the descriptor is close-on-exec): a worker that outlives its sealer holds nothing.
+    Children do not inherit it (the descriptor is close-on-exec): a worker that outlives its sealer holds
+    nothing.
     """
 
     def __init__(self, state: Path, wait_s: float = LOCK_WAIT_S) -> None:
-        """Take the lock, waiting ``wait_s`` for a predecessor to end; else ``state.locked``, reason ``in_use``."""
+        """Take the lock, waiting ``wait_s`` for a predecessor to end; else ``state.locked``, reason
+        ``in_use``.
+        """
         path = state / LOCK_NAME
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -80,7 +85,9 @@ class StateLock:
                 if time.monotonic() >= deadline:
                     holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
                     self.close()
-                    raise _unfit("in_use", state, f"is used by the daemon of pid {holder or 'unknown'}") from exc
+                    raise _unfit(
+                        "in_use", state, f"is used by the daemon of pid {holder or 'unknown'}"
+                    ) from exc
                 time.sleep(_POLL_S)
             else:
                 break

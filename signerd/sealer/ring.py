@@ -1,23 +1,25 @@
 """The key ring: the public half of every key that may sign, its validity and its status, one version per key.
 
-The ring is the sealer's; it never forgets a key. Every change is an audit leaf too, so that an old copy of this file
-cannot bring a revoked key back unnoticed.
+The ring is the sealer's; it never forgets a key. Every change is an audit leaf too, so that an old copy of
+this file cannot bring a revoked key back unnoticed.
 """
 
 import sqlite3
 from pathlib import Path
 from typing import Final, NoReturn
 
-from signerd.errors import Fault, Refusal
+from signerd.errors import Fault
 from signerd.sealer.database import failure_reason, open_writable
 from signerd.wire.links import RingEntry
 
-__all__ = ["FILE_NAME", "RingStore", "key_state"]
+__all__ = ["FILE_NAME", "RingStore"]
 
 FILE_NAME: Final = "ring.sqlite"
 """The ring's name in the state directory."""
 
-_COLUMNS: Final = "key, tenant, version, keyid, algorithm, spki, source, status, added_at, expires_at, revoked_at"
+_COLUMNS: Final = (
+    "key, tenant, version, keyid, algorithm, spki, source, status, added_at, expires_at, revoked_at"
+)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS ring (
   key TEXT PRIMARY KEY,
@@ -33,7 +35,6 @@ CREATE TABLE IF NOT EXISTS ring (
   revoked_at INTEGER NOT NULL
 ) STRICT;
 """
-_USABLE: Final = frozenset({"active", "retiring"})
 
 
 def _failed(exc: Exception) -> NoReturn:
@@ -43,7 +44,7 @@ def _failed(exc: Exception) -> NoReturn:
 
 
 class RingStore:
-    """The ring's file. Every failure is ``internal`` with reason ``ring_`` and the word for what SQLite said."""
+    """The ring's file. Every failure is ``internal`` with reason ``ring_`` and a word for the error."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the ring at ``path``."""
@@ -69,7 +70,7 @@ class RingStore:
         return None if row is None else RingEntry(*row)
 
     def add(self, entry: RingEntry) -> None:
-        """Make a new key durable. A reference or keyid that is there already is ``ring_duplicate``: never replaced."""
+        """Make a new key durable; ``ring_duplicate`` for a reference or keyid that is there already."""
         values = tuple(getattr(entry, name) for name in _COLUMNS.split(", "))
         try:
             self._database.execute(f"INSERT INTO ring ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)  # noqa: S608  # a constant
@@ -79,21 +80,3 @@ class RingStore:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
-
-
-def key_state(entry: RingEntry, now_ms: int) -> None:
-    """Refuse unless the key may sign at ``now_ms``: revoked, suspended, expired or retired, not yet valid, in that order.
-
-    Before ``added_at`` a key is not yet valid; at or after ``expires_at`` expired; at or after ``revoked_at`` revoked.
-    0 is never. A status that this version does not know does not sign (``key.suspended``, ``status_unknown``).
-    """
-    if entry.status == "revoked" or 0 < entry.revoked_at <= now_ms:
-        raise Refusal("key.revoked", "revoked", "the key is revoked")
-    if entry.status == "suspended":
-        raise Refusal("key.suspended", "suspended", "the key is suspended")
-    if entry.status in {"expired", "retired"} or 0 < entry.expires_at <= now_ms:
-        raise Refusal("key.expired", "retired" if entry.status == "retired" else "expired", "the key is past its time")
-    if entry.status == "pending" or now_ms < entry.added_at:
-        raise Refusal("key.not_yet_valid", "not_yet_valid", "the key is not valid yet")
-    if entry.status not in _USABLE:
-        raise Refusal("key.suspended", "status_unknown", "the key has a status that does not sign")

@@ -1,7 +1,7 @@
 """The Merkle tree of the audit log (RFC 6962, section 2.1): hashes, roots and proofs, all pure.
 
-A leaf hashes with a 0x00 in front and an inner node with a 0x01, so that no node can pass as a leaf. Hashes are 32
-raw bytes; sizes count leaves; indices start at 0.
+A leaf hashes with a 0x00 in front and an inner node with a 0x01, so that no node can pass as a leaf. Hashes
+are 32 raw bytes; sizes count leaves; indices start at 0.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,8 @@ class Frontier:
     def append(self, hashed: bytes) -> int:
         """Add a leaf by its leaf hash and return its index."""
         index = self.size
-        # Each trailing 1 bit of the old size is a perfect subtree as large as the one being completed: merge them.
+        # Each trailing 1 bit of the old size is a perfect subtree as large as the one being completed: merge
+        # them.
         carry = index
         while carry & 1:
             hashed = node_hash(self._peaks.pop(), hashed)
@@ -92,7 +93,9 @@ def _split(size: int) -> int:
 
 
 def inclusion_proof(hashes: Sequence[bytes], index: int) -> list[bytes]:
-    """Return the audit path of leaf ``index`` in the tree of all ``hashes``, from the leaf up (section 2.1.1)."""
+    """Return the audit path of leaf ``index`` in the tree of all ``hashes``, from the leaf up (section
+    2.1.1).
+    """
     if not 0 <= index < len(hashes):
         raise ValueError(f"no leaf {index} among {len(hashes)}")
     path: list[bytes] = []
@@ -127,7 +130,8 @@ def consistency_proof(hashes: Sequence[bytes], first: int) -> list[bytes]:
             proof.append(tree_root(hashes[start:middle]))
             start = middle
             whole = False
-    # What is left is the old tree's last perfect subtree. The verifier knows it already when it is the whole old tree.
+    # What is left is the old tree's last perfect subtree. The verifier knows it already when it is the whole
+    # old tree.
     if not whole:
         proof.append(tree_root(hashes[start:end]))
     proof.reverse()
@@ -139,7 +143,8 @@ def _failed(reason: str, public: str) -> Refusal:
 
 
 def verify_inclusion(hashed: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Refuse (``verification.failed``, ``inclusion_proof``) unless the leaf hash is leaf ``index`` under ``root``.
+    """Refuse (``verification.failed``, ``inclusion_proof``) unless the leaf hash is leaf ``index`` under
+    ``root``.
 
     RFC 9162, section 2.1.3.2, on the hashes of RFC 6962; any length of proof but the exact one is refused.
     """
@@ -166,7 +171,8 @@ def verify_inclusion(hashed: bytes, index: int, size: int, proof: Sequence[bytes
 def verify_consistency(
     first: int, first_root: bytes, second: int, second_root: bytes, proof: Sequence[bytes]
 ) -> None:
-    """Refuse (``verification.failed``, ``consistency_proof``) unless the first tree is a prefix of the second.
+    """Refuse (``verification.failed``, ``consistency_proof``) unless the first tree is a prefix of the
+    second.
 
     RFC 9162, section 2.1.4.2. An empty first tree is a prefix of every tree, with an empty proof.
     """

@@ -1,7 +1,7 @@
 """Whether a bundle or an envelope verifies: offline, against given keys, every check with its outcome.
 
-What does not verify is an answer, not an exception. No check passes that was not made: log entries and timestamps of
-a bundle that a key verifies are reported as skipped.
+What does not verify is an answer, not an exception. No check passes that was not made: log entries and
+timestamps of a bundle that a key verifies are reported as skipped.
 """
 
 import re
@@ -25,7 +25,8 @@ _SHOWN: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: its stable name, how it ended, a sentence in printable ASCII, and for a failure a stable reason."""
+    """One check: its stable name, how it ended, a sentence in printable ASCII, and for a failure a stable
+    reason."""
 
     name: str
     outcome: Outcome
@@ -37,8 +38,8 @@ class Check:
 class Verification:
     """What came of it. ``verified`` holds when the signature passed and no check failed.
 
-    ``predicate_type``, ``subjects`` and ``statement`` (the payload's bytes) are set only if verified: what an
-    unverified document says of itself is not passed on.
+    ``predicate_type``, ``subjects`` and ``statement`` (the payload's bytes) are set only if verified: what
+    an unverified document says of itself is not passed on.
     """
 
     verified: bool
@@ -72,7 +73,8 @@ class _Checks:
 
 
 def printable(text: str) -> str:
-    """Give text that a stranger wrote in printable ASCII, everything else escaped, cut at 200 characters."""
+    """Give text that a stranger wrote in printable ASCII, everything else escaped, cut at 200
+    characters."""
     cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     return _NOT_PRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), cut)
 
@@ -83,10 +85,10 @@ def verify_bundle(
     """Verify a Sigstore bundle with a public key.
 
     Checks, in order: ``bundle`` (size, form), ``material`` (a key signed, not a certificate), ``keyid``,
-    ``signature``, ``payload_type``, ``statement``, ``subject`` (``artifact_sha256``, lowercase hex, is among the
-    digests; skipped without one), ``predicate_type`` (literally equal; skipped without one), ``transparency`` and
-    ``timestamp`` (skipped). What comes after a failure of the first six is not made. Raises nothing for a bundle
-    that does not verify.
+    ``signature``, ``payload_type``, ``statement``, ``subject`` (``artifact_sha256``, lowercase hex, is
+    among the digests; skipped without one), ``predicate_type`` (literally equal; skipped without one),
+    ``transparency`` and ``timestamp`` (skipped). What comes after a failure of the first six is not made.
+    Raises nothing for a bundle that does not verify.
     """
     checks = _Checks()
     try:
@@ -96,7 +98,9 @@ def verify_bundle(
         return Verification(False, tuple(checks.made))
     checks.passed("bundle", bundle.media_type)
     (signature,) = bundle.envelope.signatures
-    if not _material_holds(checks, bundle, signature, key) or not _signature_holds(checks, bundle, signature, key):
+    if not _material_holds(checks, bundle, signature, key) or not _signature_holds(
+        checks, bundle, signature, key
+    ):
         return Verification(False, tuple(checks.made))
     return _conclude(checks, bundle.envelope, artifact_sha256, predicate_type, bundle)
 
@@ -111,9 +115,10 @@ def verify_envelope(
 ) -> Verification:
     """Verify a DSSE envelope: at least ``threshold`` of the distinct ``keys`` signed its payload.
 
-    A key counts once, however often it signed; a keyid decides only which key is tried first. The checks are those
-    of :func:`verify_bundle` with ``envelope`` in place of the first three. Raises ValueError for a threshold below
-    one or above the number of distinct keys, and nothing for an envelope that does not verify.
+    A key counts once, however often it signed; a keyid decides only which key is tried first. The checks
+    are those of :func:`verify_bundle` with ``envelope`` in place of the first three. Raises ValueError for
+    a threshold below one or above the number of distinct keys, and nothing for an envelope that does not
+    verify.
     """
     distinct = tuple(dict.fromkeys(keys))
     if not 1 <= threshold <= len(distinct):
@@ -138,7 +143,9 @@ def verify_envelope(
 
 def _material_holds(checks: _Checks, bundle: Bundle, signature: Signature, key: PublicKey) -> bool:
     if bundle.hint is None:
-        checks.failed("material", "identity_required", "a certificate signed: an identity must be given, not a key")
+        checks.failed(
+            "material", "identity_required", "a certificate signed: an identity must be given, not a key"
+        )
         return False
     if bundle.hint in (key.hint, key.openssh_fingerprint):
         checks.passed("material", "the hint names this key")
@@ -151,7 +158,9 @@ def _material_holds(checks: _Checks, bundle: Bundle, signature: Signature, key: 
         checks.failed("keyid", "keyid_not_hint", "keyid and hint differ")
         return False
     elif signature.keyid != key.openssh_fingerprint:
-        checks.failed("keyid", "keyid_foreign", f"cosign skips a signature with this keyid: {signature.keyid}")
+        checks.failed(
+            "keyid", "keyid_foreign", f"cosign skips a signature with this keyid: {signature.keyid}"
+        )
         return False
     else:
         checks.passed("keyid", "the OpenSSH fingerprint of this key")
@@ -175,7 +184,7 @@ def _signers(envelope: Envelope, keys: tuple[PublicKey, ...]) -> set[PublicKey]:
     for signature in envelope.signatures:
         # A key that signed once is not tried again: it could not count twice.
         candidates = [key for key in keys if key not in signers]
-        candidates.sort(key=lambda candidate: candidate.envelope_keyid != signature.keyid)  # noqa: B023  # used at once
+        candidates.sort(key=lambda candidate: candidate.envelope_keyid != signature.keyid)  # used at once
         for candidate in candidates:
             try:
                 candidate.verify(signature.sig, message)
@@ -187,7 +196,11 @@ def _signers(envelope: Envelope, keys: tuple[PublicKey, ...]) -> set[PublicKey]:
 
 
 def _conclude(
-    checks: _Checks, envelope: Envelope, artifact_sha256: str | None, predicate_type: str | None, bundle: Bundle | None
+    checks: _Checks,
+    envelope: Envelope,
+    artifact_sha256: str | None,
+    predicate_type: str | None,
+    bundle: Bundle | None,
 ) -> Verification:
     """Make the checks of what was signed, the signature being good."""
     if envelope.payload_type != PAYLOAD_TYPE:

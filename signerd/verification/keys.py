@@ -1,17 +1,22 @@
 """Public keys: the one algorithm of each type, its three ids, and the verification of one signature.
 
-The algorithm follows from the key alone, never from what a signature says of itself: P-256 with SHA-256, P-384 with
-SHA-384, P-521 with SHA-512, Ed25519 pure, RSA of 2048 to 4096 bits with PKCS#1 v1.5 and SHA-256.
+The algorithm follows from the key alone, never from what a signature says of itself: P-256 with SHA-256,
+P-384 with SHA-384, P-521 with SHA-512, Ed25519 pure, RSA of 2048 to 4096 bits with PKCS#1 v1.5 and SHA-256.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -23,17 +28,23 @@ from cryptography.hazmat.primitives.serialization import (
 from signerd.attestation.dsse import decode_base64, encode_base64
 from signerd.errors import Refusal
 
-__all__ = ["PublicKey"]
+__all__ = ["Message", "PublicKey"]
 
 _RSA_BITS: Final = range(2048, 4097)
 _LARGEST_PEM: Final = 16 * 1024
+_PEM_HEAD: Final = b"-----BEGIN PUBLIC KEY-----"
 _PKCS1: Final = padding.PKCS1v15()
 _SHA256: Final = SHA256()
+_PREHASHED: Final = Prehashed(_SHA256)
+_ECDSA_PREHASHED: Final = ec.ECDSA(_PREHASHED)
 _ECDSA: Final = {
     "secp256r1": ("ES256", ec.ECDSA(_SHA256)),
     "secp384r1": ("ES384", ec.ECDSA(SHA384())),
     "secp521r1": ("ES512", ec.ECDSA(SHA512())),
 }
+
+Message = bytes | memoryview | mmap
+"""Bytes that are signed; a large payload is mapped, not read."""
 
 _Supported = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
@@ -42,9 +53,10 @@ _Supported = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPubli
 class PublicKey:
     """A public key that signerd verifies with. Two are equal when their SPKI is.
 
-    ``spki``: SubjectPublicKeyInfo, DER. ``algorithm``: ES256, ES384, ES512, Ed25519 or RSA-PKCS1-SHA256. ``keyid``:
-    ``sha256:`` and the hex of SHA-256 over ``spki``. ``hint``: base64 of the same 32 bytes. ``openssh_fingerprint``:
-    as ``ssh-keygen -l`` shows it; None where SSH has no such key type. ``pem``: PEM text of ``spki``.
+    ``spki``: SubjectPublicKeyInfo, DER. ``algorithm``: ES256, ES384, ES512, Ed25519 or RSA-PKCS1-SHA256.
+    ``keyid``: ``sha256:`` and the hex of SHA-256 over ``spki``. ``hint``: base64 of the same 32 bytes.
+    ``openssh_fingerprint``: as ``ssh-keygen -l`` shows it; None where SSH has no such key type. ``pem``:
+    PEM text of ``spki``.
     """
 
     spki: bytes
@@ -53,15 +65,16 @@ class PublicKey:
     hint: str = field(compare=False)
     openssh_fingerprint: str | None = field(compare=False)
     pem: str = field(compare=False, repr=False)
-    _check: Callable[[bytes, bytes], None] = field(compare=False, repr=False)
+    _check: Callable[[bytes, Message], None] = field(compare=False, repr=False)
+    _check_prehashed: Callable[[bytes, bytes], None] | None = field(compare=False, repr=False)
 
     @classmethod
     def from_spki(cls, der: bytes) -> Self:
         """Read a SubjectPublicKeyInfo.
 
-        Refuses ``request.malformed`` (``key_malformed``) for bytes that are no DER public key or not in its one
-        encoding, ``key.algorithm_refused`` (``curve``, ``rsa_size``, ``key_type``) for a key that signerd does not
-        use.
+        Refuses ``request.malformed`` (``key_malformed``) for bytes that are no DER public key or not in its
+        one encoding, ``key.algorithm_refused`` (``curve``, ``rsa_size``, ``key_type``) for a key that
+        signerd does not use.
         """
         try:
             loaded = load_der_public_key(der)
@@ -73,10 +86,13 @@ class PublicKey:
 
     @classmethod
     def from_pem(cls, text: str | bytes) -> Self:
-        """Read the PEM text of a SubjectPublicKeyInfo (``BEGIN PUBLIC KEY``); refuses as :meth:`from_spki` does."""
+        """Read the PEM text of one SubjectPublicKeyInfo (``BEGIN PUBLIC KEY``).
+
+        Refuses as :meth:`from_spki` does, and a text with a second PEM block: which one was meant?
+        """
         try:
             data = text.encode() if isinstance(text, str) else text
-            if len(data) > _LARGEST_PEM or b"-----BEGIN PUBLIC KEY-----" not in data:
+            if len(data) > _LARGEST_PEM or data.count(b"-----BEGIN") != 1 or _PEM_HEAD not in data:
                 _malformed()
             loaded = load_pem_public_key(data)
         except UnsupportedAlgorithm:
@@ -89,7 +105,7 @@ class PublicKey:
     def _from_loaded(cls, loaded: object, der: bytes | None) -> Self:
         if not isinstance(loaded, _Supported):
             raise _algorithm_refused("key_type")
-        algorithm, check = _algorithm(loaded)
+        algorithm, check, prehashed = _algorithm(loaded)
         spki = loaded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         if der is not None and der != spki:
             # Another encoding of the same key would be another keyid for it.
@@ -105,46 +121,76 @@ class PublicKey:
             openssh_fingerprint="SHA256:" + encode_base64(hashlib.sha256(blob).digest()).decode().rstrip("="),
             pem=loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
             _check=check,
+            _check_prehashed=prehashed,
         )
 
     @property
     def envelope_keyid(self) -> str:
-        """The keyid in a combined envelope: the OpenSSH fingerprint, which Go's verifier computes too, else ``keyid``."""
+        """The keyid in a combined envelope: the OpenSSH fingerprint, as Go computes it, else ``keyid``."""
         return self.openssh_fingerprint or self.keyid
 
-    def verify(self, signature: bytes, message: bytes) -> None:
+    @property
+    def prehash(self) -> bool:
+        """Whether :meth:`verify_prehashed` serves this key: its algorithm hashes with SHA-256."""
+        return self._check_prehashed is not None
+
+    def verify_prehashed(self, signature: bytes, digest: bytes) -> None:
+        """Verify over the SHA-256 ``digest`` of a message, hashed once elsewhere; refuses as :meth:`verify`
+        does.
+
+        Raises ValueError for a key whose algorithm does not hash with SHA-256.
+        """
+        if self._check_prehashed is None:
+            raise ValueError(f"{self.algorithm} does not sign a SHA-256")
+        try:
+            self._check_prehashed(signature, digest)
+        except InvalidSignature:
+            raise _signature_invalid() from None
+
+    def verify(self, signature: bytes, message: Message) -> None:
         """Verify ``signature`` over ``message``: returns, or refuses with ``verification.failed``.
 
-        Reasons: ``signature_invalid``; ``signature_not_der`` for an ECDSA signature in another form than strict DER,
-        which Sigstore's own verifiers let pass.
+        Reasons: ``signature_invalid``; ``signature_not_der`` for an ECDSA signature in another form than
+        strict DER, which Sigstore's own verifiers let pass.
         """
         try:
             self._check(signature, message)
         except InvalidSignature:
-            raise Refusal(
-                "verification.failed", "signature_invalid", "the signature is not by this key over these bytes"
-            ) from None
+            raise _signature_invalid() from None
 
 
-def _algorithm(key: _Supported) -> tuple[str, Callable[[bytes, bytes], None]]:
+_Check = Callable[[bytes, Message], None]
+
+
+def _algorithm(key: _Supported) -> tuple[str, _Check, _Check | None]:
+    """Return the algorithm, its check of a signature over a message, and over a SHA-256 where it hashes
+    with that."""
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return "Ed25519", key.verify
+        return "Ed25519", key.verify, None
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size not in _RSA_BITS:
             raise _algorithm_refused("rsa_size")
         rsa_key = key
-        return "RSA-PKCS1-SHA256", lambda signature, message: rsa_key.verify(signature, message, _PKCS1, _SHA256)
+        return (
+            "RSA-PKCS1-SHA256",
+            lambda signature, message: rsa_key.verify(signature, message, _PKCS1, _SHA256),
+            lambda signature, digest: rsa_key.verify(signature, digest, _PKCS1, _PREHASHED),
+        )
     named = _ECDSA.get(key.curve.name)
     if named is None:
         raise _algorithm_refused("curve")
     algorithm, scheme = named
     ec_key = key
 
-    def check(signature: bytes, message: bytes) -> None:
+    def check(signature: bytes, message: Message) -> None:
         _require_der(signature)
         ec_key.verify(signature, message, scheme)
 
-    return algorithm, check
+    def check_prehashed(signature: bytes, digest: bytes) -> None:
+        _require_der(signature)
+        ec_key.verify(signature, digest, _ECDSA_PREHASHED)
+
+    return algorithm, check, check_prehashed if algorithm == "ES256" else None
 
 
 def _require_der(signature: bytes) -> None:
@@ -157,11 +203,21 @@ def _require_der(signature: bytes) -> None:
     raise Refusal("verification.failed", "signature_not_der", "an ECDSA signature must be in DER")
 
 
+def _signature_invalid() -> Refusal:
+    return Refusal(
+        "verification.failed", "signature_invalid", "the signature is not by this key over these bytes"
+    )
+
+
 def _algorithm_refused(reason: str) -> Refusal:
     return Refusal(
-        "key.algorithm_refused", reason, "only P-256, P-384, P-521, Ed25519 and RSA of 2048 to 4096 bits are used"
+        "key.algorithm_refused",
+        reason,
+        "only P-256, P-384, P-521, Ed25519 and RSA of 2048 to 4096 bits are used",
     )
 
 
 def _malformed() -> NoReturn:
-    raise Refusal("request.malformed", "key_malformed", "not the public key of a SubjectPublicKeyInfo") from None
+    raise Refusal(
+        "request.malformed", "key_malformed", "not the public key of a SubjectPublicKeyInfo"
+    ) from None

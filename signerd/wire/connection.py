@@ -9,22 +9,32 @@
         ...
         sock.sendall(connection.send(answer))
 
-An event is a message of the peer, :class:`Rejected` (a frame to be answered with its ``error``; the connection
+An event is a message of the peer, :class:`Rejected` (a frame to be answered with ``error``; the connection
 stays) or :class:`ConnectionClosed`. Whatever the peer sends, :meth:`Connection.next_event` raises
 :exc:`RemoteProtocolError` or nothing; its ``error`` is what a server sends before it closes. What we do wrong
 ourselves is a :exc:`LocalProtocolError` and changes nothing.
 """
 
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
-from signerd.errors import Fault, Refusal
+from signerd.errors import Refusal
 from signerd.wire.decoding import BROKEN, NAME_MAX, check_keys, refusal_from
-from signerd.wire.frames import ENCODER, FrameReader, FrameTooLarge, encode_frame
+from signerd.wire.events import (
+    NEED_DATA,
+    PAUSED,
+    ConnectionClosed,
+    Event,
+    LocalProtocolError,
+    Rejected,
+    RemoteProtocolError,
+    Wait,
+    broken,
+)
+from signerd.wire.frames import FrameReader, FrameTooLarge, encode_frame
 from signerd.wire.messages import (
     ID_MAX,
     VERSION,
@@ -51,6 +61,7 @@ __all__ = [
     "Rejected",
     "RemoteProtocolError",
     "Role",
+    "State",
     "Wait",
 ]
 
@@ -58,49 +69,7 @@ FRAME_LIMIT: Final = 1 << 20
 """Bytes of a frame from a peer that is not bound: a hello, and a token with its chain, are a few KiB."""
 
 FRAME_LIMIT_BOUND: Final = 4 << 20
-"""Bytes of a frame of a bound session: an inline predicate with room for a batch; more comes by descriptor."""
-
-
-class Wait(Enum):
-    """Why there is no event."""
-
-    NEED_DATA = auto()
-    """feed more"""
-    PAUSED = auto()
-    """send the hello that is due first; do not read meanwhile"""
-
-
-NEED_DATA: Final = Wait.NEED_DATA
-PAUSED: Final = Wait.PAUSED
-
-
-class RemoteProtocolError(Refusal):
-    """The peer broke the protocol: the connection is over, and ``error`` is the last word to it, if we are the server."""
-
-    @property
-    def error(self) -> Error:
-        """The message to send before closing."""
-        return error_from_exception(self)
-
-
-class LocalProtocolError(Fault):
-    """We were about to break the protocol: a defect of the caller; nothing was changed or sent."""
-
-    def __init__(self, operator: str) -> None:
-        super().__init__("internal", "local_protocol", "the signer failed", operator=operator)
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """A frame that is refused while the connection stays; a server sends ``error``, a client drops it."""
-
-    error: Error
-
-
-class ConnectionClosed(msgspec.Struct, frozen=True):
-    """The peer closed, or shut down its writing half: nothing more will come, and nothing is to be answered."""
-
-
-Event = Message | Rejected | ConnectionClosed
+"""Bytes of a frame of a bound session: an inline predicate, or a batch of small ones; else a descriptor."""
 
 _KINDS: Final[dict[type, Kind]] = {
     Hello: Kind.HELLO,
@@ -110,7 +79,7 @@ _KINDS: Final[dict[type, Kind]] = {
     Cancel: Kind.CANCEL,
     Goaway: Kind.GOAWAY,
 }
-_TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in _KINDS)  # type: ignore[attr-defined]
+_TYPES: Final = frozenset(("hello", "request", "response", "error", "cancel", "goaway"))
 _CLOSED: Final = ConnectionClosed()
 
 
@@ -118,19 +87,19 @@ class _Envelope(msgspec.Struct, frozen=True):
     """What is read of a message whose type is not known."""
 
     type: str
-    id: int | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
 
 
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 _ENVELOPE: Final = msgspec.msgpack.Decoder(_Envelope)
-_PUBLIC: Final = "the message breaks the protocol"
+_INTEGER: Final = msgspec.msgpack.Decoder(int)
 
 
 class Connection:
     """The protocol's state of one connection.
 
-    ``role`` is ours. ``limit`` is the longest frame that we accept, in bytes. ``in_flight`` holds the ids that
-    wait for their answer: a server's own to give, a client's to come.
+    ``role`` is ours. ``limit`` is the longest frame that we accept, in bytes. ``in_flight`` holds the ids
+    that wait for their answer: a server's own to give, a client's to come.
     """
 
     def __init__(self, role: Role, *, limit: int = FRAME_LIMIT) -> None:
@@ -149,7 +118,7 @@ class Connection:
         return self._reader.limit
 
     def raise_limit(self, limit: int) -> None:
-        """Accept longer frames from the next one on: the session was bound. Raises ValueError for a shorter one."""
+        """Accept longer frames from the next one on: the session was bound. ValueError for a shorter one."""
         if limit < self._reader.limit:
             raise ValueError("a limit is never lowered: the peer has been told of it")
         self._reader.limit = limit
@@ -172,7 +141,7 @@ class Connection:
     def receive_data(self, data: bytes | memoryview, fds: Sequence[int] = ()) -> None:
         """Add what one read brought, with its descriptors; ``b""`` is the end of the stream.
 
-        Take all events before feeding again. Raises what :meth:`~signerd.wire.frames.FrameReader.feed` raises.
+        Take all events before feeding again. Raises what ``FrameReader.feed`` raises.
         """
         if data or fds:
             self._reader.feed(data, fds)
@@ -180,13 +149,19 @@ class Connection:
             self._ended = True
 
     def next_event(self) -> Event | Wait:
-        """The next event, or why there is none; raises :exc:`RemoteProtocolError`, again and again once it did."""
+        """The next event, or why there is none; raises :exc:`RemoteProtocolError`, and again once it did.
+
+        The descriptors of an event must have been taken before the next one is asked for.
+        """
         if self._broken is not None:
             raise self._broken
         if self._descriptors:
             raise LocalProtocolError("take the descriptors of the event before the next one")
-        if self._state[self._role] is State.GREETING and self._role is Role.SERVER:
-            return PAUSED
+        if self._state.stopped:
+            if self.their_state is State.CLOSED:
+                return _CLOSED
+            if self._role is Role.SERVER and self.our_state is State.GREETING:
+                return PAUSED
         try:
             return self._next_event()
         except RemoteProtocolError as exc:
@@ -206,8 +181,8 @@ class Connection:
     def send(self, message: Message) -> bytes:
         """The bytes of ``message``, to be written whole and in order of the calls.
 
-        Raises :exc:`LocalProtocolError` where it is not our turn: the tables of :mod:`signerd.wire.state` forbid
-        it, a request's id is taken or out of range, an answer's id waits for none, the server drains.
+        Raises :exc:`LocalProtocolError` where it is not our turn: the tables of :mod:`signerd.wire.state`
+        forbid it, a request's id is taken or out of range, an answer's id waits for none, the server drains.
         """
         kind = _kind(message)
         if not self._state.allows(self._role, kind):
@@ -217,14 +192,16 @@ class Connection:
                 raise LocalProtocolError(f"id {message.id} is out of range or in flight")
             if self.their_state is State.DRAINING:
                 raise LocalProtocolError("the server drains")
-        elif kind is Kind.ANSWER and message.id not in self.in_flight:  # type: ignore[union-attr]  # an answer has one
-            raise LocalProtocolError("no request of this id waits for an answer")
-        frame = encode_frame(message)
+            frame = encode_frame(message)
+            self.in_flight.add(message.id)
+        elif (answered := _answered(message)) is not None:
+            if answered not in self.in_flight:
+                raise LocalProtocolError(f"no request of id {answered} waits for an answer")
+            frame = encode_frame(message)
+            self.in_flight.discard(answered)
+        else:
+            frame = encode_frame(message)
         self._state.step(self._role, kind)
-        if kind is Kind.REQUEST:
-            self.in_flight.add(message.id)  # type: ignore[union-attr, arg-type]  # a request has one
-        elif kind is Kind.ANSWER:
-            self.in_flight.discard(message.id)  # type: ignore[union-attr, arg-type]  # an answer has one
         return frame
 
     def _next_event(self) -> Event | Wait:
@@ -252,26 +229,33 @@ class Connection:
         self._descriptors = fds
         try:
             message = _DECODER.decode(frame)
-            if len(ENCODER.encode(message)) != len(frame):
-                check_keys(message, frame)
+            check_keys(message, frame)
         except msgspec.ValidationError as exc:
-            return self._unknown(frame, exc)
+            return self._unreadable(frame, exc)
         except BROKEN as exc:
-            raise _remote(refusal_from(exc).reason) from None
+            raise broken(refusal_from(exc).reason) from None
         except Refusal as exc:
-            raise _remote(exc.reason) from None
+            raise broken(exc.reason) from None
         kind = _kind(message)
-        if not self._state.allows(self._peer, kind):
-            raise _remote(self._misplaced(kind))
-        if kind is Kind.REQUEST:
-            return self._request(message)  # type: ignore[arg-type]  # by its kind
-        if fds and kind is not Kind.ANSWER:
-            raise _remote("surplus_descriptor")
-        return self._other(message, kind)
+        if not self._state.step(self._peer, kind):
+            raise broken(self._misplaced(kind))
+        if isinstance(message, Request):
+            return self._request(message)
+        if fds and not isinstance(message, Response):
+            raise broken("surplus_descriptor")
+        if isinstance(message, Hello):
+            self._check_hello(message)
+        elif isinstance(message, Cancel):
+            return message if message.id in self.in_flight else None
+        elif (answered := _answered(message)) is not None:
+            if answered not in self.in_flight:
+                raise broken("unknown_id")
+            self.in_flight.discard(answered)
+        return message
 
     def _request(self, request: Request) -> Event:
         if request.id in self.in_flight:
-            raise _remote("id_in_flight")
+            raise broken("id_in_flight")
         self.in_flight.add(request.id)
         if request.deadline_ms is not UNSET and request.deadline_ms <= 0:
             refusal = Refusal(
@@ -283,20 +267,9 @@ class Connection:
             return Rejected(error_from_exception(refusal, request.id))
         return request
 
-    def _other(self, message: Message, kind: Kind) -> Event | None:
-        if isinstance(message, Hello):
-            self._check_hello(message)
-        elif kind is Kind.ANSWER:
-            if message.id not in self.in_flight:  # type: ignore[union-attr]  # an answer has one
-                raise _remote("unknown_id")
-            self.in_flight.discard(message.id)  # type: ignore[union-attr, arg-type]  # an answer has one
-        elif isinstance(message, Cancel) and message.id not in self.in_flight:
-            return None
-        self._state.step(self._peer, kind)
-        return message
-
     def _check_hello(self, hello: Hello) -> None:
-        if VERSION not in hello.versions:
+        chosen = hello.version if self._peer is Role.SERVER and hello.version is not UNSET else VERSION
+        if VERSION not in hello.versions or chosen != VERSION:
             raise RemoteProtocolError(
                 "request.unsupported",
                 "no_common_version",
@@ -304,39 +277,43 @@ class Connection:
                 details={"name": "versions"},
             )
         if self._peer is Role.SERVER:
-            if hello.version is not UNSET and hello.version != VERSION:
-                raise RemoteProtocolError(
-                    "request.unsupported", "no_common_version", "the server speaks another version"
-                )
             for name in ("version", "limits", "methods", "profiles", "nonce"):
                 if getattr(hello, name) is UNSET:
-                    raise _remote("missing_field", name)
+                    raise broken("missing_field", name)
 
-    def _unknown(self, frame: memoryview | bytes, exc: msgspec.ValidationError) -> Event:
+    def _unreadable(self, frame: memoryview | bytes, exc: msgspec.ValidationError) -> Event:
         """A message that is none of ours: one of another version, or one of ours in another shape."""
         try:
             envelope = _ENVELOPE.decode(frame)
-        except BROKEN as broken:
-            raise _remote(refusal_from(broken).reason, "type") from None
+        except BROKEN as worse:
+            raise broken(refusal_from(worse).reason, "type") from None
         if envelope.type in _TYPES:
             refusal = refusal_from(exc)
-            raise _remote(refusal.reason, str(refusal.details.get("field", "")))
+            raise broken(refusal.reason, str(refusal.details.get("field", "")))
         if not self._state.step(self._peer, Kind.UNKNOWN):
-            raise _remote(self._misplaced(Kind.UNKNOWN))
-        request_id: int | None = None
-        # An id that waits for another answer is not repeated, nor one that no request could have: the peer would
-        # take this error for the end of a request that still runs.
-        if envelope.id is not UNSET and 1 <= envelope.id <= ID_MAX and envelope.id not in self.in_flight:
-            request_id = envelope.id
-            if self._role is Role.SERVER:
-                self.in_flight.add(request_id)
+            raise broken(self._misplaced(Kind.UNKNOWN))
         refusal = Refusal(
             "request.unsupported",
             "unknown_type",
             "this type of message is not known",
             details={"name": envelope.type[:NAME_MAX]},
         )
-        return Rejected(error_from_exception(refusal, request_id))
+        return Rejected(error_from_exception(refusal, self._id_of(envelope)))
+
+    def _id_of(self, envelope: _Envelope) -> int | None:
+        """The id to answer a message of unknown type with; from then on it is in flight.
+
+        One that no request could have is not repeated, nor one that waits for another answer: the peer would
+        take this error for the end of a request that still runs.
+        """
+        try:
+            found = None if envelope.id is UNSET else _INTEGER.decode(envelope.id)
+        except BROKEN:
+            return None
+        if found is None or self._role is Role.CLIENT or not 1 <= found <= ID_MAX or found in self.in_flight:
+            return None
+        self.in_flight.add(found)
+        return found
 
     def _misplaced(self, kind: Kind) -> str:
         if self.their_state is State.GREETING:
@@ -350,7 +327,10 @@ def _kind(message: Message) -> Kind:
     return _KINDS[type(message)]
 
 
-def _remote(reason: str, field: str = "") -> RemoteProtocolError:
-    return RemoteProtocolError(
-        "request.malformed", reason, _PUBLIC, details={"field": field} if field else None
-    )
+def _answered(message: Message) -> int | None:
+    """The id of the request that ``message`` ends."""
+    if isinstance(message, Response):
+        return message.id
+    if isinstance(message, Error) and message.id is not UNSET:
+        return message.id
+    return None

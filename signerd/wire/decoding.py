@@ -1,8 +1,8 @@
 """Strict decoding of what a peer sent, and the reason of a refusal in words that stay the same.
 
 msgspec says in a sentence what is wrong; here the sentence becomes a stable reason and a field. Three of its
-ways to fail are no DecodeError: bad UTF-8 is a UnicodeDecodeError, deep nesting a RecursionError, and a key that
-comes twice is no failure at all (the last one wins), so it is looked for here.
+ways to fail are no DecodeError: bad UTF-8 is a UnicodeDecodeError, deep nesting a RecursionError, and a key
+that comes twice is no failure at all (the last one wins), so it is looked for here.
 """
 
 import re
@@ -31,6 +31,8 @@ _PATH: Final = re.compile(r" - at (?:`key` in )?`\$\.?(?P<field>.*)`\Z", re.DOTA
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", re.DOTALL)
 _VALUE: Final = re.compile(r"Invalid enum value '?(?P<name>.*?)'?\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`\Z", re.DOTALL)
+
+_LONG_ARRAY: Final = "Expected `array` of length <="
 
 _MAP_FIX: Final = 0x80
 _MAP_16: Final = 0xDE
@@ -62,31 +64,29 @@ def decode_strict(decoder: msgspec.msgpack.Decoder[T], raw: Raw, *, unique_keys:
 
 def refusal_from(exc: Exception) -> Refusal:
     """The refusal that a failure of decoding is."""
+    if isinstance(exc, msgspec.ValidationError):
+        text, field = str(exc), ""
+        if path := _PATH.search(text):
+            text, field = text[: path.start()], path["field"]
+        return _refusal_of_shape(text, field)
     if isinstance(exc, UnicodeDecodeError):
         return malformed("bad_utf8")
-    if isinstance(exc, RecursionError):
-        return malformed("too_deep")
-    if not isinstance(exc, msgspec.ValidationError):
-        return malformed("not_msgpack")
-    text, field = str(exc), ""
-    if path := _PATH.search(text):
-        text, field = text[: path.start()], path["field"]
+    return malformed("too_deep" if isinstance(exc, RecursionError) else "not_msgpack")
+
+
+def _refusal_of_shape(text: str, field: str) -> Refusal:
     if unknown := _UNKNOWN.match(text):
         return _unsupported("unknown_key", unknown["name"], field)
     if value := _VALUE.match(text):
         return _unsupported("unknown_value", value["name"], field)
     if missing := _MISSING.match(text):
         return malformed("missing_field", f"{field}.{missing['name']}" if field else missing["name"])
-    if ", got `" in text:
-        return malformed("wrong_type", field)
-    if text.startswith("Expected `array` of length <="):
+    if text.startswith(_LONG_ARRAY):
+        details = {"field": field[:NAME_MAX]}
         return Refusal(
-            "request.too_large",
-            "too_many",
-            "an array of the request is too long",
-            details={"field": field[:NAME_MAX]},
+            "request.too_large", "too_many", "an array of the request is too long", details=details
         )
-    return malformed("out_of_range", field)
+    return malformed("wrong_type" if ", got `" in text else "out_of_range", field)
 
 
 def _unsupported(reason: str, name: str, field: str) -> Refusal:
@@ -100,12 +100,12 @@ def check_keys(decoded: msgspec.Struct, raw: Raw | bytes | memoryview) -> None:
     """Refuse ``raw``, from which ``decoded`` was made, where one of its maps names a key twice.
 
     ``decoded`` written again in the shortest form is as long as ``raw`` only if ``raw`` was written so and
-    nothing was dropped: then there is nothing to look for, and that is the common case. It holds only while no
-    field has another default than UNSET. Otherwise the entries of each map that was decoded are counted; what
-    was ignored stays unopened, so a peer cannot make this dear.
+    nothing was dropped: then there is nothing to look for, and that is the common case. It holds only while
+    no field has another default than UNSET. Otherwise the entries of each map that was decoded are counted;
+    what was ignored stays unopened, so a peer cannot make this dear.
 
-    Raises Refusal ``request.malformed``: ``repeated_key``, or ``too_many_keys`` where a map in which unknown keys
-    are ignored has more of them than :data:`KEYS_MAX`.
+    Raises Refusal ``request.malformed``: ``repeated_key``, or ``too_many_keys`` where a map in which unknown
+    keys are ignored has more of them than :data:`KEYS_MAX`.
     """
     view = memoryview(raw)
     if len(ENCODER.encode(decoded)) != len(view):

@@ -21,7 +21,7 @@ Frame = memoryview | bytes
 _NO_DESCRIPTORS: Final[tuple[int, ...]] = ()
 
 
-class FrameTooLarge(Exception):  # noqa: N818  # the name says what is wrong; every user catches it by name
+class FrameTooLarge(Exception):  # the name says what is wrong; every user catches it by name
     """A frame is longer than the limit allows: ``size`` and ``limit`` in bytes, header not counted."""
 
     def __init__(self, size: int, limit: int) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "DescribeResult",
     "Descriptor",
     "DocumentChecked",
+    "Failed",
     "GenerateParams",
     "Hangup",
     "KeyUse",
@@ -323,6 +324,12 @@ class RingChanged(msgspec.Struct, frozen=True, tag_field="type", tag="ring_chang
     ring: tuple[RingEntry, ...]
 
 
+class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="failed"):
+    """The sealer cannot start, and ends: its state is locked by another, unfit, or cannot be read."""
+
+    error: CallError
+
+
 class BackendChanged(msgspec.Struct, frozen=True, tag_field="type", tag="backend_changed"):
     """A key worker came up or went down."""
 
@@ -387,7 +394,8 @@ class BatchParams(msgspec.Struct, frozen=True):
 class CallOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """One outcome of a batch, at the index of its call: exactly one of ``ok`` and ``error``."""
 
-    ok: msgspec.Raw | None = None
+    # UNSET and not None: msgspec decodes no Raw that may also be nil.
+    ok: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: CallError | None = None
 
 

@@ -1,8 +1,8 @@
 """The six messages of the wire, each a frozen Struct tagged by its key ``type``.
 
-An absent field is an absent key (``UNSET`` here) and never nil. Keys that a message does not know are ignored;
-keys of ``params`` that a method does not know are not (:mod:`signerd.wire.methods`). The text under a field is
-what the protocol document says of it.
+An absent field is an absent key (``UNSET`` here) and never nil. Keys that a message does not know are
+ignored; keys of ``params`` that a method does not know are not (:mod:`signerd.wire.methods`). The text under
+a field is what the protocol document says of it.
 """
 
 from typing import Annotated, Final
@@ -84,7 +84,7 @@ class Request(msgspec.Struct, frozen=True, tag_field="type", tag="request"):
     """Asks for one method; answered by exactly one response or error of the same id."""
 
     id: MessageId
-    """chosen by the client, 1 to 2³²−1, unique among those in flight"""
+    """chosen by the client, 1 to 2³² - 1, unique among those in flight"""
     method: str
     """see Methods"""
     params: Raw
@@ -124,7 +124,7 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
     retry_after_ms: int | UnsetType = UNSET
     """wait at least so long"""
     details: dict[str, DetailValue] | UnsetType = UNSET
-    """`reason` is always there, a stable snake_case word; the values are str, integers, bool or arrays of str"""
+    """`reason` is always there, a stable snake_case word; values are str, integer, bool or array of str"""
     nonce: Nonce | UnsetType = UNSET
     """next nonce for a proof, where a token came with the request"""
 

@@ -1,4 +1,4 @@
-"""The methods that version 1 serves today: their params, results and scopes, and the one way to decode params.
+"""The methods that version 1 serves today: params, results, scopes, and the one way to decode params.
 
 Nothing that could change the meaning of a request is silently ignored: an unknown key, value or method is
 ``request.unsupported`` with ``details.name``; a wrong shape is ``request.malformed`` with ``details.field``.
@@ -31,31 +31,34 @@ from signerd.wire.results import (
     AuditRecord,
     AuditRecords,
     BackendState,
-    BatchError,
-    BatchOutcome,
-    BatchResult,
     Check,
     DaemonHealth,
     DaemonInfo,
-    Decision,
-    DecisionKey,
     EntitlementStatus,
-    EntitlementSummary,
     Hardware,
     KeyDescription,
     KeyList,
     KeySummary,
     PeerInfo,
     PluginInfo,
+    SessionBound,
+    SessionState,
+    VersionWindow,
+)
+from signerd.wire.signed import (
+    BatchError,
+    BatchOutcome,
+    BatchResult,
+    Bin,
+    Decision,
+    DecisionKey,
+    EntitlementSummary,
     Receipt,
     ReleaseDecision,
     Remaining,
-    SessionBound,
-    SessionState,
     SigningIdentity,
     SignResult,
     VerifyCommand,
-    VersionWindow,
 )
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "BatchError",
     "BatchOutcome",
     "BatchResult",
+    "Bin",
     "Check",
     "DaemonHealth",
     "DaemonInfo",
@@ -108,7 +112,7 @@ __all__ = [
 
 
 class MethodSpec(NamedTuple):
-    """What a method takes and gives, the scope that it asks for, and whether it asks for a principal at all."""
+    """What a method takes and gives, the scope that it asks for, and whether it needs a principal at all."""
 
     params: type[msgspec.Struct]
     result: type[msgspec.Struct]
@@ -140,8 +144,8 @@ _RESULTS: Final = {name: msgspec.msgpack.Decoder(spec.result) for name, spec in 
 def decode_params(method: str, raw: Raw) -> msgspec.Struct:
     """Decode the params of ``method`` into its params type.
 
-    Raises :class:`~signerd.errors.Refusal`: ``request.unsupported`` for a method, key or value that is not known,
-    ``request.too_large`` for an array above every limit, ``request.malformed`` for anything else.
+    Raises :class:`~signerd.errors.Refusal`: ``request.unsupported`` for a method, key or value that is not
+    known, ``request.too_large`` for an array above every limit, ``request.malformed`` for anything else.
     """
     decoder = _PARAMS.get(method)
     if decoder is None:
@@ -161,17 +165,18 @@ def decode_params(method: str, raw: Raw) -> msgspec.Struct:
 
 def decode_items(batch: SignBatch) -> Sequence[SignDsse | Refusal]:
     """Decode the items of a batch, each alone: one out of shape is its own refusal, the others stand."""
-    decoded: list[SignDsse | Refusal] = []
-    for item in batch.items:
-        try:
-            decoded.append(cast(SignDsse, decode_params("sign.dsse", item)))
-        except Refusal as refusal:  # noqa: PERF203  # an outcome for each item is the point
-            decoded.append(refusal)
-    return decoded
+    return [_decode_item(item) for item in batch.items]
+
+
+def _decode_item(item: Raw) -> SignDsse | Refusal:
+    try:
+        return cast(SignDsse, decode_params("sign.dsse", item))
+    except Refusal as refusal:
+        return refusal
 
 
 def decode_result(method: str, raw: Raw) -> msgspec.Struct:
-    """Decode a result of ``method``, unknown keys ignored; raises Refusal ``request.malformed`` where it has another shape."""
+    """Decode a result of ``method``, unknown keys ignored; Refusal ``request.malformed`` where it cannot."""
     return decode_strict(_RESULTS[method], raw, unique_keys=False)
 
 

@@ -1,7 +1,7 @@
 """What each method is asked with: strict Structs, in which an unknown key is refused and not ignored.
 
-Only shapes are judged here. What a subject or a predicate means is judged by those who understand it: a digest of
-the wrong length is a well-formed request for a statement that cannot be.
+Only shapes are judged here. What a subject or a predicate means is judged by those who understand it: a
+digest of the wrong length is a well-formed request for a statement that cannot be.
 """
 
 from collections.abc import Iterable
@@ -27,8 +27,8 @@ __all__ = [
     "Subject",
 ]
 
-# A peer's array costs the receiver eight bytes an element before a single one is looked at. These ceilings stand
-# above every limit that a configuration may set; they bound memory, and the daemon's own limits decide.
+# A peer's array costs the receiver eight bytes an element before a single one is looked at. These ceilings
+# stand above every limit that a configuration may set; they bound memory, and the daemon's own limits decide.
 ITEMS_CEILING: Final = 4096
 SUBJECTS_CEILING: Final = 16_384
 KEYS_CEILING: Final = 64

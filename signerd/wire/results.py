@@ -1,48 +1,32 @@
-"""What each method answers with. Unknown keys are ignored by whoever reads them: results may grow.
+"""What the other methods answer with: sessions, plans, keys, the daemon, the audit log.
 
-Enumerated texts are plain str here, for the same reason: an older client must be able to read a newer daemon.
-Any bin may be a :class:`~signerd.wire.params.Descriptor` where it is larger than the client's ``inline_max``.
+The rules of :mod:`signerd.wire.signed` hold here too: results may grow, enumerated texts are plain str.
 """
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from signerd.wire.messages import DetailValue, Limits, Nonce
-from signerd.wire.params import Descriptor
+from signerd.wire.messages import Limits, Nonce
+from signerd.wire.signed import Bin, Remaining, VerifyCommand
 
 __all__ = [
     "AuditRecord",
     "AuditRecords",
     "BackendState",
-    "BatchError",
-    "BatchOutcome",
-    "BatchResult",
-    "Bin",
     "Check",
     "DaemonHealth",
     "DaemonInfo",
-    "Decision",
-    "DecisionKey",
     "EntitlementStatus",
-    "EntitlementSummary",
     "Hardware",
     "KeyDescription",
     "KeyList",
     "KeySummary",
     "PeerInfo",
     "PluginInfo",
-    "Receipt",
-    "ReleaseDecision",
-    "Remaining",
     "SessionBound",
     "SessionState",
-    "SignResult",
-    "SigningIdentity",
-    "VerifyCommand",
     "VersionWindow",
 ]
-
-Bin = bytes | Descriptor
 
 
 class PeerInfo(msgspec.Struct, frozen=True):
@@ -95,17 +79,6 @@ class SessionBound(SessionState, frozen=True, kw_only=True):
     """for the next proof"""
 
 
-class Remaining(msgspec.Struct, frozen=True):
-    """What is left of the plan; a key is absent where the plan has no such limit."""
-
-    rate: int | UnsetType = UNSET
-    """requests that may come at once"""
-    daily: int | UnsetType = UNSET
-    """signatures until the UTC day ends"""
-    concurrency: int | UnsetType = UNSET
-    """requests that may be in flight"""
-
-
 class VersionWindow(msgspec.Struct, frozen=True):
     """Versions of the tool that the plan covers, as year.month."""
 
@@ -126,167 +99,6 @@ class EntitlementStatus(msgspec.Struct, frozen=True):
     """see VersionWindow"""
     reset_at: int | UnsetType = UNSET
     """Unix milliseconds at which the daily count starts again"""
-
-
-class EntitlementSummary(msgspec.Struct, frozen=True):
-    """Under which plan it was signed."""
-
-    plan: str
-    """its name"""
-    remaining: Remaining
-    """after this signature"""
-
-
-class SigningIdentity(msgspec.Struct, frozen=True):
-    """Who signed, one for each signature."""
-
-    mode: str
-    """`keyful` or `keyless`"""
-    keyid: str
-    """`sha256:` and hex of SHA-256 of the SPKI"""
-    spki: Bin
-    """public key, DER SubjectPublicKeyInfo"""
-    algorithm: str
-    """for instance `ES256`"""
-    key_version: int
-    """version of the key"""
-    issuer: str | UnsetType = UNSET
-    """keyless: issuer of the identity"""
-    subject: str | UnsetType = UNSET
-    """keyless: the identity"""
-    not_before: int | UnsetType = UNSET
-    """Unix milliseconds"""
-    not_after: int | UnsetType = UNSET
-    """Unix milliseconds"""
-    attestation: Bin | UnsetType = UNSET
-    """hardware's proof of the key"""
-
-
-class VerifyCommand(msgspec.Struct, frozen=True):
-    """A command that verifies what was signed."""
-
-    argv: tuple[str, ...]
-    """its arguments"""
-    line: str
-    """the same, quoted for a shell"""
-
-
-class ReleaseDecision(msgspec.Struct, frozen=True):
-    """What was found about the tool that made the predicate."""
-
-    verdict: str
-    """`trusted`, or `exempt` where the predicate type needs no release"""
-    how: str
-    """`signature`, `allowlist`, `approval` or `none`"""
-    binding: str
-    """`attested`: the daemon read the digest from the peer; `asserted`: the caller named it; `exempt`"""
-
-
-class DecisionKey(msgspec.Struct, frozen=True):
-    """A key that was decided on."""
-
-    key: str
-    """key reference"""
-    source: str
-    """where the choice came from"""
-    keyid: str | UnsetType = UNSET
-    """absent where it is known only after signing (keyless)"""
-    version: int | UnsetType = UNSET
-    """version of the key"""
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What was decided, as the `decided` record holds it."""
-
-    principal: str
-    """who asked"""
-    tenant: str
-    """for whom"""
-    plan: str
-    """under which plan"""
-    release: ReleaseDecision
-    """see ReleaseDecision"""
-    keys: tuple[DecisionKey, ...]
-    """one for each signature, in their order"""
-    degraded: tuple[str, ...]
-    """what was decided on less than usual: cached entitlement, a bypass, a manual approval; mostly empty"""
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """Where the decision stands in the audit log."""
-
-    audit_id: str
-    """id of the record"""
-    index: int
-    """place of the `decided` leaf, from 0"""
-    leaf_hash: str
-    """hex of SHA-256(0x00 ‖ leaf)"""
-    decision: Decision
-    """see Decision"""
-    decision_digest: str
-    """hex of SHA-256 of the decision's RFC 8785 form"""
-
-
-class SignResult(msgspec.Struct, frozen=True):
-    """A signed statement."""
-
-    bundles: tuple[Bin, ...]
-    """Sigstore bundles v0.3, RFC 8785 bytes, one for each signature, in the order of `keys`"""
-    statement_sha256: str
-    """hex, of the payload: the statement's bytes"""
-    predicate_sha256: str
-    """hex, of the predicate's bytes as received"""
-    bundle_sha256: tuple[str, ...]
-    """hex, of each bundle as returned"""
-    envelope_sha256: str
-    """hex, of the bundle's `dsseEnvelope` alone: stays the same when a log entry or stamp is added later"""
-    signing_identity: tuple[SigningIdentity, ...]
-    """one for each signature"""
-    cosign_verifiable: bool
-    """whether stock cosign accepts the bundles"""
-    warnings: tuple[str, ...]
-    """sentences for people"""
-    verify_command: tuple[VerifyCommand, ...]
-    """ready commands"""
-    entitlement: EntitlementSummary
-    """see EntitlementSummary"""
-    receipt: Receipt
-    """see Receipt"""
-    envelope: Bin | UnsetType = UNSET
-    """with `include: envelope` or profile `dsse`: one DSSE envelope with all signatures"""
-    certificate_chain: tuple[Bin, ...] | UnsetType = UNSET
-    """with `include: chain`: DER certificates, leaf first"""
-    rekor_request: tuple[Bin, ...] | UnsetType = UNSET
-    """with `include: rekor_request`: a `hashedRekordRequestV002` for each signature"""
-
-
-class BatchError(msgspec.Struct, frozen=True):
-    """Why an item was not signed."""
-
-    code: str
-    """a stable code, see Errors"""
-    message: str
-    """a sentence for people"""
-    details: dict[str, DetailValue] | UnsetType = UNSET
-    """as in an error message"""
-
-
-class BatchOutcome(msgspec.Struct, frozen=True):
-    """What became of one item: `ok` or `error`, never both."""
-
-    index: int
-    """place of the item, from 0"""
-    ok: SignResult | UnsetType = UNSET
-    """as the result of `sign.dsse`"""
-    error: BatchError | UnsetType = UNSET
-    """see BatchError"""
-
-
-class BatchResult(msgspec.Struct, frozen=True):
-    """An outcome for each item."""
-
-    outcomes: tuple[BatchOutcome, ...]
-    """in the order of the items"""
 
 
 class KeySummary(msgspec.Struct, frozen=True):
@@ -382,7 +194,7 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     checkpoints: str
     """whether the audit log is checkpointed: `off` or `on`"""
     separation: str | UnsetType = UNSET
-    """what keeps the front end from the sealer's files; `process` where nothing but the process boundary does"""
+    """what keeps the front end from the sealer's files; `process`: nothing but the process boundary"""
     development: bool | UnsetType = UNSET
     """true where editable installations of plugins may load"""
 

@@ -1,8 +1,8 @@
 """Who may say what, and when.
 
-Two rules of this file: everything about state is in the tables below, and nothing here knows which side we are.
-:class:`~signerd.wire.connection.Connection` asks the same tables for what it sends and for what it receives; a
-step that they do not have is our mistake in the first case and the peer's in the second.
+Two rules of this file: everything about state is in the tables below, and nothing here knows which side we
+are. :class:`~signerd.wire.connection.Connection` asks the same tables for what it sends and for what it
+receives; a step that they do not have is our mistake in the first case and the peer's in the second.
 
 A client says hello, the server answers it, then the client asks and the server answers, in any order. The
 client is not OPEN before the server's hello, since only that hello settles version and limits.
@@ -67,7 +67,7 @@ STEPS: Final[Mapping[Role, Mapping[State, Mapping[Kind, State]]]] = MappingProxy
             State.GREETING: {Kind.HELLO: State.WAITING, Kind.EOF: State.CLOSED},
             State.WAITING: {Kind.EOF: State.CLOSED},
             State.OPEN: {
-                # Also while the server drains: a request and a goaway may cross, and such a request is answered.
+                # Also while the server drains: request and goaway may cross, and such a request is answered.
                 Kind.REQUEST: State.OPEN,
                 Kind.CANCEL: State.OPEN,
                 Kind.UNKNOWN: State.OPEN,
@@ -77,7 +77,7 @@ STEPS: Final[Mapping[Role, Mapping[State, Mapping[Kind, State]]]] = MappingProxy
             State.FAILED: {},
         },
         Role.SERVER: {
-            # A notice before hello refuses the connection: too many of them, a peer that may not, no hello in time.
+            # A notice before hello refuses the connection: too many, a peer that may not, no hello in time.
             State.WAITING: {Kind.NOTICE: State.CLOSED, Kind.EOF: State.CLOSED},
             State.GREETING: {Kind.HELLO: State.OPEN, Kind.NOTICE: State.CLOSED, Kind.EOF: State.CLOSED},
             State.OPEN: {
@@ -101,17 +101,18 @@ STEPS: Final[Mapping[Role, Mapping[State, Mapping[Kind, State]]]] = MappingProxy
 )
 """Side, its state, what it does: its next state. What is not here is not allowed."""
 
-_ALIVE: Final = (State.GREETING, State.WAITING, State.OPEN, State.DRAINING)
+_CLIENT_ALIVE: Final = (State.GREETING, State.WAITING, State.OPEN)
+_SERVER_ALIVE: Final = (*_CLIENT_ALIVE, State.DRAINING)
 
 JOINT: Final[Mapping[tuple[State, State], tuple[State, State]]] = MappingProxyType(
     {
         (State.WAITING, State.WAITING): (State.WAITING, State.GREETING),
         (State.WAITING, State.OPEN): (State.OPEN, State.OPEN),
         # A client that hangs up cancels what it asked for, so there is nobody to answer.
-        **{(State.CLOSED, server): (State.CLOSED, State.CLOSED) for server in _ALIVE},
-        **{(State.FAILED, server): (State.FAILED, State.LAST_WORD) for server in _ALIVE},
-        **{(client, State.CLOSED): (State.CLOSED, State.CLOSED) for client in _ALIVE},
-        **{(client, State.FAILED): (State.CLOSED, State.FAILED) for client in _ALIVE},
+        **{(State.CLOSED, server): (State.CLOSED, State.CLOSED) for server in _SERVER_ALIVE},
+        **{(State.FAILED, server): (State.FAILED, State.LAST_WORD) for server in _SERVER_ALIVE},
+        **{(client, State.CLOSED): (State.CLOSED, State.CLOSED) for client in _CLIENT_ALIVE},
+        **{(client, State.FAILED): (State.CLOSED, State.FAILED) for client in _CLIENT_ALIVE},
     }
 )
 """States of client and server that, reached together, become two others at once."""
@@ -120,10 +121,12 @@ JOINT: Final[Mapping[tuple[State, State], tuple[State, State]]] = MappingProxyTy
 class ProtocolState:
     """The states of both sides."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_states", "stopped")
 
     def __init__(self) -> None:
         self._states = {Role.CLIENT: State.GREETING, Role.SERVER: State.WAITING}
+        self.stopped = True
+        """False while both sides talk: the one question that a busy connection asks each time"""
 
     def __getitem__(self, role: Role) -> State:
         return self._states[role]
@@ -150,4 +153,6 @@ class ProtocolState:
 
     def _join(self) -> None:
         pair = (self._states[Role.CLIENT], self._states[Role.SERVER])
-        self._states[Role.CLIENT], self._states[Role.SERVER] = JOINT.get(pair, pair)
+        client, server = JOINT.get(pair, pair)
+        self._states[Role.CLIENT], self._states[Role.SERVER] = client, server
+        self.stopped = client is not State.OPEN or server not in (State.OPEN, State.DRAINING)

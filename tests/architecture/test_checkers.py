@@ -1,4 +1,4 @@
-"""mypy (strict) and ruff over every distribution, as part of the suite: a clone that passes scripts/test is clean."""
+"""mypy (strict) and ruff over every distribution: a clone that passes scripts/test is clean."""
 
 import subprocess
 import sys
@@ -15,16 +15,23 @@ def run(*arguments: str) -> None:
 
 
 def test_mypy_accepts_every_distribution_and_the_scripts() -> None:
-    scripts = ["scripts/environment.py", "scripts/outside_parts.py", "tests/outside/parts.py", "tests/outside/needs.py"]
+    scripts = [
+        "scripts/environment.py",
+        "scripts/outside_parts.py",
+        "tests/outside/parts.py",
+        "tests/outside/needs.py",
+    ]
     run("mypy", *(str(distribution.package.relative_to(ROOT)) for distribution in DISTRIBUTIONS), *scripts)
 
 
 def test_ruff_accepts_everything() -> None:
-    run("ruff", "check", "--no-cache", ".")
+    run("ruff", "check", "--no-cache", "--output-format", "concise", ".")
 
 
 def test_mypy_searches_every_distribution() -> None:
-    searched = {path.removeprefix("$MYPY_CONFIG_FILE_DIR").strip("/") for path in configuration()["mypy"]["mypy_path"]}
+    searched = {
+        path.removeprefix("$MYPY_CONFIG_FILE_DIR").strip("/") for path in configuration()["mypy"]["mypy_path"]
+    }
     folders = {"" if d.folder == ROOT else str(d.folder.relative_to(ROOT)) for d in DISTRIBUTIONS}
     assert searched - {"scripts", "tests"} == folders
 

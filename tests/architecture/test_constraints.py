@@ -1,4 +1,4 @@
-"""Pins: every package by exact version and hash, one version of each, and nothing that a distribution wants is missing."""
+"""Pins: every package by exact version and hash, and nothing that a distribution wants is missing."""
 
 import json
 import re
@@ -33,9 +33,14 @@ def test_the_development_environment_holds_the_runtime_versions() -> None:
 
 
 def test_everything_that_a_distribution_wants_is_pinned() -> None:
-    runtime, own = pins(ROOT / "constraints/runtime.txt"), {distribution.name for distribution in DISTRIBUTIONS}
+    runtime, own = (
+        pins(ROOT / "constraints/runtime.txt"),
+        {distribution.name for distribution in DISTRIBUTIONS},
+    )
     for distribution in DISTRIBUTIONS:
-        wanted = tomllib.loads((distribution.folder / "pyproject.toml").read_text())["project"]["dependencies"]
+        wanted = tomllib.loads((distribution.folder / "pyproject.toml").read_text())["project"][
+            "dependencies"
+        ]
         names = {re.split(r"[ <>=~!\[;]", line, maxsplit=1)[0] for line in wanted}
         assert not names - own - runtime.keys(), distribution.name
 

@@ -1,4 +1,4 @@
-"""What is installed is what stands here: real wheels with all their data, entry points that load, one version."""
+"""What is installed is what stands here: wheels with all their data, entry points that load, one version."""
 
 import importlib
 import tomllib

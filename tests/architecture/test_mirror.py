@@ -1,4 +1,4 @@
-"""Unit tests mirror sources: whoever reads a module knows where its tests are, and no test outlives its module."""
+"""Tests mirror sources: who reads a module knows where its tests are, and no test outlives its module."""
 
 from architecture.layout import DISTRIBUTIONS, modules, where
 
@@ -6,7 +6,9 @@ from architecture.layout import DISTRIBUTIONS, modules, where
 def test_every_module_has_its_test_file() -> None:
     missing = []
     for distribution, path in modules(packages=False):
-        mirror = distribution.tests / path.relative_to(distribution.package).with_name(f"test_{path.name.lstrip('_')}")
+        mirror = distribution.tests / path.relative_to(distribution.package).with_name(
+            f"test_{path.name.lstrip('_')}"
+        )
         if not mirror.exists():
             missing.append(f"{where(path)} has no {where(mirror)}")
     assert not missing, "\n".join(missing)

@@ -1,4 +1,4 @@
-"""Nothing that does not fit into one reading: modules of at most 400 lines, half of them at most 150, functions of 50."""
+"""What fits into one reading: modules of at most 400 lines, half of them at most 150, functions of 50."""
 
 import ast
 from statistics import median

@@ -1,4 +1,4 @@
-"""A blocking caller written from the protocol document alone: descriptors both ways, and its own verification.
+"""A blocking caller written from the protocol document alone, with descriptors and its own verification.
 
 The verification uses none of signerd's code, so that the benchmark does not take the daemon's word for it.
 """
@@ -8,11 +8,9 @@ import json
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -31,35 +29,37 @@ class CallFailed(Exception):
     """The daemon answered with an error, or not at all."""
 
 
-@dataclass(slots=True)
 class Caller:
-    """One connection, one request at a time."""
+    """One connection, one request at a time; `patience_s` bounds each wait."""
 
-    path: Path
-    patience_s: float = 120.0
-
-    def __enter__(self) -> Self:
+    def __init__(self, path: Path, patience_s: float = 120.0) -> None:
         self._ids = count(1)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(self.patience_s)
-        self._socket.connect(str(self.path))
+        self._socket.settimeout(patience_s)
+        self._socket.connect(str(path))
+
+    def __enter__(self) -> Self:
         self._socket.sendall(hello())
         if self._receive()[0].get("type") != "hello":
             raise CallFailed("the first answer is no hello")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def call(self, method: str, params: dict[str, object], descriptors: tuple[int, ...] = ()) -> dict[str, Any]:
-        """The result of one request, every `{fd, size}` in it read in; CallFailed with code and message else."""
+    def call(
+        self, method: str, params: dict[str, object], descriptors: tuple[int, ...] = ()
+    ) -> dict[str, Any]:
+        """The result of one request, every `{fd, size}` in it read in; CallFailed for an error."""
         request = frame({"type": "request", "id": next(self._ids), "method": method, "params": params})
         sent = socket.send_fds(self._socket, [request], list(descriptors))
         self._socket.sendall(request[sent:])
         answer, received = self._receive()
         try:
             if answer["type"] != "response":
-                raise CallFailed(f"{method}: {answer.get('code')}: {answer.get('message')} {answer.get('details')}")
+                raise CallFailed(
+                    f"{method}: {answer.get('code')}: {answer.get('message')} {answer.get('details')}"
+                )
             result: dict[str, Any] = _read_in(answer["result"], received)
             return result
         finally:
@@ -99,7 +99,7 @@ def sealed_memfd(content: bytes) -> int:
 
 
 def verify_bundle(bundle: bytes, spki: bytes) -> None:
-    """The one signature of a Sigstore bundle over its DSSE PAE, under an ECDSA key; raises where it does not hold."""
+    """The one signature of a Sigstore bundle over its DSSE PAE, under an ECDSA key; raises where it fails."""
     envelope = json.loads(bundle)["dsseEnvelope"]
     payload = base64.b64decode(envelope["payload"], validate=True)
     kind = envelope["payloadType"].encode()

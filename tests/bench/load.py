@@ -29,7 +29,11 @@ class LoadFailed(Exception):
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one run of the load generator saw; latencies in microseconds, of the whole sample."""
+    """What one run of the load generator saw; latencies in microseconds, of the whole sample.
+
+    `p99_by_time_us`: 99 % of the time was spent in requests that took no longer; unlike p99 it shows a
+    stall of the closed loop, which is a single latency.
+    """
 
     connections: int
     requests: int
@@ -39,6 +43,7 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: float
     p50_us: float
     p99_us: float
+    p99_by_time_us: float
     max_us: float
     first_failure: str = ""
 

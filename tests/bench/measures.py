@@ -3,19 +3,22 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from bench.caller import Caller, sealed_memfd, verify_bundle
-from bench.load import LoadFailed, PartMissing, Sample
+from bench.load import PartMissing, Sample
 from bench.peers import RELEASE, Daemon
-from bench.processes import MemoryWatch, Usage, usages
-from bench.rows import Row, pair_rows, sample_row
+from bench.processes import MemoryWatch, usages
+from bench.rows import Row, Unmeasured, pair_rows, sample_row
 from bench.run import KEY, Run, Taken, say
 from bench.templates import Template, cyclonedx, sign_batch, sign_dsse, sign_params
 
-__all__ = ["DEFAULT_ROWS", "ROWS", "selected"]
+__all__ = ["DEFAULT_ROWS", "ROWS", "purpose", "selected"]
 
 _CONNECTIONS = (1, 8, 64)
 _PAYLOAD_BYTES = 2048
@@ -26,12 +29,12 @@ _LONGEST_LOAD_S = 300.0
 
 
 def start(run: Run) -> None:
-    """From exec of `signerd serve` with no state, so with a key to generate, to a verified signature, wall clock."""
+    """Wall clock from exec of `signerd serve` without state, a key to generate, to a verified signature."""
     walls = []
     for _ in range(run.plan.pairs):
         with run.fresh_daemon() as daemon:
             ready = time.monotonic() - daemon.started_at
-            _sign_verified(daemon, cyclonedx(_PAYLOAD_BYTES))
+            _sign_verified(daemon)
             walls.append(time.monotonic() - daemon.started_at)
         say(f"  start: ready after {ready * 1e3:.0f} ms, verified after {walls[-1] * 1e3:.0f} ms")
     run.rows.append(
@@ -48,7 +51,7 @@ def start(run: Run) -> None:
 def rest(run: Run) -> None:
     """Memory of all processes of a daemon that has signed once and has had nothing to do for a second."""
     with run.fresh_daemon() as daemon:
-        _sign_verified(daemon, cyclonedx(_PAYLOAD_BYTES))
+        _sign_verified(daemon)
         time.sleep(_SETTLE_S)
         before = usages(daemon.pid)
         time.sleep(_SETTLE_S)
@@ -93,10 +96,17 @@ def _pairs(run: Run, name: str, connections: int, template: Template) -> None:
         try:
             theirs.append(_take_agent(run, connections))
         except PartMissing as missing:
-            say(f"  no ratio to ssh-agent: {missing}")
+            # signerd's row stands without a ratio; what is missing is told once.
+            absent = Unmeasured(f"ssh-agent-{connections}", str(missing))
+            if absent not in run.skipped:
+                run.skipped.append(absent)
     samples = [taken.sample for taken in mine]
     row = sample_row(
-        name, samples, template.signatures, _total_memory(mine), processes=_processes(mine, template.signatures)
+        name,
+        samples,
+        template.signatures,
+        _total_memory(mine),
+        processes=_processes(mine, template.signatures),
     )
     if theirs:
         row = pair_rows(row, samples, [taken.sample for taken in theirs], template.signatures)
@@ -120,15 +130,15 @@ def _total_memory(taken: list[Taken]) -> float:
 
 def _processes(taken: list[Taken], signatures: int) -> list[dict[str, Any]]:
     """Each process under load: its memory, its share of one processor, and its processor time a signature."""
-    last: dict[str, Usage] = {usage.role: usage for usage in taken[-1].memory}
     lines = []
-    for role, usage in last.items():
+    for role in dict.fromkeys(usage.role for usage in taken[-1].memory):
+        alike = [usage for usage in taken[-1].memory if usage.role == role]
         each = [one.cpu_s.get(role, 0.0) / max(1, one.sample.answered * signatures) for one in taken]
         rate = median(one.sample.rate for one in taken) * signatures
         lines.append(
             {
                 "role": role,
-                f"{usage.measure}_mib": round(usage.memory_mib, 1),
+                f"{alike[0].measure}_mib": round(sum(usage.memory_mib for usage in alike), 1),
                 "cpu_us_per_signature": round(median(each) * 1e6, 1),
                 "cpu_percent": round(median(each) * rate * 100, 1),
             }
@@ -136,67 +146,81 @@ def _processes(taken: list[Taken], signatures: int) -> list[dict[str, Any]]:
     return lines
 
 
+@dataclass(slots=True)
+class _Large:
+    """What the rounds of one document size saw."""
+
+    idle: list[Sample] = field(default_factory=list)
+    beside: list[Sample] = field(default_factory=list)
+    walls: list[float] = field(default_factory=list)
+    watches: list[MemoryWatch] = field(default_factory=list)
+
+
 def document(run: Run, megabytes: int) -> None:
-    """One large document through a descriptor while a 2 KB caller goes on: its p99 idle and meanwhile, and memory."""
+    """One large document by descriptor, a 2 KB caller beside it: its p99 idle and meanwhile; memory."""
     content = cyclonedx(megabytes * 1_000_000)
-    idle: list[Sample] = []
-    beside: list[Sample] = []
-    walls: list[float] = []
-    watches: list[MemoryWatch] = []
-    small = sign_dsse(_PAYLOAD_BYTES, RELEASE)
+    seen = _Large()
     for _ in range(run.plan.pairs):
         with run.fresh_daemon() as daemon:
-            _sign_verified(daemon, cyclonedx(_PAYLOAD_BYTES))
-            idle.append(run.take(daemon, small, 1).sample)
-            with run.load().start(daemon.socket, small, 1, _LONGEST_LOAD_S, run.plan.warm) as running:
-                running.wait_measuring()
-                with MemoryWatch(daemon.pid) as watch:
-                    began = time.monotonic()
-                    _sign_verified(daemon, content, large=True)
-                    walls.append(time.monotonic() - began)
-                beside.append(running.stop())
-            watches.append(watch)
-        say(f"  {megabytes} MB in {walls[-1]:.2f} s, p99 beside {beside[-1].p99_us:,.0f} µs, "
-            f"memory +{watch.growth_mib:,.0f} MiB")
-    ratio = median(b.p99_us / max(1.0, a.p99_us) for a, b in zip(idle, beside, strict=True))
-    run.rows.append(_document_row(megabytes, beside, walls, watches, {
-        "wall_s": round(median(walls), 2),
-        "p99_idle_us": median(sample.p99_us for sample in idle),
-        "p99_beside_to_idle": round(ratio, 2),
-        "memory_to_size": round(median(w.growth_mib for w in watches) / (len(content) / 2**20), 2),
-    }))
-
-
-def _document_row(
-    megabytes: int, beside: list[Sample], walls: list[float], watches: list[MemoryWatch], detail: dict[str, Any]
-) -> Row:
+            _document_round(run, daemon, content, seen)
+    ratio = median(b.p99_us / max(1.0, a.p99_us) for a, b in zip(seen.idle, seen.beside, strict=True))
+    growth = median(watch.growth_mib for watch in seen.watches)
     processes = [
-        {"role": role, "growth_mib": round(median(watch.growth_of(role) for watch in watches), 1)}
-        for role in watches[-1].anonymous_peak
+        {"role": role, "growth_mib": round(median(watch.growth_of(role) for watch in seen.watches), 1)}
+        for role in seen.watches[-1].anonymous_peak
     ]
-    peak = median(watch.peak_kib for watch in watches) / 1024
-    row = sample_row(f"document-{megabytes}", beside, 1, peak, processes=processes, **detail)
-    # The rate is that of documents: the 2 KB caller's is its latency's inverse.
-    return type(row)(**{**_fields(row), "rate": round(1 / median(walls), 3)})
+    row = sample_row(
+        f"document-{megabytes}",
+        seen.beside,
+        pss_mib=median(watch.peak_kib for watch in seen.watches) / 1024,
+        wall_s=round(median(seen.walls), 2),
+        p99_idle_us=round(median(sample.p99_us for sample in seen.idle), 1),
+        p99_beside_to_idle=round(ratio, 2),
+        p99_by_time_idle_us=round(median(sample.p99_by_time_us for sample in seen.idle), 1),
+        p99_by_time_beside_us=round(median(sample.p99_by_time_us for sample in seen.beside), 1),
+        memory_to_size=round(growth / (len(content) / 2**20), 2),
+        processes=processes,
+    )
+    # The rate is that of documents: the 2 KB caller's is no more than the inverse of its latency.
+    run.rows.append(msgspec.structs.replace(row, rate=round(1 / median(seen.walls), 3)))
 
 
-def _fields(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__struct_fields__}
+def _document_round(run: Run, daemon: Daemon, content: bytes, seen: _Large) -> None:
+    small = sign_dsse(_PAYLOAD_BYTES, RELEASE)
+    with Caller(daemon.socket) as caller:
+        spki = caller.call("keys.describe", {"key": KEY})["spki"]
+        seen.idle.append(run.take(daemon, small, 1).sample)
+        with run.load().start(daemon.socket, small, 1, _LONGEST_LOAD_S, run.plan.warm) as running:
+            running.wait_measuring()
+            with MemoryWatch(daemon.pid) as watch:
+                began = time.monotonic()
+                bundle = _sign_by_descriptor(caller, content)
+                seen.walls.append(time.monotonic() - began)
+            seen.beside.append(running.stop())
+    seen.watches.append(watch)
+    verify_bundle(bundle, spki)
+    megabytes = len(content) // 1_000_000
+    say(
+        f"  {megabytes} MB in {seen.walls[-1]:.2f} s, p99 beside {seen.beside[-1].p99_us:,.0f} µs, "
+        f"memory +{watch.growth_mib:,.0f} MiB"
+    )
 
 
-def _sign_verified(daemon: Daemon, content: bytes, large: bool = False) -> None:
-    """Sign one document and verify its bundle under the key that the daemon names; raises where that fails."""
-    descriptor = sealed_memfd(content) if large else None
+def _sign_verified(daemon: Daemon) -> None:
+    """Sign 2 KB and verify the bundle under the key that the daemon names; raises where that fails."""
+    with Caller(daemon.socket) as caller:
+        result = caller.call("sign.dsse", sign_params(cyclonedx(_PAYLOAD_BYTES), RELEASE))
+        verify_bundle(result["bundles"][0], caller.call("keys.describe", {"key": KEY})["spki"])
+
+
+def _sign_by_descriptor(caller: Caller, content: bytes) -> bytes:
+    descriptor = sealed_memfd(content)
     try:
-        predicate: object = content if descriptor is None else {"fd": 0, "size": len(content)}
-        with Caller(daemon.socket) as caller:
-            descriptors = () if descriptor is None else (descriptor,)
-            result = caller.call("sign.dsse", sign_params(predicate, RELEASE), descriptors)
-            if not large:
-                verify_bundle(result["bundles"][0], caller.call("keys.describe", {"key": KEY})["spki"])
+        params = sign_params({"fd": 0, "size": len(content)}, RELEASE)
+        bundle: bytes = caller.call("sign.dsse", params, (descriptor,))["bundles"][0]
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
+    return bundle
 
 
 DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
@@ -210,6 +234,13 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
 
 ROWS = DEFAULT_ROWS | {f"ssh-agent-{n}": partial(agent, connections=n) for n in _CONNECTIONS}
 """All that `--only` can name."""
+
+
+def purpose(name: str) -> str:
+    """The first line of what a row says about itself."""
+    measure = ROWS[name]
+    described = measure.func if isinstance(measure, partial) else measure
+    return (described.__doc__ or "").splitlines()[0]
 
 
 def selected(only: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The two peers of the benchmark, each started with sockets, keys and state of its own and ended by its pid."""
+"""The two peers of the benchmark, each with sockets, keys and state of its own, ended by its pid."""
 
 import base64
 import os
@@ -17,7 +17,7 @@ from bench.templates import Template, agent_sign, sign_dsse
 __all__ = ["RELEASE", "Agent", "Daemon", "Peer", "PeerFailed"]
 
 RELEASE = f"sha256:{'5e' * 32}"
-"""The digest of a tool that the daemon is told to accept: asserted by the caller, as on every embedded default."""
+"""The digest of a tool that the daemon is told to accept; `asserted`: the caller alone says so."""
 
 _PATIENCE_S = 20.0
 
@@ -51,7 +51,9 @@ class Agent:
         key = directory / "agent-key"
         keygen = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "256", "-N", "", "-f", str(key)]
         subprocess.run(keygen, check=True)
-        self._process = subprocess.Popen(["ssh-agent", "-D", "-a", str(self.socket)], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            ["ssh-agent", "-D", "-a", str(self.socket)], stdout=subprocess.DEVNULL
+        )
         self.pid = self._process.pid
         _wait_for(self.socket.exists, self._process, "ssh-agent")
         environment = os.environ | {"SSH_AUTH_SOCK": str(self.socket)}
@@ -82,7 +84,9 @@ class Daemon:
         command = [str(program), "serve", "--state", str(directory / "state"), "--socket", str(self.socket)]
         command += ["--allow-release", RELEASE]
         self.started_at = time.monotonic()
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         self.pid = self._process.pid
         self._said: list[str] = []
         self._ready = threading.Event()
@@ -125,7 +129,9 @@ class _Condition(Protocol):
     def __call__(self) -> bool: ...
 
 
-def _wait_for(condition: _Condition, process: subprocess.Popen[str] | subprocess.Popen[bytes], name: str) -> None:
+def _wait_for(
+    condition: _Condition, process: subprocess.Popen[str] | subprocess.Popen[bytes], name: str
+) -> None:
     end = time.monotonic() + _PATIENCE_S
     while not condition():
         if process.poll() is not None:

@@ -1,21 +1,27 @@
 """What the kernel says about the processes of a peer: memory, processor time, and which is which."""
 
+import itertools
 import os
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-__all__ = ["MemoryWatch", "Usage", "cpu_seconds", "memory_mib", "status_kib", "tree"]
+__all__ = ["MemoryWatch", "Usage", "cpu_seconds", "memory_mib", "shared_kib", "status_kib", "tree", "usages"]
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_ROLES = (("document", "document worker"), ("publisher", "publisher"), ("sealer", "sealer"), ("worker", "key worker"))
+_ROLES = (
+    ("document", "document worker"),
+    ("publisher", "publisher"),
+    ("sealer", "sealer"),
+    ("worker", "key worker"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One process: MiB of memory (`measure` says which: pss, or rss where the kernel refuses pss) and CPU seconds."""
+    """One process: memory in MiB (`measure`: pss, or rss where the kernel refuses pss) and CPU seconds."""
 
     role: str
     pid: int
@@ -25,7 +31,7 @@ class Usage:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command, which may hold spaces and parentheses (proc_pid_stat(5))."""
+    """The fields of /proc/PID/stat after the command, which may hold spaces and parentheses (proc(5))."""
     return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
 
 
@@ -55,7 +61,7 @@ def _role(pid: int) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads so far, waited-for children excluded; resolution is one clock tick."""
+    """User and system time of all threads so far, without children; the resolution is one clock tick."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
@@ -71,7 +77,7 @@ def status_kib(pid: int) -> dict[str, int]:
 
 
 def memory_mib(pid: int) -> tuple[float, str]:
-    """PSS in MiB; where the kernel keeps it from us (a non-dumpable process of a plain user) RSS, its upper bound."""
+    """PSS in MiB; RSS, its upper bound, where the kernel keeps it from us: a non-dumpable process."""
     try:
         for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -118,10 +124,12 @@ class MemoryWatch:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _shared_start: int = 0
+    _processes: dict[int, str] = field(default_factory=dict)
 
-    def __enter__(self) -> "MemoryWatch":
+    def __enter__(self) -> Self:
         """Take the start and begin to sample in a thread."""
         self._shared_start = shared_kib()
+        self._processes = tree(self.root)
         self.anonymous_start = self._anonymous()
         self.start_kib = sum(self.anonymous_start.values())
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -144,17 +152,21 @@ class MemoryWatch:
         return (self.anonymous_peak.get(role, 0) - self.anonymous_start.get(role, 0)) / 1024
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        # Walking all of /proc costs milliseconds: a new child is found within five samples.
+        for tick in itertools.count():
+            if self._stop.wait(self.interval_s):
+                return
+            if tick % 5 == 0:
+                self._processes = tree(self.root)
             now = self._anonymous()
             shared = max(0, shared_kib() - self._shared_start)
             self.peak_kib = max(self.peak_kib, sum(now.values()) + shared)
             for role, size in now.items():
                 self.anonymous_peak[role] = max(self.anonymous_peak.get(role, 0), size)
-            time.sleep(self.interval_s)
 
     def _anonymous(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
-        for pid, role in tree(self.root).items():
+        for pid, role in self._processes.items():
             try:
                 sizes[role] = sizes.get(role, 0) + status_kib(pid)["RssAnon"]
             except (OSError, KeyError):

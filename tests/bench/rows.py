@@ -64,7 +64,8 @@ def sample_row(
 def pair_rows(ours: Row, mine: Sequence[Sample], theirs: Sequence[Sample], signatures: int = 1) -> Row:
     """`ours` with its ratios to the peer: per pair, so that a slow second of the machine weighs on both.
 
-    Latencies are compared only where both answer one signature a request. A pair in which the peer answered nothing has no ratio; with no pair left, neither has the row.
+    Latencies are compared only where both answer one signature a request. A pair in which
+    the peer answered nothing has no ratio; with no pair left, neither has the row.
     """
     pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if b.requests]
     if not pairs:
@@ -88,7 +89,10 @@ def table(rows: Sequence[Row]) -> str:
     cells = [_COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
     lines = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in cells
     ]
     for row in rows:

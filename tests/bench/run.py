@@ -15,13 +15,14 @@ from bench.caller import Caller, CallFailed, verify_bundle
 from bench.load import Load, LoadFailed, PartMissing, Sample, explain
 from bench.peers import Agent, Daemon, Peer, PeerFailed
 from bench.processes import Usage, cpu_seconds, tree, usages
-from bench.rows import Row
+from bench.rows import Row, Unmeasured
 from bench.templates import Template
 
 __all__ = ["FULL", "KEY", "QUICK", "Plan", "Run", "Taken", "say"]
 
 KEY = "file:default"
 T = TypeVar("T")
+P = TypeVar("P", Agent, Daemon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def say(line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A sample with what the peer's processes used: memory in the middle of it, CPU seconds over all of it."""
+    """A sample with what the peer's processes used: memory in its middle, CPU seconds over all of it."""
 
     sample: Sample
     memory: list[Usage]
@@ -60,23 +61,27 @@ class Run:
     directory: Path
     stack: ExitStack
     rows: list[Row] = field(default_factory=list)
+    skipped: list[Unmeasured] = field(default_factory=list)
     _load: Load | Exception | None = None
     _agent: Agent | Exception | None = None
     _daemon: Daemon | Exception | None = None
 
     def load(self) -> Load:
         """The load generator, compiled at first use."""
-        self._load = self._load or _attempt(lambda: Load(self.directory))
+        if self._load is None:
+            self._load = _attempt(lambda: Load(self.directory))
         return _or_raise(self._load)
 
     def agent(self) -> Agent:
         """The one ssh-agent of this run."""
-        self._agent = self._agent or _attempt(lambda: self._kept_running(Agent))
+        if self._agent is None:
+            self._agent = _attempt(lambda: self._kept_running(Agent))
         return _or_raise(self._agent)
 
     def daemon(self) -> Daemon:
         """The one signerd of the rows that only load it."""
-        self._daemon = self._daemon or _attempt(lambda: self._kept_running(Daemon))
+        if self._daemon is None:
+            self._daemon = _attempt(lambda: self._kept_running(Daemon))
         return _or_raise(self._daemon)
 
     @contextmanager
@@ -93,7 +98,9 @@ class Run:
         """One sample of a peer under `connections` closed loops."""
         before = {pid: cpu_seconds(pid) for pid in tree(peer.pid)}
         loaded: list[Usage] = []
-        middle = threading.Timer(self.plan.warm + self.plan.seconds / 2, lambda: loaded.extend(usages(peer.pid)))
+        middle = threading.Timer(
+            self.plan.warm + self.plan.seconds / 2, lambda: loaded.extend(usages(peer.pid))
+        )
         middle.start()
         try:
             sample = self.load().run(peer.socket, template, connections, self.plan.seconds, self.plan.warm)
@@ -108,7 +115,7 @@ class Run:
         return Taken(sample, loaded, spent)
 
     def verify_last(self, daemon: Daemon) -> None:
-        """Verify every bundle of the last answer that the load generator got; raises where one does not hold."""
+        """Verify every bundle of the last answer that the load generator got; raises where one fails."""
         result = msgspec.msgpack.decode(self.load().kept())["result"]
         signed = [outcome["ok"] for outcome in result["outcomes"]] if "outcomes" in result else [result]
         with Caller(daemon.socket) as caller:
@@ -118,9 +125,9 @@ class Run:
                 raise CallFailed("an answer without exactly one bundle")
             verify_bundle(answer["bundles"][0], spki)
 
-    def _kept_running(self, kind: Callable[[Path], T]) -> T:
+    def _kept_running(self, kind: Callable[[Path], P]) -> P:
         peer = kind(Path(tempfile.mkdtemp(dir=self.directory)))
-        self.stack.callback(peer.stop)  # type: ignore[attr-defined]  # both kinds have it; a bound TypeVar cannot say so
+        self.stack.callback(peer.stop)
         return peer
 
 

@@ -36,7 +36,7 @@ _LICENCES = ("Apache-2.0", "MIT", "BSD-3-Clause", "MPL-2.0")
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """An answer is a success when `pattern` starts `times` times in its first `within` bytes (0: anywhere)."""
+    """A success has `pattern` start `times` times in its first `within` bytes (0: anywhere)."""
 
     pattern: bytes
     within: int = 0
@@ -73,7 +73,7 @@ def hello() -> bytes:
 
 
 def cyclonedx(size: int) -> bytes:
-    """A valid CycloneDX 1.6 document of exactly `size` bytes (at least 1,024), made of ordinary components."""
+    """A valid CycloneDX 1.6 document of exactly `size` bytes (at least 1,024), of ordinary components."""
     head = (
         f'{{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"{_SERIAL}","version":1,'
         '"metadata":{"timestamp":"2026-01-01T00:00:00Z","component":{"type":"application",'
@@ -111,7 +111,7 @@ def _components() -> Iterator[str]:
 
 
 def sign_params(predicate: object, release: str, subject: int = 0) -> dict[str, object]:
-    """The params of `sign.dsse` for one subject whose digest carries the counter; `predicate` is bytes or a reference."""
+    """The params of `sign.dsse` for one subject whose digest carries the counter."""
     digest = f"{subject:052x}{_COUNTER}"
     return {
         "subject": [{"name": f"artefact-{subject}", "digest": {"sha256": digest}}],
@@ -122,7 +122,7 @@ def sign_params(predicate: object, release: str, subject: int = 0) -> dict[str, 
 
 
 def sign_dsse(size: int, release: str) -> Template:
-    """One Statement signed with the default key, over a CycloneDX document sized so that the payload has `size` bytes."""
+    """One Statement of `size` bytes about a CycloneDX document, signed with the default key."""
     return _signerd("sign.dsse", sign_params(cyclonedx(_document_size(size, release)), release), 1)
 
 
@@ -133,7 +133,7 @@ def sign_batch(items: int, size: int, release: str) -> Template:
 
 
 def _document_size(payload: int, release: str) -> int:
-    """How large a document makes a Statement of `payload` bytes: the documents here are canonical but for key order."""
+    """How large a document makes a Statement of `payload` bytes: RFC 8785 only reorders its keys."""
     params = sign_params(b"", release)
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
@@ -164,7 +164,7 @@ def _signerd(method: str, params: dict[str, object], signatures: int) -> Templat
 
 
 def agent_sign(key_blob: bytes, size: int) -> Template:
-    """SSH2_AGENTC_SIGN_REQUEST (RFC 9987 / draft-miller-ssh-agent §4.5) for an ECDSA P-256 key over `size` bytes."""
+    """SSH2_AGENTC_SIGN_REQUEST (RFC 9987) for an ECDSA P-256 key over `size` bytes."""
     data = (_COUNTER * (size // COUNTER_DIGITS + 1))[:size].encode()
     body = b"\x0d" + _ssh_string(key_blob) + _ssh_string(data) + struct.pack(">I", 0)
     request = struct.pack(">I", len(body)) + body

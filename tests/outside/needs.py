@@ -1,7 +1,8 @@
-"""pytest plugin: `@pytest.mark.needs("cosign")` skips a test whose outside part is missing, and says how to get it.
+"""pytest plugin: `@pytest.mark.needs("cosign")` skips a test whose outside part is missing, with the cure.
 
-At the end of a run everything that was skipped is listed once. Under $SIGNERD_REQUIRE a skip whose reason names a required
-part is a failure, however it came about: by the marker, by `pytest.skip` in a test, or of a whole module.
+At the end of a run everything that was skipped is listed once. Under $SIGNERD_REQUIRE a skip whose reason
+names a required part is a failure, however it came about: by the marker, by `pytest.skip` in a test, or of a
+whole module.
 """
 
 import re
@@ -34,7 +35,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """The text of a skip, however it was raised."""
-    return report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return (
+        report.longrepr[2].removeprefix("Skipped: ")
+        if isinstance(report.longrepr, tuple)
+        else str(report.longrepr)
+    )
 
 
 def _judged(report: Report) -> Report:
@@ -67,4 +72,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped:
         terminalreporter.section("not run here, and how to run it")
         for reason, count in sorted(skipped.items()):
-            terminalreporter.line(f"{count:5} × {reason}")
+            terminalreporter.line(f"{count:5} x {reason}")

@@ -1,6 +1,7 @@
 """The outside parts of the suite: where each is, and how to get one that is not here.
 
-A part made by `scripts/setup --tools` is taken from the cache, pinned; only without it one from PATH that is good enough.
+A part made by `scripts/setup --tools` is taken from the cache, pinned; only without it one from PATH that is
+good enough.
 """
 
 import importlib.util
@@ -55,10 +56,14 @@ def _module(name: str) -> Path | None:
 
 
 PARTS = {
-    "cosign": Part(lambda: _present(outside_parts.cosign()) or _at_least("cosign", "version", (3, 0, 4)), TOOLS),
+    "cosign": Part(
+        lambda: _present(outside_parts.cosign()) or _at_least("cosign", "version", (3, 0, 4)), TOOLS
+    ),
     "gcc": Part(lambda: _on_path("gcc"), "run scripts/setup --system as root"),
     "go": Part(lambda: _present(outside_parts.go()) or _on_path("go"), TOOLS),
-    "node": Part(lambda: _present(outside_parts.node()) or _at_least("node", "--version", (24, 15, 0)), TOOLS),
+    "node": Part(
+        lambda: _present(outside_parts.node()) or _at_least("node", "--version", (24, 15, 0)), TOOLS
+    ),
     "securesystemslib": Part(lambda: _module("securesystemslib"), "run scripts/setup"),
     "sigstore-verify": Part(lambda: _present(outside_parts.sigstore_verify()), TOOLS),
     "ssh-agent": Part(lambda: _on_path("ssh-agent"), "run scripts/setup --system as root"),
@@ -84,4 +89,8 @@ def required() -> dict[str, str]:
     asked = os.environ.get("SIGNERD_REQUIRE", "")
     lines = (ROOT / ".ci" / "required").read_text().splitlines()
     listed = dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
-    return listed if asked == "all" else {name: text for name, text in listed.items() if name in asked.split(",")}
+    return (
+        listed
+        if asked == "all"
+        else {name: text for name, text in listed.items() if name in asked.split(",")}
+    )

@@ -1,8 +1,9 @@
 """CycloneDX 1.2 to 1.7 in JSON, by the official schemas.
 
-They come from ``cyclonedx-python-lib``, which ships them unchanged beside the schemas of SPDX licences and JSF
-signatures that they refer to; nothing else can be referred to. For 1.2 and 1.3 it is the schema that the project
-publishes as the format's own, not the ``strict`` variant beside it, which refuses extensions that the format allows.
+They come from ``cyclonedx-python-lib``, which ships them unchanged beside the schemas of SPDX licences and
+JSF signatures that they refer to; nothing else can be referred to. For 1.2 and 1.3 it is the schema that the
+project publishes as the format's own, not the ``strict`` variant beside it, which refuses extensions that the
+format allows.
 """
 
 import json
@@ -10,8 +11,8 @@ from functools import cache
 from importlib import resources
 from typing import Final, cast
 
-from signerd_predicates_intoto.refusal import invalid, shown
-from signerd_predicates_intoto.schema import Compiled, compile_schema, refuse_invalid
+from signerd.contracts.violation import CompiledSchema, invalid, refuse_invalid, shown
+from signerd_predicates_intoto.schema import compile_schema
 
 __all__ = ["VERSIONS", "check_cyclonedx"]
 
@@ -35,11 +36,11 @@ def check_cyclonedx(document: dict[str, object]) -> None:
 
 
 @cache
-def _compiled(version: str) -> Compiled:
+def _compiled(version: str) -> CompiledSchema:
     return compile_schema(_shipped(f"bom-{version}.SNAPSHOT.schema.json"), _referred)
 
 
-def _referred(uri: str) -> object:
+def _referred(uri: str) -> dict[str, object]:
     name = uri.removeprefix(BASE)
     if name not in REFERRED:
         raise ValueError(f"a CycloneDX schema refers to {uri}, outside its package")

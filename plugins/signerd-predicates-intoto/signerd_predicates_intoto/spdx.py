@@ -1,21 +1,24 @@
 """SPDX 2.2, 2.3 and 3.0.1 in JSON.
 
-2.x has schemas of our own, written from the specification's model; 3.0 is JSON-LD, whose context names the version,
-and is checked by the model of the official bindings (:mod:`signerd_predicates_intoto.spdx3`).
+2.x has schemas of our own, written from the specification's model; 3.0 is JSON-LD, whose context names the
+version, and is checked by the model of the official bindings (:mod:`signerd_predicates_intoto.spdx3`).
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from signerd_predicates_intoto.refusal import invalid
+from signerd.contracts.violation import invalid
 from signerd_predicates_intoto.schema import Check, schema_check
 from signerd_predicates_intoto.spdx3 import check_spdx3
 
 __all__ = ["SPDX_2", "check_spdx", "check_spdx2"]
 
 SPDX_2: Final[Mapping[str, Check]] = MappingProxyType(
-    {f"SPDX-{version}": schema_check(f"SPDX {version} document", f"spdx-{version}") for version in ("2.2", "2.3")}
+    {
+        f"SPDX-{version}": schema_check(f"SPDX {version} document", f"spdx-{version}")
+        for version in ("2.2", "2.3")
+    }
 )
 """The check of each ``spdxVersion``."""
 

@@ -1,0 +1,113 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from outside.parts import the
+from signerd.attestation.bundle import keyful_bundle
+from signerd.attestation.dsse import encode_base64, pae
+from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
+from signerd.verification.keys import PublicKey
+from signerd_conformance.check import RULES
+from signerd_conformance.cli import main
+
+PRIVATE = ec.generate_private_key(ec.SECP256R1())
+KEY = PublicKey.from_spki(PRIVATE.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    digest = {"sha256": hashlib.sha256(b"artefact").hexdigest()}
+    statement = build_statement([Subject("artefact", digest)], "https://example.com/v1", b"{}")
+    signature = PRIVATE.sign(pae(PAYLOAD_TYPE, statement), ec.ECDSA(SHA256()))
+    good = keyful_bundle(encode_base64(statement), PAYLOAD_TYPE, signature, KEY.hint)
+    (tmp_path / "good.json").write_bytes(good)
+    (tmp_path / "bad.json").write_bytes(good.replace(b'"sig"', b'"cert":"","sig"'))
+    (tmp_path / "artefact").write_bytes(b"artefact")
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "key.pub").write_text(KEY.pem)
+    return tmp_path
+
+
+def test_a_good_bundle_is_a_line_for_each_rule(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "check",
+        f"{folder}/good.json",
+        "--subject",
+        f"{folder}/artefact",
+        "--key",
+        f"{folder}/key.pub",
+    ]
+    assert main([*arguments, "--profile", "signerd"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == [rule.name for rule in RULES]
+    assert {line.split()[0] for line in lines} == {"ok", "skip"}
+    assert [line.split()[1] for line in lines if line.startswith("skip")] == ["leaf-only", "inclusion"]
+
+
+def test_a_broken_rule_is_exit_6_and_names_its_source(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", f"{folder}/good.json", f"{folder}/bad.json"]) == 6
+    output = capsys.readouterr().out.splitlines()
+    (broken,) = (line for line in output if line.startswith("FAIL"))
+    assert broken.split()[1] == "fields"
+    assert broken.endswith("[protobuf JSON mapping, as protojson reads it]")
+    assert [line for line in output if line.startswith("#")] == [
+        f"# {folder}/good.json",
+        f"# {folder}/bad.json",
+    ]
+
+
+def test_another_artefact_is_exit_6(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{folder}/good.json", "--subject", f"{folder}/other"]) == 6
+    assert "FAIL  artefact" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["check", "absent.json"],
+        ["check", "good.json", "--key", "good.json"],
+        ["check", "good.json", "--key", "absent"],
+        ["check", "good.json", "--subject", "absent"],
+    ],
+)
+def test_what_cannot_be_read_is_exit_2(
+    arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("signerd-conformance check: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["no-such"], ["check", "--no-such"], ["check", "x", "--profile", "y"]]
+)
+def test_usage_is_exit_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+
+def test_help_and_the_list_of_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["check", "--help"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(arguments)
+    capsys.readouterr()
+    assert main(["check", "--list-rules"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [rule.name for rule in RULES]
+    assert all(line.split(maxsplit=1)[1] for line in lines)
+
+
+@pytest.mark.needs("vectors")
+def test_the_keyful_bundle_that_npm_published(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = the("vectors") / "sigstore-go" / "examples"
+    assert main(["check", f"{examples}/bundle-publish.json", "--key", f"{examples}/publish_key.pub"]) == 0
+    assert "ok    signature " in capsys.readouterr().out

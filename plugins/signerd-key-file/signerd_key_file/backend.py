@@ -1,0 +1,114 @@
+"""The hook of this plugin and the backend itself: references to keys, keys to signatures.
+
+References are ``file:NAME``. NAME is a key of the table ``keys``, or else the file ``NAME.pem`` in
+``directory``.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from signerd.contracts import hookimpl
+from signerd.contracts.providers import KeyBackend
+from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.errors import Refusal
+from signerd_key_file.algorithms import SigningKey, make_key, signing_key
+from signerd_key_file.files import KeyFolder, read_credential, read_private
+from signerd_key_file.pem import decode, encode
+from signerd_key_file.settings import Source, understand
+
+__all__ = ["FileBackend", "signerd_key_backends"]
+
+SCHEME: Final = "file:"
+DEFAULT_ALGORITHM: Final = "ES256"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@hookimpl
+def signerd_key_backends(settings: Mapping[str, object]) -> KeyBackend:
+    """Introduce the backend; ValueError for settings that it does not understand."""
+    return FileBackend(settings)
+
+
+class FileBackend:
+    """Keys of one folder and one table; each is read at its first use and stays in memory.
+
+    Faults are ``key.backend_fault`` with a reason that names what is wrong with the file, refusals
+    ``key.not_found``, ``key.algorithm_refused`` and, for a name that is taken, ``key.forbidden``.
+    """
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self._settings = understand(settings)
+        self._keys: dict[str, tuple[SigningKey, str]] = {}
+        # A key cannot be made where there is no folder to put it in.
+        self.capabilities: tuple[str, ...] = ("generate",) if self._settings.directory else ()
+
+    def describe(self, key: str) -> KeyDescription:
+        """Return algorithm, keyid and SPKI; ``prehash`` for P-256 and RSA, which are signed from the
+        digest."""
+        signer, keyid = self._key(key)
+        return self._description(signer, keyid)
+
+    def sign(self, key: str, message: bytes) -> SignatureResult:
+        """Sign; ECDSA signatures are DER, with the nonce of RFC 6979, so that equal input gives equal
+        output."""
+        known = self._keys.get(key) or self._key(key)
+        return SignatureResult(known[0].sign(message), known[1])
+
+    def generate(self, key: str, algorithm: str) -> KeyDescription:
+        """Make a key in a new file (0600, durable before this returns), encrypted where a password is
+        configured.
+
+        An empty ``algorithm`` is ES256. Refuses ``key.forbidden`` for a name that is taken or that the table
+        ``keys`` places elsewhere, ``key.algorithm_refused`` for an algorithm that this backend lacks.
+        """
+        name = _name_of(key)
+        folder = self._folder()
+        if folder is None or name in self._settings.keys:
+            raise Refusal("key.forbidden", "not_generated_here", "this key cannot be made by the signer")
+        private = make_key(algorithm or DEFAULT_ALGORITHM)
+        folder.create(f"{name}.pem", encode(private, self._password()))
+        return self.describe(key)
+
+    def _key(self, key: str) -> tuple[SigningKey, str]:
+        known = self._keys.get(key)
+        if known is None:
+            private = decode(self._read(_name_of(key)), self._password)
+            signer = signing_key(private)
+            known = (signer, f"sha256:{hashlib.sha256(signer.spki).hexdigest()}")
+            self._keys[key] = known
+        return known
+
+    def _read(self, name: str) -> bytes:
+        source = self._settings.keys.get(name)
+        if source is not None:
+            return _read_source(source)
+        folder = self._folder()
+        if folder is None:
+            raise Refusal("key.not_found", "no_such_key", "there is no such key")
+        return folder.read(f"{name}.pem")
+
+    def _folder(self) -> KeyFolder | None:
+        return KeyFolder(self._settings.directory) if self._settings.directory else None
+
+    def _password(self) -> bytes | None:
+        source = self._settings.password
+        # One trailing newline is the editor's; a password that ends in one would be a trap for every tool.
+        return None if source is None else _read_source(source).removesuffix(b"\n")
+
+    def _description(self, signer: SigningKey, keyid: str) -> KeyDescription:
+        return KeyDescription(signer.algorithm, keyid, signer.spki, self.capabilities, prehash=signer.prehash)
+
+
+def _name_of(key: str) -> str:
+    name = key.removeprefix(SCHEME)
+    if name == key or _NAME.fullmatch(name) is None:
+        raise Refusal(
+            "key.not_found", "reference", "there is no such key", operator=f"{key[:80]!r} is not file:NAME"
+        )
+    return name
+
+
+def _read_source(source: Source) -> bytes:
+    return read_credential(source.value) if source.is_credential else read_private(source.value)

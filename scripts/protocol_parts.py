@@ -1,0 +1,77 @@
+"""What fills the places of scripts/protocol-page.md."""
+
+import msgspec
+
+from protocol_tables import error_table, field_table, method_sections, method_table, table
+from protocol_vectors import DESCRIPTORS, key_vectors, message_vectors
+from signerd.host import config_model
+from signerd.wire import links
+from signerd.wire.connection import FRAME_LIMIT, FRAME_LIMIT_BOUND
+from signerd.wire.decoding import KEYS_MAX, NAME_MAX
+from signerd.wire.messages import Cancel, Error, Goaway, Hello, Limits, Request, Response
+from signerd.wire.params import Descriptor
+
+__all__ = ["parts"]
+
+
+def parts() -> dict[str, str]:
+    """The text of each place by its name."""
+    return {
+        "frame_limit": f"{FRAME_LIMIT:,}",
+        "frame_limit_bound": f"{FRAME_LIMIT_BOUND:,}",
+        "keys_max": str(KEYS_MAX),
+        "name_max": str(NAME_MAX),
+        "hello_timeout_s": f"{config_model.HELLO_TIMEOUT_S:g}",
+        "request_deadline_s": f"{config_model.REQUEST_DEADLINE_S:g}",
+        "messages": _messages(),
+        "limits_text": (Limits.__doc__ or "").strip(),
+        "limits": field_table(Limits),
+        "descriptor": field_table(Descriptor),
+        "descriptors": str(DESCRIPTORS),
+        "errors": error_table(),
+        "methods": method_table(),
+        "method_sections": method_sections(),
+        "defaults": _defaults(),
+        "key_vectors": key_vectors(),
+        "message_vectors": message_vectors(),
+        "link_frame_bytes": f"{links.LINK_FRAME_BYTES:,}",
+        "payload_inline": f"{links.PAYLOAD_INLINE:,}",
+        "describe_result": _keys(links.DescribeResult),
+        "sign_result": _keys(links.SignResultParams),
+    }
+
+
+def _messages() -> str:
+    return "\n\n".join(
+        f"### {cls.__struct_config__.tag}\n\n{(cls.__doc__ or '').strip()}\n\n{field_table(cls)}"
+        for cls in (Hello, Request, Response, Error, Cancel, Goaway)
+    )
+
+
+def _keys(cls: type[msgspec.Struct]) -> str:
+    fields = msgspec.structs.fields(cls)
+    return ", ".join(f"`{field.encode_name}{'' if field.required else '?'}`" for field in fields)
+
+
+def _defaults() -> str:
+    rows = (
+        ("time for the client's hello", f"{config_model.HELLO_TIMEOUT_S:g} s"),
+        ("time for `session.bind`", f"{config_model.BIND_TIMEOUT_S:g} s"),
+        ("`deadline_ms` where none is given", f"{config_model.REQUEST_DEADLINE_S:g} s"),
+        ("longest `deadline_ms`", f"{config_model.LONGEST_DEADLINE_S:g} s"),
+        (
+            "connections of one uid, of all",
+            f"{config_model.CONNECTIONS_PER_UID:,}, {config_model.CONNECTIONS:,}",
+        ),
+        (
+            "bytes that all unbound connections of one uid may have sent unread",
+            f"{config_model.UNBOUND_BYTES_PER_UID:,}",
+        ),
+        ("requests in flight on a connection", str(config_model.IN_FLIGHT)),
+        ("bin inside a frame", f"{config_model.INLINE_BYTES:,} bytes"),
+        ("predicate or payload", f"{config_model.PAYLOAD_BYTES:,} bytes"),
+        ("items of a batch", str(config_model.BATCH_ITEMS)),
+        ("subjects of a statement", f"{config_model.SUBJECTS:,}"),
+        ("digests of a subject", str(config_model.DIGESTS)),
+    )
+    return table(("what", "default"), rows)

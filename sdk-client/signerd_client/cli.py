@@ -1,0 +1,163 @@
+"""The command ``signerctl``: arguments, and from there to one module of :mod:`signerd_client.commands` a
+command.
+
+Nothing but argparse is imported before a command is known: this is run in loops and from other programs.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from signerd_client import __version__
+
+__all__ = ["main", "parser"]
+
+_INTERRUPTED = 130  # 128 and SIGINT, as a shell has it
+
+_EPILOG = """\
+The socket: --socket, else $SIGNERD_SOCKET, else $XDG_RUNTIME_DIR/signerd/sign.sock, else
+/run/signerd/sign.sock. Exit codes: 0 done; 1 failed; 2 not valid; 3 not allowed; 4 not found; 6 does not
+verify; 10 trying again can help.
+"""
+
+_Commands = argparse._SubParsersAction  # what add_subparsers returns has no public name
+
+
+def _connection(absent: object) -> argparse.ArgumentParser:
+    """Return the options that stand before or after the command; ``absent`` is what one not given sets."""
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--socket", metavar="PATH", default=absent, help="the daemon's socket")
+    options.add_argument(
+        "--server-uid",
+        metavar="UID",
+        type=int,
+        default=absent,
+        help="a user beside root and yourself whom the daemon may run as",
+    )
+    options.add_argument(
+        "--deadline", metavar="SECONDS", type=float, default=absent, help="how long the daemon may take"
+    )
+    options.add_argument(
+        "--output",
+        choices=("json", "table"),
+        default=absent,
+        help="how to print; json where stdout is no terminal",
+    )
+    return options
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; ``command`` of what it parses names the module to run."""
+    top = argparse.ArgumentParser(
+        prog="signerctl",
+        description="Ask signerd for signatures, and verify them.",
+        epilog=_EPILOG,
+        parents=[_connection(None)],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"signerctl {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    options = _connection(argparse.SUPPRESS)
+    _add_sign(commands, options)
+    _add_verify(commands, options)
+    keys = commands.add_parser("keys", parents=[options], help="public halves, validity, how to verify")
+    keys.add_argument("ref", nargs="?", metavar="REF", help="key reference or keyid; all keys without one")
+    keys.add_argument("--public", metavar="FILE", help="write the public key there, as PEM")
+    commands.add_parser("info", parents=[options], help="what runs, what it takes, whom it takes you for")
+    return top
+
+
+def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
+    kinds = commands.add_parser("sign", help="have a statement signed").add_subparsers(
+        dest="kind", required=True, metavar="KIND"
+    )
+    signing = argparse.ArgumentParser(add_help=False)
+    signing.add_argument("--release", metavar="DIGEST", help="sha256:… of the tool that made the content")
+    signing.add_argument(
+        "--key", metavar="REF", action="append", default=[], help="key to sign with; may be repeated"
+    )
+    single = argparse.ArgumentParser(add_help=False)
+    single.add_argument(
+        "--subject",
+        metavar="FILE[:NAME]",
+        action="append",
+        required=True,
+        help="what the statement is about; may be repeated; NAME defaults to the base name",
+    )
+    single.add_argument(
+        "--out", metavar="FILE", help="where the bundle goes, else stdout; a directory for several"
+    )
+    single.add_argument("--receipt", metavar="FILE", help="write the receipt there")
+    parents = [options, signing, single]
+    statement = kinds.add_parser("statement", parents=parents, help="a predicate of any catalogued type")
+    statement.add_argument("--type", metavar="TYPE", required=True, help="URI or short name of the predicate")
+    statement.add_argument("--predicate", dest="document", metavar="FILE", required=True, help="its JSON")
+    for kind, text in (
+        ("sbom", "a CycloneDX or SPDX document"),
+        ("vex", "an OpenVEX document"),
+        ("report", "a report with its policy"),
+    ):
+        typed = kinds.add_parser(kind, parents=parents, help=text)
+        typed.add_argument("document", metavar="FILE", help=f"{text}, JSON")
+    batch = kinds.add_parser("batch", parents=[options, signing], help="many, an outcome for each")
+    batch.add_argument(
+        "document",
+        metavar="FILE.ndjson",
+        help='a line each: {"subject": ["FILE[:NAME]" or {"name", "digest"}], "type", "predicate" or '
+        '"predicate_file", "release"?, "keys"?}',
+    )
+
+
+def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
+    verify = commands.add_parser("verify", parents=[options], help="verify a bundle, offline")
+    verify.add_argument("bundle", metavar="BUNDLE", help="a Sigstore bundle")
+    verify.add_argument("--subject", metavar="FILE", help="what it must be about")
+    verify.add_argument("--key", metavar="PEM", help="file with the public key that must have signed")
+    verify.add_argument("--type", metavar="TYPE", help="predicate type that it must have")
+    verify.add_argument("--offline", action="store_true", help="use no network; a key never needs it")
+    for name, metavar in (
+        ("--certificate-identity", "ID"),
+        ("--certificate-oidc-issuer", "URL"),
+        ("--trusted-root", "FILE"),
+        ("--policy", "FILE"),
+    ):
+        verify.add_argument(name, metavar=metavar, help="refused: this version verifies with a key only")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; errors are a line on stderr, escaped."""
+    try:
+        parsed = parser().parse_args(arguments)
+    except SystemExit as ended:
+        # argparse's own codes: 0 after --help and --version, 2 for usage.
+        return ended.code if isinstance(ended.code, int) else 2
+    if parsed.output is None:
+        parsed.output_given = False
+        parsed.output = "table" if sys.stdout.isatty() else "json"
+    else:
+        parsed.output_given = True
+    try:
+        return _run(parsed)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read stdout has gone; nothing may be written there at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from importlib import import_module
+
+    from signerd.errors import SignerdError, exit_code
+    from signerd_client.output import note
+
+    name = "batch" if getattr(parsed, "kind", None) == "batch" else parsed.command
+    try:
+        code: int = import_module(f"signerd_client.commands.{name}").run(parsed)
+    except SignerdError as error:
+        note(f"signerctl: {error}")
+        return exit_code(error.code)
+    return code

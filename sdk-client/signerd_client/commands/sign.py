@@ -1,0 +1,126 @@
+"""``signerctl sign statement|sbom|vex|report``."""
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+
+from msgspec import UNSET
+
+from signerd.attestation.canonical import canonical_json
+from signerd.errors import Refusal
+from signerd.wire.params import Options
+from signerd_client.commands.connecting import connect
+from signerd_client.documents import detect_type
+from signerd_client.files import read_file, unreadable, write_file
+from signerd_client.output import json_text, note, table, write_stdout
+from signerd_client.requests import SignRequest
+from signerd_client.results import Signed
+from signerd_client.subjects import Subject
+
+__all__ = ["options_for", "release_digest", "run", "subject_of"]
+
+_RELEASE = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def subject_of(argument: str) -> Subject:
+    """Return the subject that ``FILE[:NAME]`` names, its file hashed: the last colon separates."""
+    path, colon, name = argument.rpartition(":")
+    if not colon:
+        path, name = argument, os.path.basename(argument)
+    if not path or not name:
+        raise Refusal("statement.invalid", "name_missing", f"--subject {argument}: FILE[:NAME] is needed")
+    try:
+        return Subject.of_file(path, name)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def options_for(keys: Sequence[str]) -> Options | None:
+    """Return the options that name the keys to sign with; None for the tenant's default."""
+    return Options(keys=tuple(keys)) if keys else None
+
+
+def release_digest(text: str | None) -> str | None:
+    """Return the digest of the tool as the wire has it; ``request.malformed`` for another form than
+    ``sha256:…``."""
+    if text is not None and _RELEASE.fullmatch(text) is None:
+        raise Refusal(
+            "request.malformed", "release_digest", "a release is named as sha256: and 64 hex digits"
+        )
+    return text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Have one statement signed; the bundle goes to ``--out`` or stdout, hints and warnings to stderr."""
+    _check_places(arguments)
+    document = read_file(arguments.document)
+    request = SignRequest(
+        subject=[subject_of(argument) for argument in arguments.subject],
+        predicate_type=arguments.type
+        if arguments.kind == "statement"
+        else detect_type(document, arguments.kind),
+        predicate=document,
+        scanner_image_digest=release_digest(arguments.release),
+        options=options_for(arguments.key),
+    )
+    with connect(arguments) as signer:
+        signed = signer.sign_dsse(request, deadline_s=arguments.deadline)
+    _write_bundles(arguments, signed)
+    if arguments.receipt is not None:
+        write_file(arguments.receipt, canonical_json(signed.receipt))
+    if arguments.output_given:
+        write_stdout(json_text(signed.result) if arguments.output == "json" else _as_table(signed).encode())
+    for warning in signed.result.warnings:
+        note(f"warning: {warning}")
+    for command in signed.result.verify_command:
+        note(f"verify: {command.line}")
+    return 0
+
+
+def _check_places(arguments: argparse.Namespace) -> None:
+    """Refuse, before anything is signed, what would leave a signature without a place."""
+    if arguments.out is not None and os.path.isdir(arguments.out):
+        return
+    if len(arguments.key) > 1 and not (arguments.output_given and arguments.output == "json"):
+        raise Refusal("request.malformed", "out_directory", "several signers need --out DIR, a directory")
+    if arguments.output_given and arguments.output == "table" and arguments.out is None:
+        raise Refusal(
+            "request.malformed", "out_missing", "--output table needs --out: the bundle has no place"
+        )
+
+
+def _write_bundles(arguments: argparse.Namespace, signed: Signed) -> None:
+    bundles = signed.bundles
+    if arguments.out is not None and os.path.isdir(arguments.out):
+        for index, (bundle, identity) in enumerate(zip(bundles, signed.result.signing_identity, strict=True)):
+            hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
+            write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.sigstore.json"), bundle)
+    elif len(bundles) > 1 or not bundles:
+        if not (arguments.output_given and arguments.output == "json"):
+            raise Refusal(
+                "request.malformed", "out_directory", f"{len(bundles)} bundles do not fit into one file"
+            )
+    elif arguments.out is not None:
+        write_file(arguments.out, bundles[0])
+    elif not arguments.output_given:
+        write_stdout(bundles[0])
+
+
+def _as_table(signed: Signed) -> str:
+    result = signed.result
+    rows = [
+        ("statement", result.statement_sha256),
+        *(("bundle", digest) for digest in result.bundle_sha256),
+        *(("signer", f"{identity.algorithm} {identity.keyid}") for identity in result.signing_identity),
+        ("plan", result.entitlement.plan),
+        *((name, str(left)) for name, left in _remaining(signed)),
+        ("audit id", result.receipt.audit_id),
+    ]
+    return table(("what", "value"), rows)
+
+
+def _remaining(signed: Signed) -> list[tuple[str, int]]:
+    left = signed.result.entitlement.remaining
+    named = ((f"{name} left", getattr(left, name)) for name in ("rate", "daily", "concurrency"))
+    return [(name, value) for name, value in named if value is not UNSET]

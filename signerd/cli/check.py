@@ -1,0 +1,95 @@
+"""``signerd check``: say everything that ``serve`` would refuse, and start nothing."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from signerd.errors import SignerdError, exit_code
+
+if TYPE_CHECKING:
+    from signerd.host.config_model import Config
+
+__all__ = ["problems", "register", "run"]
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    command = commands.add_parser(
+        "check",
+        help="check a configuration",
+        description="Print what serve would refuse, as 'file: key: expectation'. Starts nothing.",
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", required=True, help="TOML configuration")
+    command.add_argument("--state", type=Path, metavar="DIR", help="state directory, before the file's")
+    command.add_argument(
+        "--socket", type=Path, metavar="PATH", help="path of the sign socket, before the file's"
+    )
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the problems; 0 where there is none, else 2."""
+    from signerd.host.config import ConfigError, load
+
+    try:
+        config = load(
+            args.config.absolute(),
+            state=args.state and args.state.absolute(),
+            socket=args.socket and args.socket.absolute(),
+        )
+        found = list(problems(config))
+    except ConfigError as exc:
+        found = list(exc.problems)
+    for line in found:
+        print(line, file=sys.stderr)
+    if not found:
+        print(f"{args.config}: ok", file=sys.stderr)
+    return exit_code("request.malformed") if found else 0
+
+
+def problems(config: "Config") -> Iterator[str]:
+    """Yield what of ``config`` this host does not fit: user, state directory, plugins and their settings."""
+    from signerd.host.config import ConfigError, check_user
+    from signerd.sealer.lock import check_state
+
+    try:
+        check_user(config)
+    except ConfigError as exc:
+        yield from exc.problems
+    try:
+        check_state(Path(config.daemon.state))
+    except SignerdError as exc:
+        yield f"{config.source}: daemon.state: {exc}"
+    yield from _plugins(config)
+
+
+def _plugins(config: "Config") -> Iterator[str]:
+    """Load the policy plugins as the front end would; of key backends look at the metadata alone, as the
+    sealer would.
+    """
+    from signerd.host.distribution import LoadError
+    from signerd.host.load import PluginEntry, key_backend_entry, load_policy_plugins
+
+    development = config.daemon.development
+    entries = {
+        plugin.name: PluginEntry(plugin.settings, plugin.version, plugin.record) for plugin in config.plugins
+    }
+    try:
+        load_policy_plugins(entries, development=development)
+    except LoadError as exc:
+        yield f"{config.source}: plugins: {exc}"
+    for backend in config.backends:
+        where = f"{config.source}: backends.{backend.name}"
+        try:
+            found = key_backend_entry(backend.scheme, development=development)
+        except LoadError as exc:
+            yield f"{where}: {exc}"
+            continue
+        for pin, wanted, installed in (
+            ("version", backend.version, found.version),
+            ("record", backend.record, found.record_sha256),
+        ):
+            if wanted is not None and wanted != installed:
+                yield f"{where}.{pin}: expected the installed {installed or '(editable)'}, got {wanted}"

@@ -1,0 +1,107 @@
+"""From configuration and loaded plugins to the services that the pipeline works with."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from signerd.contracts.providers import Authenticator, PredicateType, ReleaseCheck
+from signerd.contracts.services import Clock
+from signerd.daemon.deadlines import DeadlineHeap
+from signerd.daemon.descriptors import check_claims
+from signerd.daemon.sealer_link import SealerLink
+from signerd.daemon.snapshot import Snapshot
+from signerd.host.config_model import Config
+from signerd.host.config_model import Limits as Configured
+from signerd.host.guard import Guard
+from signerd.host.load import Loaded, PluginEntry
+from signerd.pipeline.catalogue import Catalogue
+from signerd.pipeline.guarded import Guarded
+from signerd.pipeline.quota import MemoryQuotaStore
+from signerd.pipeline.services import Bounds, Services
+from signerd.pipeline.tenants import Tenant
+from signerd.wire import methods
+from signerd.wire.connection import FRAME_LIMIT_BOUND
+from signerd.wire.links import PAYLOAD_INLINE
+from signerd.wire.messages import Limits
+
+__all__ = ["limits_of", "plugin_entries", "plugin_infos", "services_of"]
+
+AUDIENCE = "signerd"
+
+
+def plugin_entries(config: Config) -> dict[str, PluginEntry]:
+    """Return what is to be loaded, in the configured order."""
+    return {p.name: PluginEntry(p.settings, p.version, p.record) for p in config.plugins}
+
+
+def plugin_infos(loaded: Loaded) -> tuple[methods.PluginInfo, ...]:
+    """Return the loaded plugins as ``daemon.info`` lists them."""
+    return tuple(methods.PluginInfo(p.distribution, p.version, p.record_sha256) for p in loaded.plugins)
+
+
+def limits_of(configured: Configured, descriptors: int) -> Limits:
+    """Return the limits that a connection is told."""
+    return Limits(
+        frame_bytes=FRAME_LIMIT_BOUND,
+        inline_bytes=configured.inline_bytes,
+        payload_bytes=configured.payload_bytes,
+        in_flight=configured.in_flight,
+        batch_items=configured.batch_items,
+        subjects=configured.subjects,
+        digests=configured.digests,
+        descriptors=descriptors,
+        deadline_ms=int(configured.longest_deadline_s * 1000),
+    )
+
+
+def services_of(
+    config: Config, loaded: Loaded, snapshot: Snapshot, sealer: SealerLink, deadlines: DeadlineHeap, clock: Clock
+) -> Services:
+    """Return the pipeline's services: every provider under its guard."""
+    limits = config.limits
+    authenticators: Sequence[Guarded[Authenticator]] = [
+        Guarded(p.provider, Guard("authenticator", p.name)) for p in loaded.authenticators
+    ]
+    checks: Sequence[Guarded[ReleaseCheck]] = [
+        Guarded(p.provider, Guard("release", p.name)) for p in loaded.release_checks
+    ]
+    predicates: Sequence[Guarded[PredicateType]] = [
+        Guarded(p.provider, Guard("predicate", p.name)) for p in loaded.predicates.values()
+    ]
+    store = loaded.quota_store
+    return Services(
+        audience=AUDIENCE,
+        authenticators=tuple(authenticators),
+        entitlements=Guarded(loaded.entitlement.provider, Guard("entitlement", loaded.entitlement.name)),
+        release_checks=tuple(checks),
+        catalogue=Catalogue(predicates),
+        tenants=_tenants(config),
+        ring=snapshot,
+        quotas=MemoryQuotaStore(clock) if store is None else store.provider,
+        ledger=sealer,
+        deadlines=deadlines,
+        clock=clock,
+        bounds=Bounds(
+            inline_bytes=limits.inline_bytes,
+            payload_bytes=limits.payload_bytes,
+            subjects=limits.subjects,
+            digests=limits.digests,
+            front_document_bytes=PAYLOAD_INLINE,
+            provider_s=limits.request_deadline_s,
+        ),
+        check_claims=partial(check_claims, payload_bytes=limits.payload_bytes),
+    )
+
+
+def _tenants(config: Config) -> Mapping[str, Tenant]:
+    return {
+        tenant.name: Tenant(
+            tenant.name,
+            tenant.keys,
+            tenant.default_key,
+            tenant.profile,
+            None if tenant.predicates is None else frozenset(tenant.predicates),
+            frozenset(tenant.exempt_predicates),
+            tenant.require_attested,
+        )
+        for tenant in config.tenants
+    }

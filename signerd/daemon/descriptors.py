@@ -1,0 +1,94 @@
+"""Descriptors that callers hand over: which may be used at all, and hashing what they hold (T19)."""
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from msgspec import UNSET
+
+from signerd.errors import Refusal
+from signerd.host.memfd import check_sealed
+from signerd.wire.methods import Descriptor, SignDsse
+
+__all__ = ["READ_BYTES", "check_claims", "check_files", "hash_file"]
+
+READ_BYTES: Final = 1024 * 1024
+
+
+def check_claims(orders: Iterable[SignDsse], fds: tuple[int, ...], payload_bytes: int) -> None:
+    """Refuse unless each descriptor of the frame is named exactly once, and is of the kind that its place asks for.
+
+    A predicate is a memfd sealed against write, grow and shrink; a subject may be a regular file too. FIFOs, devices,
+    sockets, O_PATH descriptors, a size that lies, a surplus or missing descriptor: ``request.malformed``. Nothing is
+    read here.
+    """
+    named: set[int] = set()
+    for order in orders:
+        for number, size, sealed in _claims(order):
+            if not 0 <= number < len(fds) or number in named:
+                raise Refusal("request.malformed", "descriptor_index", "a descriptor is named that is not there, or twice")
+            named.add(number)
+            if sealed:
+                check_sealed(fds[number], size, payload_bytes)
+            else:
+                _check_file(fds[number], size)
+    if len(named) != len(fds):
+        raise Refusal("request.malformed", "descriptor_surplus", "a descriptor came that the request does not name")
+
+
+def hash_file(fd: int, size: int) -> str:
+    """Return the SHA-256 of ``size`` bytes of a regular file or memfd, read in one pass from its start.
+
+    Refuses (``request.malformed``, ``size_mismatch``) a file that is shorter or longer by the time it is read. To be
+    called off the loop: a file may lie on a disk that hangs.
+    """
+    digest = hashlib.sha256()
+    at = 0
+    while at < size:
+        data = os.pread(fd, min(READ_BYTES, size - at), at)
+        if not data:
+            break
+        digest.update(data)
+        at += len(data)
+    if at != size or os.fstat(fd).st_size != size:
+        raise _size_mismatch()
+    return digest.hexdigest()
+
+
+def check_files(files: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the SHA-256 of each (descriptor, size), in order."""
+    return [hash_file(fd, size) for fd, size in files]
+
+
+def _claims(order: SignDsse) -> Iterator[tuple[int, int, bool]]:
+    """Yield (index, size, whether it must be sealed) for each descriptor that the order names."""
+    if isinstance(order.predicate, Descriptor):
+        yield order.predicate.fd, order.predicate.size, True
+    for subject in order.subject:
+        if subject.fd is not UNSET and subject.size is not UNSET:
+            yield subject.fd, subject.size, False
+
+
+def _check_file(fd: int, size: int) -> None:
+    try:
+        status = os.fstat(fd)
+        readable = _is_readable(fd)
+    except OSError as exc:
+        raise Refusal("request.malformed", "descriptor_kind", "a descriptor cannot be read") from exc
+    if not stat.S_ISREG(status.st_mode) or not readable:
+        raise Refusal("request.malformed", "descriptor_kind", "a subject's descriptor is not a regular file")
+    if status.st_size != size:
+        raise _size_mismatch()
+
+
+def _is_readable(fd: int) -> bool:
+    """Return whether reads can work: O_PATH opens anything, and only its flags tell."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    return not flags & os.O_PATH and flags & os.O_ACCMODE != os.O_WRONLY
+
+
+def _size_mismatch() -> Refusal:
+    return Refusal("request.malformed", "size_mismatch", "a descriptor does not have the size that was named")

@@ -1,0 +1,223 @@
+"""The front end's sessions and what they ask for: admission of connections, hello, dispatch by method."""
+
+import logging
+import os
+import socket
+from collections import Counter
+from typing import Final, cast
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from signerd import __version__
+from signerd.contracts.services import Clock
+from signerd.contracts.values import Caller, Principal
+from signerd.daemon.answers import encode
+from signerd.daemon.peer import read_peer
+from signerd.daemon.poller import Poller
+from signerd.daemon.reads import PROFILES, Reads
+from signerd.daemon.sealer_link import SealerLink
+from signerd.daemon.session import Session
+from signerd.daemon.signing import Signing
+from signerd.daemon.story import run_in_task
+from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.config_model import Limits
+from signerd.pipeline.authenticate import bind
+from signerd.pipeline.services import Services
+from signerd.wire.links import Answer
+from signerd.wire.messages import VERSION, Hello, Request, Response
+from signerd.wire.methods import METHODS, AuditQuery, AuditRecord, AuditRecords, decode_params
+
+__all__ = ["Frontend"]
+
+_log = logging.getLogger(__name__)
+SOFTWARE: Final = f"signerd/{__version__}"
+SIGNING: Final = frozenset({"sign.dsse", "sign.batch"})
+
+
+class Frontend:
+    """Owner of all sessions."""
+
+    def __init__(
+        self,
+        services: Services,
+        signing: Signing,
+        reads: Reads,
+        sealer: SealerLink,
+        limits: Limits,
+        poller: Poller,
+        clock: Clock,
+    ) -> None:
+        self._services = services
+        self._signing = signing
+        self._reads = reads
+        self._sealer = sealer
+        self._limits = limits
+        self._poller = poller
+        self._clock = clock
+        self._sessions: set[Session] = set()
+        self._by_uid: Counter[int] = Counter()
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def accept(self, connection: socket.socket) -> None:
+        """Take a new connection: the caps first, then the kernel's word on the peer, then the authenticators.
+
+        A peer that no authenticator knows keeps an unbound connection, on which it may ask for health. One that is
+        refused, or above a cap, is told why before its connection closes.
+        """
+        try:
+            peer = read_peer(connection)
+        except (Refusal, OSError):
+            connection.close()
+            return
+        principal, refusal = None, self._cap(peer.uid)
+        if refusal is None:
+            try:
+                principal = await run_in_task(
+                    bind(Caller(peer, self._services.audience), self._services.authenticators)
+                )
+            except SignerdError as error:
+                refusal = error
+        session = Session(connection, peer, principal, self, self._poller, self._clock.monotonic())
+        self._sessions.add(session)
+        self._by_uid[peer.uid] += 1
+        if refusal is not None:
+            session.fail(refusal)
+
+    def tick(self, now: float) -> None:
+        """Close connections that have not said hello in time, or are not bound in time."""
+        for session in list(self._sessions):
+            age = now - session.opened_at
+            if not session.greeted and age > self._limits.hello_timeout_s:
+                session.fail(Refusal("request.malformed", "hello_timeout", "no hello came in time"))
+            elif session.principal is None and age > self._limits.bind_timeout_s:
+                session.fail(Refusal("auth.required", "bind_timeout", "the connection was not bound in time"))
+
+    def drain(self) -> None:
+        """Take no new requests; what is in flight is answered."""
+        self._draining = True
+        for session in list(self._sessions):
+            session.goaway("draining")
+
+    def close(self) -> None:
+        """Close every session."""
+        for session in list(self._sessions):
+            session.close()
+
+    # Owner of sessions.
+
+    def hello(self, session: Session, hello: Hello) -> Hello:
+        """Return the server's hello."""
+        return Hello(
+            (VERSION,),
+            SOFTWARE,
+            version=VERSION,
+            limits=self._reads.limits,
+            methods=tuple(sorted(METHODS)),
+            profiles=PROFILES,
+            nonce=os.urandom(32),
+        )
+
+    def request(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
+        """Handle one request: signing starts a story, everything else is answered from memory or from the log."""
+        try:
+            self._check(session, request)
+            if request.method in SIGNING:
+                signing_fds, fds = fds, ()
+                self._signing.start(session, request, signing_fds)
+                return
+            if fds:
+                raise Refusal("request.malformed", "descriptor_surplus", "this method takes no descriptors")
+            params = decode_params(request.method, request.params)
+            if isinstance(params, AuditQuery):
+                self._audit_query(session, request.id, params)
+                return
+            result = self._reads.handlers[request.method](session, params)
+        except SignerdError as error:
+            session.refuse(request.id, error)
+        else:
+            session.answer(Response(request.id, Raw(encode(result))))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def cancel(self, session: Session, request_id: int) -> None:
+        """Withdraw a request."""
+        self._signing.cancel(session, request_id, "cancelled")
+
+    def unbound_read(self, session: Session) -> None:
+        """Refuse a uid whose unbound connections make the daemon hold too much."""
+        uid = session.peer.uid
+        held = sum(s.held for s in self._sessions if s.principal is None and s.peer.uid == uid)
+        if held > self._limits.unbound_bytes_per_uid:
+            session.fail(Fault("daemon.overloaded", "unbound_bytes", "too much is held for connections that are not bound"))
+
+    def closed(self, session: Session) -> None:
+        """Forget a session; what it waited for is cut short and recorded."""
+        self._sessions.discard(session)
+        self._by_uid[session.peer.uid] -= 1
+        self._signing.hang_up(session)
+
+    def _cap(self, uid: int) -> SignerdError | None:
+        limits = self._limits
+        if len(self._sessions) < limits.connections and self._by_uid[uid] < limits.connections_per_uid:
+            return None
+        return Fault("daemon.overloaded", "connections", "too many connections")
+
+    def _check(self, session: Session, request: Request) -> None:
+        """Refuse what cannot be served here at all, before anything is decoded."""
+        if self._draining:
+            raise Fault("daemon.draining", "draining", "the daemon is shutting down")
+        spec = METHODS.get(request.method)
+        if spec is not None and spec.principal_needed and session.principal is None:
+            raise Refusal("auth.required", "not_bound", "this connection is not bound to a principal")
+        if request.token is not UNSET or request.proof is not UNSET:
+            raise Refusal(
+                "request.unsupported", "not_served", "this daemon takes no token with a request", details={"name": "token"}
+            )
+        if session.in_flight > self._limits.in_flight:
+            raise Fault("daemon.overloaded", "in_flight", "too many requests in flight on this connection")
+        if spec is None or spec.scope is None or request.method in SIGNING:
+            return
+        if session.principal is None or spec.scope not in session.principal.scopes:
+            # Shape comes before scope: a request that is none is told so first.
+            decode_params(request.method, request.params)
+            raise Refusal("auth.scope_missing", "scope_missing", f"the scope {spec.scope} is missing")
+
+    def _audit_query(self, session: Session, request_id: int, params: AuditQuery) -> None:
+        tenant = cast("Principal", session.principal).tenant
+        filters = {n: str(v) for n in params.filters.__struct_fields__ if (v := getattr(params.filters, n)) is not UNSET}
+        cursor = 0
+        if params.cursor is not UNSET:
+            if not params.cursor.isascii() or not params.cursor.isdigit() or len(params.cursor) > 18:
+                raise Refusal("request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"})
+            cursor = int(params.cursor)
+
+        def answered(answer: Answer | SignerdError) -> None:
+            if isinstance(answer, SignerdError):
+                session.refuse(request_id, answer)
+            else:
+                session.answer(Response(request_id, Raw(encode(_page(answer)))))
+
+        self._sealer.query(tenant, filters, cursor, params.limit, answered)
+
+
+def _page(answer: Answer) -> AuditRecords:
+    records = tuple(
+        AuditRecord(_audit_id(leaf), index, leaf) for index, leaf in zip(answer.indices, answer.records, strict=True)
+    )
+    return AuditRecords(records, str(answer.next) if answer.next else UNSET)
+
+
+class _WithId(msgspec.Struct):
+    audit_id: str = ""
+
+
+_with_id: Final = msgspec.json.Decoder(_WithId)
+
+
+def _audit_id(leaf: bytes) -> str:
+    return _with_id.decode(leaf).audit_id

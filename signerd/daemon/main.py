@@ -1,0 +1,185 @@
+"""The front end's process: puts everything together, serves, drains.
+
+Order of start: the sealer first (it starts the key workers meanwhile), then the plugins, then the socket; ``ready`` is
+said when the sealer has opened. Order of end: no new requests, what is in flight is answered, the sealer's link is
+closed, and the sealer closes the record.
+"""
+
+import gc
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from signerd.daemon import listener
+from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, services_of
+from signerd.daemon.deadlines import DeadlineHeap
+from signerd.daemon.documents import Documents
+from signerd.daemon.frontend import Frontend
+from signerd.daemon.poller import Poller
+from signerd.daemon.reads import Reads
+from signerd.daemon.sealer_link import SealerLink
+from signerd.daemon.sealer_process import SealerProcess
+from signerd.daemon.session import MOST_DESCRIPTORS
+from signerd.daemon.signing import Signing
+from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.waiters import Waiters
+from signerd.errors import SignerdError
+from signerd.host.clock import SystemClock
+from signerd.host.config_model import Config
+from signerd.host.hardening import harden
+from signerd.host.load import load_policy_plugins
+from signerd.host.spawn import Spawned, spawn
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("signerd")
+
+TICK_S: Final = 0.05
+"""How often deadlines are looked at while anything is in flight: their precision, and no cost while idle."""
+IDLE_TICK_S: Final = 1.0
+DRAIN_S: Final = 25.0
+"""How long what is in flight may take once the daemon was told to end; below a service manager's patience."""
+
+
+class Daemon:
+    """The composition root."""
+
+    def __init__(self, config: Config, nursery: trio.Nursery) -> None:
+        self._config = config
+        self._clock = clock = SystemClock()
+        self._wake = trio.Event()
+        self._draining = False
+        self.snapshot = Snapshot()
+        self.poller = Poller(self._turned)
+        # An audit write may take its limit, and a worker's call its own, before the sealer must be taken for hung.
+        calls = max(backend.deadline_s(config.limits) for backend in config.backends)
+        self.sealer = SealerLink(clock, 2 * config.limits.audit_write_s + calls, self._news)
+        self.process = SealerProcess(config, self.sealer, self.poller, clock)
+        self.process.start()
+        loaded = load_policy_plugins(plugin_entries(config), development=config.daemon.development)
+        self.deadlines = DeadlineHeap(self._wake_up)
+        services = services_of(config, loaded, self.snapshot, self.sealer, self.deadlines, clock)
+        self._quotas = services.quotas
+        self.documents = Documents(self._start_documents, self.poller, clock)
+        waiters = Waiters(self.sealer, self.documents, nursery, self._turned)
+        self.signing = Signing(services, waiters, self.sealer, config.limits, clock)
+        limits = limits_of(config.limits, MOST_DESCRIPTORS)
+        reads = Reads(
+            services,
+            self.snapshot,
+            self.sealer,
+            limits,
+            clock,
+            plugin_infos(loaded),
+            config.daemon.development,
+            clock.monotonic(),
+        )
+        self.frontend = Frontend(services, self.signing, reads, self.sealer, config.limits, self.poller, clock)
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Serve until told to end, then drain."""
+        path = Path(self._config.sockets.sign.path)
+        nursery.start_soon(self.poller.run)
+        nursery.start_soon(self._ticker)
+        await self.process.opened()
+        listening = listener.bind(path, self._config.sockets.sign.mode)
+        try:
+            gc.collect()
+            gc.freeze()
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(listener.serve, listening, self.frontend.accept)
+                    print(f"ready unix:{path}", file=sys.stderr, flush=True)
+                    async for number in signals:
+                        if number != signal.SIGHUP:
+                            break
+                        self.process.reload()
+                    accepting.cancel_scope.cancel()
+        finally:
+            listener.release(listening, path)
+        await self._drain()
+        nursery.cancel_scope.cancel()
+
+    async def _drain(self) -> None:
+        self._draining = True
+        self.frontend.drain()
+        with trio.move_on_after(DRAIN_S):
+            while len(self.signing):
+                await trio.sleep(TICK_S / 5)
+        self.frontend.close()
+        self._turned()
+        self.documents.close()
+        await self.process.end()
+
+    async def _ticker(self) -> None:
+        """Look at what time alone brings: deadlines, silent peers, workers to be started again."""
+        while True:
+            busy = len(self.deadlines) or not self.sealer.connected
+            with trio.move_on_after(TICK_S if busy else IDLE_TICK_S):
+                await (trio.sleep_forever() if busy else self._wake.wait())
+            self._wake = trio.Event()
+            now = self._clock.monotonic()
+            self.signing.expire(self.deadlines.expired(now))
+            self.frontend.tick(now)
+            self.documents.tick(now)
+            if not self._draining:
+                self.process.tick(now)
+            self._turned()
+
+    def _turned(self) -> None:
+        """End a turn: what was queued for the sealer goes out, once for all."""
+        self.process.flush()
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _news(self, message: msgspec.Struct) -> None:
+        self.process.news(message, self.snapshot, self._quotas)
+
+    def _start_documents(self) -> Spawned:
+        config = self._config
+        settings = {
+            "plugins": {
+                p.name: {"settings": p.settings, "version": p.version, "record": p.record} for p in config.plugins
+            },
+            "development": config.daemon.development,
+        }
+        return spawn("signerd.worker.document", settings=msgspec.json.encode(settings))
+
+
+async def _main(config: Config) -> None:
+    async with trio.open_nursery() as nursery:
+        daemon = Daemon(config, nursery)
+        try:
+            await daemon.run(nursery)
+        finally:
+            daemon.process.kill()
+            daemon.documents.close()
+
+
+def serve(config: Config) -> int:
+    """Run the daemon on ``config`` until SIGTERM; return the exit code.
+
+    Raises SignerdError where it cannot start (``state.locked``, an unfit path) and LoadError for a plugin.
+    """
+    harden(die_with_parent=False)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
+    try:
+        trio.run(_main, config)
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error that start-up ended with; several at once stay a group."""
+    known = group.subgroup((SignerdError, ValueError))
+    error: BaseException = known or group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

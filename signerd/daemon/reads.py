@@ -1,0 +1,180 @@
+"""The methods that sign nothing: session, keys, plan, daemon. Each answers from memory."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
+from msgspec import UNSET
+
+from signerd import __version__
+from signerd.contracts.services import Charge, Clock
+from signerd.contracts.validity import check_validity
+from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
+from signerd.daemon.sealer_link import SealerLink
+from signerd.daemon.session import Session
+from signerd.daemon.snapshot import Snapshot
+from signerd.errors import Fault, Refusal, SignerdError
+from signerd.pipeline.quota import DAY_MS, MemoryQuotaStore
+from signerd.pipeline.seal import remaining_of, verify_command
+from signerd.pipeline.services import Services
+from signerd.verification.keys import PublicKey
+from signerd.wire import methods
+from signerd.wire.links import RingEntry
+from signerd.wire.messages import Limits
+
+__all__ = ["PROFILES", "Reads"]
+
+PROFILES = ("cosign",)
+NEVER = 2**53 - 1
+"""``expires_at`` of a binding by peer credentials: it ends with the connection."""
+
+Read = Callable[[Session, msgspec.Struct], msgspec.Struct]
+
+
+@dataclass(slots=True)
+class Reads:
+    """Handlers by method; each takes decoded params and returns the result or refuses."""
+
+    services: Services
+    snapshot: Snapshot
+    sealer: SealerLink
+    limits: Limits
+    clock: Clock
+    plugins: Sequence[methods.PluginInfo]
+    development: bool
+    started: float
+    handlers: Mapping[str, Read] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.handlers = {
+            "session.bind": self._bind,
+            "session.status": self._status,
+            "entitlement.status": self._entitlement,
+            "quota.status": self._entitlement,
+            "keys.list": self._keys,
+            "keys.describe": self._describe,
+            "daemon.info": self._info,
+            "daemon.health": self._health,
+        }
+
+    def _bind(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
+        bind = cast("methods.SessionBind", params)
+        for name in ("token", "proof", "intermediates"):
+            if getattr(bind, name) is not UNSET:
+                raise Refusal(
+                    "request.unsupported", "not_served", f"this daemon does not take a {name}", details={"name": name}
+                )
+        principal = _bound(session)
+        if bind.tenant is not UNSET and bind.tenant != principal.tenant:
+            raise Refusal("auth.tenant_mismatch", "other_tenant", "the session is bound to another tenant")
+        state = self._state(session, principal)
+        return methods.SessionBound(**{n: getattr(state, n) for n in state.__struct_fields__}, nonce=os.urandom(16))
+
+    def _status(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
+        return self._state(session, _bound(session))
+
+    def _state(self, session: Session, principal: Principal) -> methods.SessionState:
+        peer = session.peer
+        return methods.SessionState(
+            principal.name,
+            principal.tenant,
+            tuple(sorted(principal.scopes)),
+            NEVER if principal.expires_at is None else principal.expires_at,
+            self._backends(),
+            self.limits,
+            methods.PeerInfo(peer.uid, peer.gid, peer.pid, UNSET if peer.unit is None else peer.unit),
+            UNSET if principal.installation is None else principal.installation,
+        )
+
+    def _backends(self) -> tuple[methods.BackendState, ...]:
+        up = self.sealer.connected
+        states = self.snapshot.backends
+        return tuple(methods.BackendState(name, up and states[name].up) for name in sorted(states))
+
+    def _entitlement(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
+        principal = _bound(session)
+        source = self.services.entitlements
+        found = source.guard(source.provider.entitle, Entitlement, principal, ProofOfEntitlement())
+        if not isinstance(found, Entitlement):
+            raise Fault("entitlement.unavailable", "not_cached", "the plan is not known yet; sign once, or try again")
+        limits = found.limits
+        charge = Charge(principal.tenant, found.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)
+        quotas = self.services.quotas
+        left = quotas.peek(charge) if isinstance(quotas, MemoryQuotaStore) else None
+        window = found.window
+        now = self.clock.now_ms()
+        return methods.EntitlementStatus(
+            found.plan,
+            methods.Remaining() if left is None else remaining_of(left),
+            UNSET if window is None else methods.VersionWindow(*window),
+            UNSET if limits.daily is None else (now // DAY_MS + 1) * DAY_MS,
+        )
+
+    def _keys(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
+        tenant = _bound(session).tenant
+        return methods.KeyList(
+            tuple(
+                methods.KeySummary(entry.key, entry.keyid, entry.algorithm, self._key_status(entry))
+                for entry in self.snapshot.of_tenant(tenant)
+            )
+        )
+
+    def _describe(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
+        asked = cast("methods.KeysDescribe", params).key
+        tenant = _bound(session).tenant
+        entry = next((e for e in self.snapshot.of_tenant(tenant) if asked in (e.key, e.keyid)), None)
+        if entry is None:
+            raise Refusal("key.not_found", "no_such_key", "no such key")
+        public = PublicKey.from_spki(entry.spki)
+        return methods.KeyDescription(
+            key=entry.key,
+            keyid=entry.keyid,
+            algorithm=entry.algorithm,
+            spki=entry.spki,
+            public_key_pem=public.pem,
+            chain=(),
+            status=self._key_status(entry),
+            added_at=entry.added_at,
+            profile=self.services.tenants[tenant].profile,
+            uses=("dsse",),
+            hardware=methods.Hardware(attested=False),
+            verify_command=(verify_command(entry.algorithm, "TYPE", "ARTIFACT"),),
+            expires_at=entry.expires_at or UNSET,
+            revoked_at=entry.revoked_at or UNSET,
+        )
+
+    def _key_status(self, entry: RingEntry) -> str:
+        try:
+            check_validity(entry, self.clock.now_ms())
+        except SignerdError as error:
+            return {"key.not_yet_valid": "pending"}.get(error.code, error.code.partition(".")[2])
+        return entry.status
+
+    def _info(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
+        return methods.DaemonInfo(
+            __version__,
+            int(self.clock.monotonic() - self.started),
+            tuple(self.plugins),
+            self._backends(),
+            PROFILES,
+            self.limits,
+            "off",
+            self.snapshot.separation,
+            self.development,
+        )
+
+    def _health(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
+        audit = self.sealer.connected
+        up = [state.up for state in self._backends()]
+        checks = (methods.Check("audit", audit), methods.Check("backends", bool(up) and all(up)))
+        return methods.DaemonHealth(audit and any(up), checks)
+
+
+
+
+def _bound(session: Session) -> Principal:
+    if session.principal is None:
+        raise Refusal("auth.required", "not_bound", "this connection is not bound to a principal")
+    return session.principal

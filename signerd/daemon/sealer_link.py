@@ -1,0 +1,258 @@
+"""The front end's end of the link to the sealer: what waits goes over in arrays, once a turn.
+
+Pending seals and refusals are answered by the sealer, or by :meth:`SealerLink.lost` when it is gone: with
+``audit.unavailable``, for nobody then knows whether they were recorded. The next sealer closes what was open.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from signerd.contracts.services import Clock
+from signerd.daemon.story import Story
+from signerd.errors import Fault, SignerdError, error_from
+from signerd.host.link import Frame, Link, LinkClosed
+from signerd.pipeline.waits import SealWait
+from signerd.wire.frames import encode_frame
+from signerd.wire.links import (
+    LINK_VERSION,
+    Answer,
+    BackendChanged,
+    CallError,
+    Close,
+    CloseMany,
+    Descriptor,
+    Failed,
+    Open,
+    Opened,
+    Query,
+    Recorded,
+    Refusal,
+    RefuseMany,
+    RingChanged,
+    Sealed,
+    SealedMany,
+    SealItem,
+    SealMany,
+)
+
+__all__ = ["SealerLink", "told"]
+
+_log = logging.getLogger(__name__)
+_message: Final = msgspec.msgpack.Decoder(
+    Opened | SealedMany | Recorded | Answer | RingChanged | BackendChanged | Failed
+)
+
+ITEMS_PER_FRAME: Final = 64
+BYTES_PER_FRAME: Final = 2 * 1024 * 1024
+"""Of payloads in a frame; with the facts beside them a frame stays below the link's limit."""
+
+T = TypeVar("T")
+
+
+class SealerLink:
+    """Queues and pending answers. ``news`` gets what is not an answer: opened, ring, backends, failed."""
+
+    def __init__(self, clock: Clock, silent_after: float, news: Callable[[msgspec.Struct], None]) -> None:
+        self._clock = clock
+        self._silent_after = silent_after
+        self._news = news
+        self._link: Link | None = None
+        self._seals: dict[str, tuple[Story, float]] = {}
+        self._records: dict[str, tuple[Callable[[SignerdError | None], None] | None, float]] = {}
+        self._queries: dict[int, Callable[[Answer | SignerdError], None]] = {}
+        self._items: list[tuple[SealItem, int | None]] = []
+        self._closes: list[Close] = []
+        self._refusals: list[Refusal] = []
+        self._next_query = 1
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a sealer to talk to."""
+        return self._link is not None
+
+    @property
+    def link(self) -> Link | None:
+        """The framed socket, for the poller."""
+        return self._link
+
+    def connect(self, link: Link) -> None:
+        """Talk to a new sealer."""
+        self._link = link
+        link.queue(encode_frame(Open(LINK_VERSION, "signerd")))
+        link.flush()
+
+    # What stories ask for.
+
+    def seal(self, story: Story, wait: SealWait) -> None:
+        """Queue an item; the story is stepped when the outcome comes."""
+        if self._link is None:
+            story.request.settled = True
+            story.throw(_unavailable("sealer_down"))
+            return
+        # The link keeps a descriptor of its own: the story may be over before the frame leaves.
+        fd = None if wait.fd is None else os.dup(wait.fd)
+        self._items.append((wait.item, fd))
+        self._seals[wait.item.audit_id] = (story, self._clock.monotonic())
+
+    def forget(self, audit_id: str) -> None:
+        """Drop the outcome of an item when it comes: its story was cut short. What is not sent yet is not sent."""
+        self._seals.pop(audit_id, None)
+
+    def close(self, close: Close) -> None:
+        """Queue how a sealed record ended."""
+        if self._link is not None:
+            self._closes.append(close)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Queue the one leaf of what ended before it was sealed."""
+        self._records[refusal.audit_id] = (None, self._clock.monotonic())
+        if self._link is not None:
+            self._refusals.append(refusal)
+
+    def when_recorded(self, audit_id: str, then: Callable[[SignerdError | None], None]) -> bool:
+        """Call ``then`` once the refusal is durable, or with why it is not; False where none is pending."""
+        pending = self._records.get(audit_id)
+        if pending is None:
+            return False
+        if self._link is None:
+            del self._records[audit_id]
+            then(_unavailable("sealer_down"))
+        else:
+            self._records[audit_id] = (then, pending[1])
+        return True
+
+    def query(
+        self, tenant: str, filters: dict[str, str], cursor: int, limit: int, then: Callable[[Answer | SignerdError], None]
+    ) -> None:
+        """Read the log; ``then`` gets the page or why there is none."""
+        if self._link is None:
+            then(_unavailable("sealer_down"))
+            return
+        number = self._next_query
+        self._next_query += 1
+        self._queries[number] = then
+        self._link.queue(encode_frame(Query(number, tenant, filters, cursor, limit)))
+
+    # The link itself.
+
+    def flush(self) -> None:
+        """Send what has been queued since the last turn. Raises LinkClosed."""
+        link = self._link
+        if link is None:
+            return
+        if self._items:
+            items, self._items = self._items, []
+            for group, fds in _groups(items):
+                link.queue(encode_frame(SealMany(group)), fds)
+        if self._closes:
+            closes, self._closes = self._closes, []
+            for part in _parts(closes):
+                link.queue(encode_frame(CloseMany(tuple(part))))
+        if self._refusals:
+            refusals, self._refusals = self._refusals, []
+            for refused in _parts(refusals):
+                link.queue(encode_frame(RefuseMany(tuple(refused))))
+        if link.wants_write:
+            link.flush()
+
+    def read(self) -> None:
+        """Take what the sealer has said. Raises LinkClosed."""
+        assert self._link is not None
+        for frame, fds in self._link.read():
+            self._take(frame, fds)
+
+    def lost(self) -> None:
+        """Answer everybody who waits: the sealer is gone."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        for _, fd in self._items:
+            if fd is not None:
+                os.close(fd)
+        self._items, self._closes, self._refusals = [], [], []
+        seals, self._seals = self._seals, {}
+        records, self._records = self._records, {}
+        queries, self._queries = self._queries, {}
+        for story, _ in seals.values():
+            # Whether it was decided stands in the log, and whoever opens that next closes it as unknown.
+            story.request.settled = True
+            story.throw(_unavailable("sealer_lost"))
+        for then, _ in records.values():
+            if then is not None:
+                then(_unavailable("sealer_lost"))
+        for answer in queries.values():
+            answer(_unavailable("sealer_lost"))
+
+    def silent(self, now: float) -> bool:
+        """Whether somebody has waited so long that the sealer must be taken for hung (a write that never returns)."""
+        limit = now - self._silent_after
+        return any(since < limit for _, since in self._seals.values()) or any(
+            since < limit for _, since in self._records.values()
+        )
+
+    def _take(self, frame: Frame, fds: tuple[int, ...]) -> None:
+        try:
+            message = _message.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise LinkClosed(f"the sealer sent a frame out of shape: {exc}") from None
+        if isinstance(message, SealedMany):
+            for outcome in message.outcomes:
+                self._sealed(outcome.audit_id, outcome.ok, outcome.error, fds)
+        elif isinstance(message, Recorded):
+            for audit_id in message.audit_ids:
+                then, _ = self._records.pop(audit_id, (None, 0.0))
+                if then is not None:
+                    then(None if message.error is None else told(message.error))
+        elif isinstance(message, Answer):
+            answered = self._queries.pop(message.id, None)
+            if answered is not None:
+                answered(message if message.error is None else told(message.error))
+        else:
+            self._news(message)
+
+    def _sealed(self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]) -> None:
+        story, _ = self._seals.pop(audit_id, (None, 0.0))
+        if story is None:
+            for fd in fds:
+                os.close(fd)
+        elif ok is not None:
+            story.resume((ok, fds))
+        else:
+            story.request.settled = True
+            story.throw(told(error) if error is not None else _unavailable("sealer_answer"))
+
+
+def told(error: CallError) -> SignerdError:
+    """Return a link's error as the exception that it was."""
+    return error_from(error.code, error.reason, error.message, operator=error.operator or None)
+
+
+def _groups(items: Sequence[tuple[SealItem, int | None]]) -> Iterator[tuple[tuple[SealItem, ...], tuple[int, ...]]]:
+    """Cut what waits into frames; a descriptor is named by its index in its frame, so its item goes alone."""
+    group: list[SealItem] = []
+    size = 0
+    for item, fd in items:
+        if fd is not None:
+            yield (item,), (fd,)
+            continue
+        length = 0 if isinstance(item.payload, Descriptor) else len(item.payload)
+        if group and (len(group) >= ITEMS_PER_FRAME or size + length > BYTES_PER_FRAME):
+            yield tuple(group), ()
+            group, size = [], 0
+        group.append(item)
+        size += length
+    if group:
+        yield tuple(group), ()
+
+
+def _parts(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(sequence), ITEMS_PER_FRAME):
+        yield sequence[start : start + ITEMS_PER_FRAME]
+
+
+def _unavailable(reason: str) -> Fault:
+    return Fault("audit.unavailable", reason, "the audit log cannot be written now")

@@ -1,0 +1,292 @@
+"""One connection: reads what is there, hands requests over, writes answers as far as the peer takes them.
+
+One boundary: whatever a peer does ends its own session and nothing else. A session waits for nothing by itself; the
+poller calls it.
+"""
+
+import logging
+import os
+import socket
+from array import array
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from msgspec import UNSET
+
+from signerd.contracts.values import Peer, Principal
+from signerd.daemon.peer import CREDENTIALS, sender_pid
+from signerd.daemon.poller import READ, WRITE, Poller
+from signerd.errors import Refusal, SignerdError
+from signerd.wire.connection import (
+    FRAME_LIMIT_BOUND,
+    NEED_DATA,
+    PAUSED,
+    Connection,
+    ConnectionClosed,
+    Rejected,
+    RemoteProtocolError,
+    Role,
+)
+from signerd.wire.messages import Cancel, Error, Goaway, Hello, Request, Response, error_from_exception
+
+__all__ = ["Owner", "Session"]
+
+_log = logging.getLogger(__name__)
+
+READ_BYTES: Final = 64 * 1024
+MOST_DESCRIPTORS: Final = 64
+"""Descriptors of one frame; a peer that sends more has them cut off by the kernel, and its connection ends."""
+_ANCILLARY: Final = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
+INLINE_DEFAULT: Final = 1024 * 1024
+
+
+class Owner(Protocol):
+    """What the daemon does for its sessions."""
+
+    def hello(self, session: "Session", hello: Hello) -> Hello:
+        """Return the server's hello."""
+
+    def request(self, session: "Session", request: Request, fds: tuple[int, ...]) -> None:
+        """Handle one request; the answer comes by :meth:`Session.answer` or :meth:`Session.refuse`. Takes ``fds`` over."""
+
+    def cancel(self, session: "Session", request_id: int) -> None:
+        """Withdraw a request that is in flight."""
+
+    def unbound_read(self, session: "Session") -> None:
+        """Look at what an unbound session makes the daemon hold."""
+
+    def closed(self, session: "Session") -> None:
+        """Forget the session: what is in flight for it is cut short."""
+
+
+class Session:
+    """A connection with its peer and, once bound, its principal."""
+
+    __slots__ = (
+        "_connection",
+        "_credentials",
+        "_events",
+        "_out",
+        "_owner",
+        "_poller",
+        "_socket",
+        "alive",
+        "greeted",
+        "inline_max",
+        "opened_at",
+        "peer",
+        "principal",
+        "software",
+    )
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        peer: Peer,
+        principal: Principal | None,
+        owner: Owner,
+        poller: Poller,
+        now: float,
+    ) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._connection = Connection(Role.SERVER)
+        self._owner = owner
+        self._poller = poller
+        self._events = READ
+        self._credentials: bytes | None = None
+        self._out: deque[tuple[bytes, tuple[int, ...], Callable[[bool], None] | None]] = deque()
+        self.alive = True
+        self.greeted = False
+        self.inline_max = INLINE_DEFAULT
+        self.opened_at = now
+        self.peer = peer
+        self.principal = principal
+        self.software = ""
+        poller.add(connection.fileno(), self, READ)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for their answer."""
+        return len(self._connection.in_flight)
+
+    @property
+    def held(self) -> int:
+        """Bytes of unfinished frames that the peer makes the daemon hold."""
+        return self._connection.buffered
+
+    def ready(self, events: int) -> None:
+        """Write what waits, read what is there."""
+        try:
+            if events & WRITE:
+                self._flush()
+            if self.alive and events & ~WRITE:
+                self._read()
+        except RemoteProtocolError as error:
+            self.fail(error)
+        except OSError:
+            self.close()
+        except Exception:  # noqa: BLE001  # the one boundary of a connection: a defect ends this session alone
+            _log.exception("session of pid %d: defect", self.peer.pid)
+            self.close()
+
+    def answer(
+        self, response: Response, fds: tuple[int, ...] = (), delivered: Callable[[bool], None] | None = None
+    ) -> None:
+        """Send a result. ``delivered`` is told once whether the kernel took all of it. Takes ``fds`` over."""
+        self._send(self._connection.send(response) if self.alive else b"", fds, delivered)
+
+    def refuse(self, request_id: int, error: SignerdError) -> None:
+        """Send why there is no result."""
+        if self.alive:
+            self._send(self._connection.send(error_from_exception(error, request_id)), (), None)
+
+    def goaway(self, reason: str) -> None:
+        """Say that nothing new is taken."""
+        if self.alive and self.greeted:
+            self._send(self._connection.send(Goaway(reason)), (), None)
+
+    def fail(self, error: SignerdError) -> None:
+        """Say why, without id, and close."""
+        if self.alive:
+            try:
+                self._out.append((self._connection.send(error_from_exception(error)), (), None))
+                self._flush()
+            except (SignerdError, OSError):
+                pass  # there was no more to say, or nobody to say it to
+        self.close()
+
+    def close(self) -> None:
+        """End the session: close every descriptor, tell whoever waits that nothing more was delivered."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._poller.remove(self._socket.fileno())
+        self._socket.close()
+        for fd in self._connection.abandon():
+            os.close(fd)
+        while self._out:
+            self._drop(*self._out.popleft()[1:])
+        self._owner.closed(self)
+
+    def _read(self) -> None:
+        try:
+            data, ancillary, flags, _ = self._socket.recvmsg(READ_BYTES, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        fds = self._check_ancillary(ancillary, flags)
+        connection = self._connection
+        connection.receive_data(data, fds)
+        while self.alive:
+            event = connection.next_event()
+            if event is NEED_DATA or event is PAUSED:
+                if self.principal is None:
+                    self._owner.unbound_read(self)
+                return
+            if isinstance(event, Request):
+                self._owner.request(self, event, connection.take_descriptors())
+            elif isinstance(event, ConnectionClosed):
+                self.close()
+            else:
+                self._other(event)
+
+    def _other(self, event: object) -> None:
+        for fd in self._connection.take_descriptors():
+            os.close(fd)
+        if isinstance(event, Hello):
+            self.software = event.software
+            if event.inline_max is not UNSET:
+                self.inline_max = event.inline_max
+            self._send(self._connection.send(self._owner.hello(self, event)), (), None)
+            self.greeted = True
+            if self.principal is not None:
+                self._connection.raise_limit(FRAME_LIMIT_BOUND)
+        elif isinstance(event, Cancel):
+            self._owner.cancel(self, event.id)
+        elif isinstance(event, Rejected):
+            self._reject(event.error)
+
+    def _reject(self, error: Error) -> None:
+        self._send(self._connection.send(error), (), None)
+
+    def _check_ancillary(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> tuple[int, ...]:
+        """Return the descriptors, after the kernel has named the sender: the process that opened the connection (T12).
+
+        A frame of a child, or of whoever was handed the descriptor, ends the session; so does a cut-off message.
+        """
+        fds: tuple[int, ...] = ()
+        credentials = None
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                credentials = data
+            elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers = array("i")
+                numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+                fds += tuple(numbers)
+        known = credentials is not None and credentials == self._credentials
+        if known and not flags & socket.MSG_CTRUNC:
+            return fds
+        if credentials is not None and not flags & socket.MSG_CTRUNC and self._credentials is None:
+            # SO_PEERCRED has the effective ids, a message the real ones: the pid must agree, the rest is pinned here.
+            if sender_pid(credentials) == self.peer.pid:
+                self._credentials = credentials
+                return fds
+        for fd in fds:
+            os.close(fd)
+        if flags & socket.MSG_CTRUNC:
+            raise RemoteProtocolError("request.malformed", "descriptors_cut_off", "too many descriptors came at once")
+        if credentials is None or sender_pid(credentials) == 0:
+            raise OSError("end of stream")  # what carries no sender is no data
+        raise _foreign_sender()
+
+    def _send(
+        self, frame: bytes, fds: tuple[int, ...], delivered: Callable[[bool], None] | None
+    ) -> None:
+        if not self.alive:
+            self._drop(fds, delivered)
+            return
+        self._out.append((frame, fds, delivered))
+        if len(self._out) == 1:
+            try:
+                self._flush()
+            except OSError:
+                self.close()
+
+    def _flush(self) -> None:
+        out = self._out
+        while out:
+            frame, fds, delivered = out[0]
+            try:
+                if fds:
+                    sent = socket.send_fds(self._socket, [frame], list(fds))
+                    for fd in fds:
+                        os.close(fd)
+                else:
+                    sent = self._socket.send(frame)
+            except BlockingIOError:
+                self._wait_for(READ | WRITE)
+                return
+            if sent < len(frame):
+                out[0] = (frame[sent:], (), delivered)
+            else:
+                out.popleft()
+                if delivered is not None:
+                    delivered(True)
+        self._wait_for(READ)
+
+    def _wait_for(self, events: int) -> None:
+        if events != self._events and self.alive:
+            self._events = events
+            self._poller.change(self._socket.fileno(), events)
+
+    @staticmethod
+    def _drop(fds: tuple[int, ...], delivered: Callable[[bool], None] | None) -> None:
+        for fd in fds:
+            os.close(fd)
+        if delivered is not None:
+            delivered(False)
+
+
+def _foreign_sender() -> Refusal:
+    return Refusal("auth.peer_denied", "foreign_sender", "a frame came from a process that did not open the connection")

@@ -1,0 +1,192 @@
+"""The methods that sign: each item of a request is a story of its own, with a record of its own."""
+
+import itertools
+import os
+import time
+from collections.abc import Sequence
+from typing import Final, cast
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from signerd.contracts.services import Clock
+from signerd.daemon.answers import batch_answer, close_all, sign_answer
+from signerd.daemon.sealer_link import SealerLink
+from signerd.daemon.session import Session
+from signerd.daemon.story import Story
+from signerd.daemon.waiters import Waiters
+from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.config_model import Limits
+from signerd.pipeline.evidence import Signed
+from signerd.pipeline.request import SignRequest
+from signerd.pipeline.services import Services
+from signerd.pipeline.sign import sign
+from signerd.wire.links import Close
+from signerd.wire.messages import Request, Response
+from signerd.wire.methods import SignBatch, SignDsse, decode_items, decode_params
+
+__all__ = ["Signing"]
+
+CANCELLED: Final = "request.cancelled"
+
+
+class Signing:
+    """Starts stories, collects their ends, and answers."""
+
+    def __init__(
+        self, services: Services, waiters: Waiters, sealer: SealerLink, limits: Limits, clock: Clock
+    ) -> None:
+        self._services = services
+        self._waiters = waiters
+        self._sealer = sealer
+        self._limits = limits
+        self._clock = clock
+        # A random start per process: two processes never meet, and one never repeats itself.
+        self._numbers = itertools.count(int.from_bytes(os.urandom(8), "big"))
+        self._running: dict[tuple[Session, int], _Running] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
+        """Start what ``request`` asks for. Takes ``fds`` over."""
+        running = _Running(self, session, request.id, fds)
+        self._running[session, request.id] = running
+        if request.method == "sign.batch":
+            self._start_batch(running, request)
+        else:
+            running.expect(1)
+            self._begin(running, 0, self._sign_request(session, request, request.params, fds))
+
+    def cancel(self, session: Session, request_id: int, reason: str) -> None:
+        """Cut a request short: its stories end at once, and it is answered."""
+        running = self._running.get((session, request_id))
+        if running is not None:
+            for story in list(running.stories):
+                story.cut_short(Fault(CANCELLED, reason, "the request was cancelled"))
+
+    def hang_up(self, session: Session) -> None:
+        """Cut short all that a session waits for: its peer has gone."""
+        for owner, request_id in list(self._running):
+            if owner is session:
+                self.cancel(session, request_id, "hung_up")
+
+    def expire(self, requests: Sequence[SignRequest]) -> None:
+        """Throw the deadline into the stories whose time is over."""
+        for request in requests:
+            story = self._waiters.stories.get(request.audit_id)
+            if story is not None:
+                story.cut_short(Fault("request.deadline", "deadline", "the request's time is over"))
+
+    def finished(self, running: "_Running") -> None:
+        """Answer a request all of whose stories have ended."""
+        self._running.pop((running.session, running.request_id), None)
+        for fd in running.fds:
+            os.close(fd)
+        session, results = running.session, running.results
+        signed = [result for result in results if isinstance(result, Signed)]
+        if not session.alive:
+            close_all(results)
+            self._close(signed, delivered=False)
+        elif not running.batch and not signed:
+            session.refuse(running.request_id, cast("SignerdError", results[0]))
+        else:
+            if running.batch:
+                raw, fds = batch_answer(results, session.inline_max)
+            else:
+                raw, fds = sign_answer(signed[0], session.inline_max)
+            session.answer(Response(running.request_id, raw), fds, lambda done: self._close(signed, delivered=done))
+
+    def _close(self, signed: Sequence[Signed], *, delivered: bool) -> None:
+        outcome = "signed" if delivered else "signed_undelivered"
+        for one in signed:
+            self._sealer.close(Close(one.audit_id, outcome))
+
+    def _start_batch(self, running: "_Running", request: Request) -> None:
+        session = running.session
+        running.batch = True
+        try:
+            batch = cast("SignBatch", decode_params("sign.batch", request.params))
+            if not 1 <= len(batch.items) <= self._limits.batch_items:
+                raise Refusal(
+                    "request.malformed" if not batch.items else "request.too_large",
+                    "batch_items",
+                    f"a batch has 1 to {self._limits.batch_items} items",
+                    details={"limit": self._limits.batch_items},
+                )
+            items = [_with_defaults(batch, item) for item in decode_items(batch)]
+            self._services.check_claims([i for i in items if isinstance(i, SignDsse)], running.fds)
+        except Refusal as refusal:
+            running.batch = False
+            running.expect(1)
+            self._begin(running, 0, self._sign_request(session, request, refusal, ()))
+            return
+        running.expect(len(items))
+        for index, item in enumerate(items):
+            self._begin(running, index, self._sign_request(session, request, item, running.fds))
+
+    def _begin(self, running: "_Running", index: int, request: SignRequest) -> None:
+        story = Story(request, sign(request, running.session.peer, self._services), self._waiters, running.ended)
+        running.place[story] = index
+        running.stories.add(story)
+        self._waiters.stories[request.audit_id] = story
+        story.start()
+
+    def _sign_request(
+        self, session: Session, request: Request, params: Raw | SignDsse | Refusal, fds: tuple[int, ...]
+    ) -> SignRequest:
+        asked = request.deadline_ms if request.deadline_ms is not UNSET else None
+        limits = self._limits
+        seconds = limits.request_deadline_s if asked is None else min(asked / 1000, limits.longest_deadline_s)
+        return SignRequest(
+            self._audit_id(),
+            request.method,
+            params,
+            session.principal,
+            self._clock.monotonic() + seconds,
+            request.traceparent if request.traceparent is not UNSET else "",
+            request.token if request.token is not UNSET else None,
+            fds,
+        )
+
+    def _audit_id(self) -> str:
+        """Return a new id, 28 hex digits: 48 bits of Unix milliseconds, so that ids sort by time, then a number."""
+        return f"{time.time_ns() // 1_000_000:012x}{next(self._numbers) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+class _Running:
+    """One request that is being worked on: a story per item."""
+
+    __slots__ = ("_missing", "_signing", "batch", "fds", "place", "request_id", "results", "session", "stories")
+
+    def __init__(self, signing: Signing, session: Session, request_id: int, fds: tuple[int, ...]) -> None:
+        self._signing = signing
+        self._missing = 0
+        self.session = session
+        self.request_id = request_id
+        self.fds = fds
+        self.batch = False
+        self.place: dict[Story, int] = {}
+        self.results: list[Signed | SignerdError] = []
+        self.stories: set[Story] = set()
+
+    def expect(self, count: int) -> None:
+        """Wait for so many stories."""
+        self._missing = count
+        self.results = [Fault("internal", "no_outcome", "the signer failed")] * count
+
+    def ended(self, story: Story, result: Signed | SignerdError) -> None:
+        """Take one story's end."""
+        self.results[self.place[story]] = result
+        self.stories.discard(story)
+        self._missing -= 1
+        if not self._missing:
+            self._signing.finished(self)
+
+
+def _with_defaults(batch: SignBatch, item: SignDsse | Refusal) -> SignDsse | Refusal:
+    """Return the item with the batch's options where its own are absent."""
+    if isinstance(item, Refusal) or batch.options is UNSET:
+        return item
+    options = batch.options if item.options is UNSET else item.options.over(batch.options)
+    return msgspec.structs.replace(item, options=options)

@@ -1,0 +1,113 @@
+"""What a story may wait for, brought by the daemon: the sealer, the document worker, tasks and the file pool."""
+
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import trio
+
+from signerd.daemon.descriptors import check_files
+from signerd.daemon.documents import Documents
+from signerd.daemon.sealer_link import SealerLink
+from signerd.daemon.story import Story
+from signerd.errors import Fault, SignerdError
+from signerd.pipeline.evidence import Signed
+from signerd.pipeline.waits import DocumentWait, HashWait, ProviderWait, SealWait, Wait
+
+__all__ = ["FILE_THREADS", "Waiters"]
+
+FILE_THREADS = 4
+"""Subjects' files that are hashed at once: a bounded pool, so that slow disks cannot take every thread (T19)."""
+
+
+class Waiters:
+    """The daemon's side of every wait. ``turned`` is called when a task has stepped a story outside a poller's turn."""
+
+    def __init__(
+        self, sealer: SealerLink, documents: Documents, nursery: trio.Nursery, turned: Callable[[], None]
+    ) -> None:
+        self._sealer = sealer
+        self._documents = documents
+        self._nursery = nursery
+        self._turned = turned
+        self._files = trio.CapacityLimiter(FILE_THREADS)
+        self._tasks: dict[str, trio.CancelScope] = {}
+        self.stories: dict[str, Story] = {}
+
+    def seal(self, story: Story, wait: SealWait) -> None:
+        """Give the item to the sealer."""
+        self._sealer.seal(story, wait)
+
+    def provide(self, story: Story, wait: ProviderWait) -> None:
+        """Run a provider's awaitable in a task of its own."""
+
+        async def run() -> object:
+            return await wait.awaitable
+
+        self._nursery.start_soon(self._task, story, run)
+
+    def check(self, story: Story, wait: DocumentWait) -> None:
+        """Give the document to its worker."""
+        self._documents.check(story, wait)
+
+    def hash(self, story: Story, wait: HashWait) -> None:
+        """Hash files in a thread, on descriptors of its own: the thread may outlive the request."""
+        files = [(os.dup(fd), size) for fd, size in wait.files]
+
+        def work() -> list[str]:
+            try:
+                return check_files(files)
+            finally:
+                for fd, _ in files:
+                    os.close(fd)
+
+        async def run() -> object:
+            return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._files)
+
+        self._nursery.start_soon(self._task, story, run)
+
+    def forget(self, story: Story, wait: Wait) -> None:
+        """Stop waiting for ``story``."""
+        audit_id = story.request.audit_id
+        if isinstance(wait, SealWait):
+            self._sealer.forget(audit_id)
+        elif isinstance(wait, DocumentWait):
+            self._documents.forget(story)
+        else:
+            scope = self._tasks.pop(audit_id, None)
+            if scope is not None:
+                scope.cancel()
+
+    def ended(self, story: Story, result: Signed | SignerdError) -> None:
+        """Answer; a refusal once its record is durable, or with why it is not (promise 2)."""
+        self.stories.pop(story.request.audit_id, None)
+        if isinstance(result, Signed):
+            story.done(story, result)
+            return
+
+        def recorded(error: SignerdError | None) -> None:
+            story.done(story, error or result)
+
+        if not self._sealer.when_recorded(story.request.audit_id, recorded):
+            story.done(story, result)
+
+    async def _task(self, story: Story, run: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Run what one story waits for, and step it; the scope is how the story stops waiting."""
+        audit_id = story.request.audit_id
+        with trio.CancelScope() as scope:
+            self._tasks[audit_id] = scope
+            try:
+                value = await run()
+            except SignerdError as error:
+                outcome: object = error
+            except OSError as exc:
+                outcome = Fault("internal", "file", "a file could not be read", operator=str(exc))
+            else:
+                outcome = value
+        if scope.cancelled_caught or self._tasks.pop(audit_id, None) is None:
+            return
+        if isinstance(outcome, SignerdError):
+            story.throw(outcome)
+        else:
+            story.resume(outcome)
+        self._turned()

@@ -1,0 +1,302 @@
+"""Reads the configuration: one TOML file, typed; or the embedded defaults, through the very same types.
+
+Nothing is guessed and nothing ignored: an unknown key, a wrong type, a relative path or a reference to what
+is not there is a problem, and all problems that can be found are told at once, each as ``file: key:
+expectation``.
+"""
+
+import os
+import pwd
+import re
+import stat
+import tempfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from signerd.errors import Refusal
+from signerd.host.config_checks import cross_problems
+from signerd.host.config_model import (
+    Backend,
+    Config,
+    Daemon,
+    Key,
+    Limits,
+    Plugin,
+    Socket,
+    Sockets,
+    Tenant,
+)
+from signerd.host.tables import TableReader, quoted
+
+__all__ = [
+    "ConfigError",
+    "check_user",
+    "decode",
+    "default_socket",
+    "default_state",
+    "embedded",
+    "encode",
+    "load",
+    "parse",
+    "settle_socket",
+]
+
+MOST_BYTES: Final = 1024 * 1024
+"""A configuration file is at most this long: anything larger is the wrong file."""
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
+_SECTIONS: Final = ("daemon", "sockets", "limits", "plugins", "backends", "tenants", "keys")
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class ConfigError(Refusal):
+    """The configuration cannot be used; ``problems`` has a line for each fault, ``file: key: expectation``.
+
+    Raised at start and by ``signerd check`` only. Its code, ``request.malformed``, gives the exit code 2.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(
+            "request.malformed",
+            "configuration",
+            "the configuration cannot be used",
+            operator="\n".join(problems),
+        )
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+def load(
+    path: Path,
+    *,
+    state: Path | None = None,
+    socket: Path | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Config:
+    """Read the file at ``path``. ``state`` and ``socket`` take precedence over it.
+
+    Where neither says, the state is :func:`default_state`, and the socket's path stays empty until
+    :func:`settle_socket`: reading a configuration makes nothing.
+
+    Raises ConfigError with all that is wrong. The file must be a regular one that only its owner, who is root
+    or the daemon's user, or a group may write: whoever can write it decides what is signed.
+    """
+    return parse(_read(path), str(path), state=state, socket=socket, env=env)
+
+
+def _read(path: Path) -> str:
+    file = str(path)
+    try:
+        # Not blocking: a FIFO in the file's place must not hold the start up.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _check_file(file, os.fstat(fd))
+            raw = os.read(fd, MOST_BYTES + 1)
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        raise ConfigError([f"{file}: (file): expected a readable file: {exc.strerror}"]) from exc
+    if len(raw) > MOST_BYTES:
+        raise ConfigError([f"{file}: (file): expected at most {MOST_BYTES} bytes"])
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise ConfigError([f"{file}: (file): expected UTF-8: {exc.reason} at byte {exc.start}"]) from exc
+
+
+def _check_file(file: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        expectation = "expected a regular file"
+    elif found.st_mode & stat.S_IWOTH:
+        expectation = f"expected one that not everybody may write, got {found.st_mode & 0o777:04o}"
+    elif found.st_uid not in {0, os.geteuid()}:
+        expectation = f"expected one of root or uid {os.geteuid()}, got uid {found.st_uid}"
+    else:
+        return
+    raise ConfigError([f"{file}: (file): {expectation}"])
+
+
+def parse(
+    text: str,
+    file: str,
+    *,
+    state: Path | None = None,
+    socket: Path | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Config:
+    """Read the configuration's ``text``; ``file`` names it in the problems. Raises as :func:`load`."""
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise ConfigError([f"{file}: (syntax): expected TOML: {exc}"]) from exc
+    reader = TableReader(file)
+    reader.known(document, _SECTIONS, "")
+    daemon_table = {"state": str(default_state(env)), **reader.table(document, "daemon", "daemon")}
+    if state is not None:
+        daemon_table["state"] = str(state)
+    daemon = reader.struct(Daemon, daemon_table, "daemon")
+    sockets = _sockets(reader, document, socket)
+    limits = reader.struct(Limits, reader.table(document, "limits", "limits"), "limits")
+    plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
+    backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
+    tenants = [
+        reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
+        for name, table in reader.tables(document, "tenants")
+    ]
+    keys = [
+        reader.struct(Key, table, f"keys.{quoted(name)}", key=name)
+        for name, table in reader.tables(document, "keys")
+    ]
+    if reader.problems or daemon is None or sockets is None or limits is None:
+        raise ConfigError(reader.problems)
+    config = Config(
+        daemon,
+        sockets,
+        limits,
+        _all(plugins),
+        _all(backends),
+        tuple(map(_default_key, _all(tenants))),
+        _all(keys),
+        file,
+    )
+    return _checked(config, file)
+
+
+def _sockets(reader: TableReader, document: Mapping[str, object], option: Path | None) -> Sockets | None:
+    sockets = reader.table(document, "sockets", "sockets")
+    reader.known(sockets, ["sign"], "sockets")
+    table = reader.table(sockets, "sign", "sockets.sign")
+    sign = reader.struct(Socket, table if option is None else {**table, "path": str(option)}, "sockets.sign")
+    return None if sign is None else Sockets(sign)
+
+
+def _plugin(reader: TableReader, name: str, table: Mapping[str, object]) -> Plugin | None:
+    where = f"plugins.{quoted(name)}"
+    pins = {key: table[key] for key in ("version", "record") if key in table}
+    settings = {key: value for key, value in table.items() if key not in pins}
+    return reader.struct(Plugin, pins, where, name=name, settings=reader.settings(settings, where))
+
+
+def _backend(reader: TableReader, name: str, table: Mapping[str, object]) -> Backend | None:
+    where = f"backends.{quoted(name)}"
+    reader.settings(reader.table(table, "settings", f"{where}.settings"), f"{where}.settings")
+    return reader.struct(Backend, table, where, name=name)
+
+
+def _all(made: Sequence[S | None]) -> tuple[S, ...]:
+    return tuple(each for each in made if each is not None)
+
+
+def _default_key(tenant: Tenant) -> Tenant:
+    if not tenant.default_key and len(tenant.keys) == 1:
+        return msgspec.structs.replace(tenant, default_key=tenant.keys[0])
+    return tenant
+
+
+def _checked(config: Config, file: str) -> Config:
+    problems = cross_problems(config)
+    if problems:
+        raise ConfigError([f"{file}: {problem}" for problem in problems])
+    return config
+
+
+def check_user(config: Config) -> None:
+    """Refuse (ConfigError) to go on as another user than ``[daemon] user`` names."""
+    if not config.daemon.user:
+        return
+    file = config.source or "embedded defaults"
+    try:
+        wanted = pwd.getpwnam(config.daemon.user).pw_uid
+    except KeyError:
+        raise ConfigError(
+            [f"{file}: daemon.user: expected a user of this host, got {config.daemon.user}"]
+        ) from None
+    if wanted != os.geteuid():
+        raise ConfigError([f"{file}: daemon.user: expected to run as uid {wanted}, got uid {os.geteuid()}"])
+
+
+def default_state(env: Mapping[str, str]) -> Path:
+    """Return ``$STATE_DIRECTORY`` (systemd's, the first of several), ``$XDG_STATE_HOME/signerd`` or
+    ``~/.local/state/signerd``.
+    """
+    given = env.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    home = env.get("XDG_STATE_HOME", "")
+    # The XDG base directory specification: relative paths in these variables are ignored.
+    if home.startswith("/"):
+        return Path(home) / "signerd"
+    return Path(env.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir) / ".local" / "state" / "signerd"
+
+
+def default_socket(env: Mapping[str, str]) -> Path:
+    """Return ``$XDG_RUNTIME_DIR/signerd/sign.sock``, else a path in a fresh directory (0700), which this
+    makes.
+    """
+    runtime = env.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/"):
+        return Path(runtime) / "signerd" / "sign.sock"
+    return Path(tempfile.mkdtemp(prefix="signerd-")) / "sign.sock"
+
+
+def settle_socket(config: Config, env: Mapping[str, str]) -> Config:
+    """Return ``config`` with a path for its socket: its own, else :func:`default_socket`, which may make a
+    directory.
+    """
+    if config.sockets.sign.path:
+        return config
+    sign = msgspec.structs.replace(config.sockets.sign, path=str(default_socket(env)))
+    return msgspec.structs.replace(config, sockets=Sockets(sign))
+
+
+def embedded(state: Path, socket: Path, releases: Sequence[str] = ()) -> Config:
+    """Return the configuration without a file: callers of the own uid, tenant ``local``, one generated P-256
+    key.
+
+    ``releases`` are the digests whose tools count as genuine; they prove no version. Raises ConfigError where
+    a path or digest is not as it would have to be in a file.
+    """
+    malformed = [digest for digest in releases if _DIGEST.fullmatch(digest) is None]
+    if malformed:
+        raise ConfigError(
+            [
+                f"embedded defaults: releases: expected sha256: and 64 hex digits, got {quoted(text)}"
+                for text in malformed
+            ]
+        )
+    plugins: dict[str, dict[str, object]] = {
+        "auth-peercred": {},
+        "entitlement-file": {},
+        "release-allowlist": {"releases": [{"digest": digest} for digest in releases]},
+        "predicates-intoto": {},
+        "predicates-stella": {},
+    }
+    key = "file:default"
+    config = Config(
+        Daemon(str(state)),
+        Sockets(Socket(str(socket))),
+        Limits(),
+        tuple(Plugin(name, settings) for name, settings in plugins.items()),
+        (Backend("file", "file", {"directory": str(state / "keys")}),),
+        (Tenant("local", (key,), key),),
+        (Key(key, "file", "local", "ES256"),),
+    )
+    return _checked(config, "embedded defaults")
+
+
+def encode(config: Config) -> bytes:
+    """Return ``config`` as JSON, as one process hands it to another."""
+    return msgspec.json.encode(config)
+
+
+def decode(raw: bytes) -> Config:
+    """Return the Config that :func:`encode` made; ConfigError for anything else."""
+    try:
+        return msgspec.json.decode(raw, type=Config)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError([f"handed configuration: (message): {exc}"]) from exc

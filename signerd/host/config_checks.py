@@ -1,0 +1,98 @@
+"""What must agree across sections of the configuration: paths, limits, and who refers to whom."""
+
+from collections.abc import Collection, Iterator
+
+from signerd.host.config_model import Config, Limits, Tenant
+from signerd.host.tables import quoted
+
+__all__ = ["cross_problems"]
+
+SUN_PATH_MAX = 107
+"""Bytes in the path of a Unix socket: sun_path's 108 less the closing zero (unix(7))."""
+
+_ORDERED = (
+    ("request_deadline_s", "longest_deadline_s"),
+    ("connections_per_uid", "connections"),
+    ("inline_bytes", "payload_bytes"),
+    ("worker_backoff_first_s", "worker_backoff_longest_s"),
+)
+
+
+def cross_problems(config: Config) -> list[str]:
+    """Return a line ``key: expectation`` for everything that does not fit together; empty when all does."""
+    return [
+        *_paths(config),
+        *_limits(config.limits),
+        *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
+        *_keys(config),
+        *_needed(config),
+    ]
+
+
+def _paths(config: Config) -> Iterator[str]:
+    for key, path in (
+        ("daemon.state", config.daemon.state),
+        ("sockets.sign.path", config.sockets.sign.path or "/"),
+    ):
+        if not path.startswith("/"):
+            yield f"{key}: expected an absolute path, got {quoted(path)}"
+        if "\0" in path or ".." in path.split("/"):
+            yield f"{key}: expected a path without .. and without NUL"
+        if any(0xD800 <= ord(letter) < 0xE000 for letter in path):
+            # Bytes of the command line that are no UTF-8 come as lone surrogates; no other process could be
+            # told them.
+            yield f"{key}: expected a path in UTF-8, got {quoted(path)}"
+    if len(config.sockets.sign.path.encode("utf-8", "surrogateescape")) > SUN_PATH_MAX:
+        yield f"sockets.sign.path: expected at most {SUN_PATH_MAX} bytes: no Unix socket can have more"
+
+
+def _limits(limits: Limits) -> Iterator[str]:
+    for lower, upper in _ORDERED:
+        if getattr(limits, lower) > getattr(limits, upper):
+            yield f"limits.{lower}: expected at most limits.{upper}, which is {getattr(limits, upper)}"
+
+
+def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:
+    where = f"tenants.{quoted(tenant.name)}"
+    keys = {key.key: key for key in config.keys}
+    for reference in tenant.keys:
+        if reference not in keys:
+            yield f"{where}.keys: expected keys that have a [keys] table, got {reference}"
+        elif keys[reference].tenant != tenant.name:
+            yield f"{where}.keys: {reference} is the key of tenant {keys[reference].tenant}"
+    if len(set(tenant.keys)) != len(tenant.keys):
+        yield f"{where}.keys: expected each key once"
+    if not tenant.default_key:
+        yield f"{where}.default_key: missing; expected one of {', '.join(tenant.keys)}"
+    elif tenant.default_key not in tenant.keys:
+        yield f"{where}.default_key: expected one of {', '.join(tenant.keys)}, got {tenant.default_key}"
+    if tenant.predicates is not None:
+        surplus = sorted(set(tenant.exempt_predicates) - set(tenant.predicates))
+        if surplus:
+            yield f"{where}.exempt_predicates: expected types of {where}.predicates, got {', '.join(surplus)}"
+
+
+def _keys(config: Config) -> Iterator[str]:
+    backends = {backend.name: backend for backend in config.backends}
+    tenants = {tenant.name: tenant for tenant in config.tenants}
+    for key in config.keys:
+        scheme = key.key.partition(":")[0]
+        where = f"keys.{quoted(key.key)}"
+        if key.backend not in backends:
+            yield f"{where}.backend: expected one of {_names(backends)}, got {key.backend}"
+        elif backends[key.backend].scheme != scheme:
+            yield f"{where}.backend: expected a backend of scheme {scheme}, got {key.backend}"
+        if key.tenant not in tenants:
+            yield f"{where}.tenant: expected one of {_names(tenants)}, got {key.tenant}"
+        elif key.key not in tenants[key.tenant].keys:
+            yield f"{where}.tenant: expected {key.key} among tenants.{quoted(key.tenant)}.keys"
+
+
+def _names(named: Collection[str]) -> str:
+    return ", ".join(named) or "(none)"
+
+
+def _needed(config: Config) -> Iterator[str]:
+    for section in ("plugins", "backends", "tenants", "keys"):
+        if not getattr(config, section):
+            yield f"{section}: expected at least one table [{section}.NAME]"

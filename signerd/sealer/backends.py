@@ -1,0 +1,301 @@
+"""A key backend as the sealer sees it: a supervised worker behind a link, asked in batches.
+
+Only the entry point's metadata is read here; the worker imports (T2). No call is ever repeated: one that was in
+flight when the worker died is ``key.backend_unavailable``, and so is one past its deadline. A late answer is dropped.
+"""
+
+import heapq
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import msgspec
+
+from signerd.contracts.services import Clock
+from signerd.errors import CODES
+from signerd.host.link import Link, LinkClosed
+from signerd.host.spawn import Spawned
+from signerd.host.supervision import State, Supervision
+from signerd.wire.frames import encode_frame
+from signerd.wire.links import BatchCall, BatchParams, BatchResult, CallError
+from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Response
+
+__all__ = ["Backend", "BackendSpec", "Call", "CallResult", "worker_error"]
+
+_log = logging.getLogger(__name__)
+_encode: Final = msgspec.msgpack.Encoder().encode
+_batch: Final = msgspec.msgpack.Decoder(BatchResult)
+
+_message: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
+
+CALLS_PER_FRAME: Final = 8
+"""A batch is cut here, so that its first signatures are verified and released while the last are made."""
+
+_UNAVAILABLE: Final = CallError("key.backend_unavailable", "worker_down", "the key's backend is not available")
+
+_LATE: Final = CallError("key.backend_unavailable", "call_deadline", "the key's backend did not answer in time")
+_DIED: Final = CallError("key.backend_unavailable", "worker_died", "the key's backend is not available")
+_SHAPE: Final = CallError("key.backend_fault", "answer_shape", "the key's backend failed")
+
+CallResult = msgspec.Raw | CallError
+
+
+class Call(NamedTuple):
+    """One call: a method of the worker protocol, its params, and who takes the outcome. ``fds`` is at most one memfd."""
+
+    method: str
+    params: msgspec.Struct
+    done: Callable[[CallResult], None]
+    fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpec:
+    """What the configuration says of a backend: ``deadline_s`` is that of one call."""
+
+    name: str
+    scheme: str
+    deadline_s: float
+    start: Callable[[], Spawned]
+
+
+class Backend:
+    """One worker. ``changed`` is told whenever it comes up or goes down."""
+
+    def __init__(self, spec: BackendSpec, clock: Clock, changed: Callable[["Backend"], None]) -> None:
+        self.spec = spec
+        self._clock = clock
+        self._changed = changed
+        self._supervision = Supervision()
+        self._spawned: Spawned | None = None
+        self._link: Link | None = None
+        self._frames: dict[int, tuple[Call, ...]] = {}
+        self._late: set[int] = set()
+        self._deadlines: list[tuple[float, int]] = []
+        self._next_id = 1
+
+    @property
+    def up(self) -> bool:
+        """Whether calls are sent; otherwise they fail at once."""
+        return self._supervision.up
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known if the worker can be had: it is up, or its first start has failed."""
+        return self._supervision.state is not State.STARTING and (self.up or self._spawned is None)
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id while there is one."""
+        return self._spawned.pid if self._spawned else None
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return what the loop polls for reading: the link, and the pidfd that tells of the worker's death."""
+        if self._spawned is None or self._link is None:
+            return ()
+        return (self._link.fileno(), self._spawned.pidfd)
+
+    def wants_write(self) -> bool:
+        """Whether the link has something queued."""
+        return self._link is not None and self._link.wants_write
+
+    def next_look(self) -> float | None:
+        """Return when :meth:`tick` is due, in monotonic seconds."""
+        call = self._deadlines[0][0] if self._deadlines else None
+        times = [t for t in (self._supervision.next_look(), call) if t is not None]
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Start what is due, miss what is late, kill what hangs."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, frame_id = heapq.heappop(self._deadlines)
+            calls = self._frames.pop(frame_id, None)
+            if calls is not None:
+                self._late.add(frame_id)
+                self._supervision.missed()
+                _fail(calls, _LATE)
+        if self._supervision.look(now) or self._supervision.must_die:
+            self._kill()
+        if self._supervision.start_due(now):
+            self._start(now)
+
+    def call_many(self, calls: Sequence[Call]) -> None:
+        """Send the calls, many in a frame; each ``done`` is called exactly once, at the latest at the deadline."""
+        if self._link is None or not self.up:
+            _fail(calls, _UNAVAILABLE)
+            return
+        self._send(calls)
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        if self._link is None:
+            return
+        try:
+            self._link.flush()
+        except LinkClosed:
+            self._kill()
+
+    def readable(self, progress: Callable[[], None]) -> None:
+        """Take what the worker has said; ``progress`` is called after each answer, so that it need not wait for all."""
+        link = self._link
+        if link is None:
+            return
+        try:
+            frames = link.read()
+        except LinkClosed as closed:
+            self._broken(str(closed))
+            return
+        for frame, fds in frames:
+            for fd in fds:
+                os.close(fd)
+            if self._link is not link:
+                return  # it was taken down by what it said before
+            if fds:
+                self._broken("a descriptor that nobody asked for")
+                return
+            self._take(frame)
+            progress()
+
+    def reap(self) -> None:
+        """Look whether the process has ended; everything in flight fails with it."""
+        if self._spawned is not None and self._spawned.reap():
+            _log.warning("backend %s: worker ended with status %s", self.spec.name, self._spawned.status)
+            self._gone()
+
+    def condemn(self, why: str) -> None:
+        """Say that the worker lied: it is killed at the next tick, and its next start is put off further."""
+        _log.error("backend %s: %s; the worker is taken down", self.spec.name, why)
+        self._supervision.condemn()
+        self._kill()
+
+    def close(self, seconds: float) -> None:
+        """End the worker for good."""
+        if self._spawned is not None:
+            self._spawned.end(seconds)
+            self._spawned = None
+            self._link = None
+
+    def _start(self, now: float) -> None:
+        try:
+            self._spawned = self.spec.start()
+        except OSError as exc:
+            _log.error("backend %s: cannot start a worker: %s", self.spec.name, exc)
+            self._supervision.started(now)
+            self._supervision.died(now)
+            return
+        self._link = Link(self._spawned.socket)
+        self._supervision.started(now)
+        self._link.queue(encode_frame(Hello((VERSION,), "signerd-sealer")))
+        self.flush()
+
+    def _send(self, calls: Sequence[Call]) -> None:
+        # A descriptor is named by its index in its frame, so a call that brings one has a frame of its own.
+        plain = [call for call in calls if not call.fds]
+        for start in range(0, len(plain), CALLS_PER_FRAME):
+            self._send_frame(tuple(plain[start : start + CALLS_PER_FRAME]), ())
+        for call in calls:
+            if call.fds:
+                self._send_frame((call,), call.fds)
+
+    def _send_frame(self, calls: tuple[Call, ...], fds: tuple[int, ...]) -> None:
+        assert self._link is not None
+        frame_id = self._next_id
+        self._next_id += 1
+        params = BatchParams(tuple([BatchCall(c.method, msgspec.Raw(_encode(c.params))) for c in calls]))
+        self._link.queue(encode_frame(Request(frame_id, "batch", msgspec.Raw(_encode(params)))), fds)
+        self._frames[frame_id] = calls
+        heapq.heappush(self._deadlines, (self._clock.monotonic() + self.spec.deadline_s, frame_id))
+
+    def _take(self, frame: memoryview | bytes) -> None:
+        try:
+            message = _message.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            self._broken(f"a frame that is no message: {exc}")
+            return
+        if self._supervision.state is State.STARTING:
+            if isinstance(message, Hello) and message.version == VERSION:
+                self._supervision.answered()
+                self._changed(self)
+            else:
+                self._broken("no hello of this version")
+        elif isinstance(message, Response):
+            self._answered(message)
+        elif isinstance(message, Error) and isinstance(message.id, int):
+            calls = self._calls_of(message.id)
+            if calls is not None:
+                reason = str((message.details or {}).get("reason", "refused"))
+                _fail(calls, worker_error(CallError(message.code, reason, message.message)))
+        else:
+            self._broken("a message that no worker sends")
+
+    def _answered(self, response: Response) -> None:
+        calls = self._calls_of(response.id)
+        if calls is None:
+            return
+        try:
+            outcomes = _batch.decode(response.result).outcomes
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            outcomes = ()
+        if len(outcomes) != len(calls):
+            _fail(calls, _SHAPE)
+            self.condemn("an answer out of shape")
+            return
+        self._supervision.answered()
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if outcome.ok is not msgspec.UNSET and outcome.error is None:
+                call.done(outcome.ok)
+            else:
+                call.done(worker_error(outcome.error))
+
+    def _calls_of(self, frame_id: int) -> tuple[Call, ...] | None:
+        """Return what a frame asked for, once; None for a late answer. What nobody asked, or asked once, is a lie (T17)."""
+        calls = self._frames.pop(frame_id, None)
+        if calls is None:
+            if frame_id not in self._late:
+                self._broken("an answer that nobody waits for")
+            self._late.discard(frame_id)
+        return calls
+
+    def _broken(self, why: str) -> None:
+        """Take down a worker whose link ended or that broke the protocol."""
+        if self._spawned is not None and not self._spawned.reap():
+            self.condemn(why)
+        else:
+            self._gone()
+
+    def _kill(self) -> None:
+        """Kill the process; its end is seen through the pidfd, but nothing is sent to it any more."""
+        if self._spawned is not None:
+            self._spawned.kill()
+            self._gone()
+
+    def _gone(self) -> None:
+        spawned, self._spawned = self._spawned, None
+        if spawned is None:
+            return
+        if not spawned.reap():
+            spawned.end(1.0)
+        if self._link is not None:
+            self._link.close()
+        self._link = None
+        self._supervision.died(self._clock.monotonic())
+        frames, self._frames = self._frames, {}
+        self._deadlines.clear()
+        self._late.clear()
+        for calls in frames.values():
+            _fail(calls, _DIED)
+        self._changed(self)
+
+
+def worker_error(error: CallError | None) -> CallError:
+    """Return a worker's error if it may have it: a key worker's codes are ``key.*``, anything else is a lie."""
+    if error is None or error.code not in CODES or not error.code.startswith("key."):
+        return CallError("key.backend_fault", "foreign_code", "the key's backend failed")
+    return CallError(error.code, error.reason[:64], error.message[:200], error.operator)
+
+
+def _fail(calls: Sequence[Call], error: CallError) -> None:
+    for call in calls:
+        call.done(error)

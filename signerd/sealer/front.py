@@ -1,0 +1,137 @@
+"""The sealer's end of the link to the front end: what may come, in which order.
+
+The front end parses callers' bytes, so the sealer takes it for possibly broken (T27): a frame that is no message of
+this link, a message before ``open`` or a second one, a descriptor that no item names, and whatever :class:`Sealing`
+calls a Violation end the link. A restarted front end, and a new sealer, start clean.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from signerd.errors import SignerdError
+from signerd.host.link import Frame, Link
+from signerd.sealer.job import Violation
+from signerd.sealer.seal import Sealing
+from signerd.wire.frames import encode_frame
+from signerd.wire.links import (
+    LINK_VERSION,
+    PAYLOAD_INLINE,
+    Answer,
+    CallError,
+    CloseMany,
+    Descriptor,
+    Hangup,
+    Open,
+    Query,
+    Recorded,
+    RefuseMany,
+    SealedMany,
+    SealItem,
+    SealMany,
+)
+
+__all__ = ["OUTCOMES_PER_FRAME", "Front"]
+
+_log = logging.getLogger(__name__)
+_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | Hangup)
+
+OUTCOMES_PER_FRAME: Final = 8
+"""Answers go out in groups of this size: the first callers need not wait for the last."""
+
+
+class Front:
+    """Takes frames, feeds :class:`Sealing`, and sends what it leaves."""
+
+    def __init__(self, link: Link, sealing: Sealing, query: Callable[[Query], None]) -> None:
+        self._link = link
+        self._sealing = sealing
+        self._query = query
+        self.opened = False
+
+    def read(self) -> None:
+        """Take all that has arrived. Raises LinkClosed at the end, Violation for what no front end may send."""
+        for frame, fds in self._link.read():
+            left = list(fds)
+            try:
+                self._take(frame, left)
+            finally:
+                # An item that was taken has its descriptor out of the list; everything else is closed here.
+                for fd in left:
+                    if fd >= 0:
+                        os.close(fd)
+
+    def send(self, message: msgspec.Struct, fds: tuple[int, ...] = ()) -> None:
+        """Queue one message."""
+        self._link.queue(encode_frame(message), fds)
+
+    def flush(self) -> None:
+        """Send the outcomes and acknowledgements that are ready. Raises LinkClosed."""
+        sealing = self._sealing
+        if sealing.recorded:
+            recorded, sealing.recorded = sealing.recorded, []
+            for ids, error in recorded:
+                self.send(Recorded(ids, error))
+        if sealing.outcomes:
+            outcomes, sealing.outcomes = sealing.outcomes, []
+            plain = [outcome for outcome, fds in outcomes if not fds]
+            for start in range(0, len(plain), OUTCOMES_PER_FRAME):
+                self.send(SealedMany(tuple(plain[start : start + OUTCOMES_PER_FRAME])))
+            for outcome, fds in outcomes:
+                if fds:
+                    self.send(SealedMany((outcome,)), fds)
+        self._link.flush()
+
+    def progress(self) -> None:
+        """Send what is ready if that is a whole group."""
+        if len(self._sealing.outcomes) >= OUTCOMES_PER_FRAME:
+            self.flush()
+
+    def _take(self, frame: Frame, fds: list[int]) -> None:
+        try:
+            message = _message.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise Violation("frame_shape") from exc
+        if isinstance(message, Open):
+            if self.opened or message.version != LINK_VERSION:
+                raise Violation("open_order")
+            self.opened = True
+            return
+        if not self.opened:
+            raise Violation("open_missing")
+        if isinstance(message, SealMany):
+            for item in message.items:
+                self._admit(item, fds)
+        elif isinstance(message, CloseMany):
+            for close in message.items:
+                self._sealing.close(close)
+        elif isinstance(message, RefuseMany):
+            for refusal in message.items:
+                self._sealing.refuse(refusal)
+        elif isinstance(message, Query):
+            self._query(message)
+        if any(fd >= 0 for fd in fds):
+            raise Violation("descriptor_surplus")
+
+    def _admit(self, item: SealItem, fds: list[int]) -> None:
+        payload = item.payload
+        if not isinstance(payload, Descriptor):
+            if len(payload) > PAYLOAD_INLINE:
+                raise Violation("payload_inline", item.audit_id)
+            self._sealing.admit(item, None)
+            return
+        if not 0 <= payload.fd < len(fds) or fds[payload.fd] < 0:
+            raise Violation("descriptor_index", item.audit_id)
+        fd, fds[payload.fd] = fds[payload.fd], -1
+        self._sealing.admit(item, fd)
+
+
+def answer_of(query: Query, read: Callable[[], Answer]) -> Answer:
+    """Return the answer to ``query``, an error included."""
+    try:
+        return read()
+    except SignerdError as error:
+        return Answer(query.id, error=CallError(error.code, error.reason, error.public))

@@ -1,0 +1,84 @@
+"""One payload on its way through the sealer."""
+
+import hashlib
+import mmap
+import os
+from dataclasses import dataclass, field
+
+from signerd.attestation.dsse import pae_header
+from signerd.verification.keys import PublicKey
+from signerd.wire.links import CallError, RingEntry, SealItem
+
+__all__ = ["Job", "Pinned", "Violation"]
+
+
+class Violation(Exception):  # noqa: N818  # a broken or hostile front end, not an error of ours
+    """A message out of shape or order: the link is closed, and what is open is recorded as it stands (T27)."""
+
+    def __init__(self, reason: str, audit_id: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.audit_id = audit_id
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A key of the ring with its public half loaded: what every signature is verified against."""
+
+    entry: RingEntry
+    public: PublicKey
+    backend: str
+    prehash: bool
+
+
+@dataclass(slots=True)
+class Job:
+    """A ``SealItem`` with what became of it so far.
+
+    It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
+    that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
+    large. ``ended`` is the outcome by which the front end gave the job up meanwhile.
+    """
+
+    item: SealItem
+    keys: tuple[Pinned, ...]
+    deadline: float
+    payload_fd: int | None = None
+    statement_sha256: str = ""
+    pae_sha256: bytes = b""
+    message: bytes | mmap.mmap = b""
+    message_fd: int | None = None
+    index: int = -1
+    leaf_hash: str = ""
+    decision_digest: str = ""
+    signatures: list[bytes | None] = field(default_factory=list)
+    missing: int = 0
+    bundle_digests: tuple[str, ...] = ()
+    error: CallError | None = None
+    ended: str = ""
+    answered: bool = False
+
+    @property
+    def durable(self) -> bool:
+        """Whether the ``decided`` leaf is on disk."""
+        return self.index >= 0
+
+    @property
+    def wants_message(self) -> bool:
+        """Whether a key signs the PAE itself and not its SHA-256."""
+        return not all([pinned.prehash for pinned in self.keys])
+
+    def hash_inline(self, payload: bytes) -> None:
+        """Compute the statement's digest and that of its PAE: the sealer never signs bytes that it did not frame."""
+        message = pae_header(self.item.payload_type, len(payload)) + payload
+        self.statement_sha256 = hashlib.sha256(payload).hexdigest()
+        self.pae_sha256 = hashlib.sha256(message).digest()
+        if self.wants_message:
+            self.message = message
+
+    def close_descriptors(self) -> None:
+        """Close the memfds that the job owns; harmless when done twice."""
+        fds, self.payload_fd, self.message_fd = (self.payload_fd, self.message_fd), None, None
+        for fd in fds:
+            if fd is not None:
+                os.close(fd)

@@ -1,0 +1,145 @@
+"""Payloads that came as a memfd: hashed, framed and assembled aside, in slices, never as one object in memory.
+
+A call over 50 MB holds the interpreter's lock for a tenth of a second, and every other caller waits for it. So
+base64 and copies go in slices; hashing releases the lock by itself.
+"""
+
+import hashlib
+import mmap
+import os
+from typing import Final
+
+from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle
+from signerd.attestation.dsse import encode_base64, encode_envelope, pae_header
+from signerd.errors import SignerdError
+from signerd.host.memfd import check_sealed, seal_memfd
+from signerd.sealer.job import Job
+from signerd.sealer.signatures import signers
+from signerd.wire.links import Descriptor, Sealed, SealedSignature
+
+__all__ = ["SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
+
+SLICE_BYTES: Final = 192 * 1024
+"""A multiple of 3, so that the base64 of the slices is that of the whole."""
+LARGEST: Final = 192 * 1024 * 1024
+"""Bytes of a Statement; above the largest payload with its canonical form."""
+_MARK: Final = b"@"
+"""Stands for the payload in a template: no base64, no JSON key and no media type has it."""
+
+
+class LargeSealed:
+    """A ``Sealed`` whose large values are memfds: ``fds`` in the order of their index in the frame."""
+
+    __slots__ = ("fds", "sealed")
+
+    def __init__(self, sealed: Sealed, fds: tuple[int, ...]) -> None:
+        self.sealed = sealed
+        self.fds = fds
+
+
+def hash_payload(job: Job) -> None:
+    """Check and hash the payload's memfd; where a key signs the PAE itself, make that as a memfd too."""
+    assert job.payload_fd is not None
+    descriptor = job.item.payload
+    assert isinstance(descriptor, Descriptor)
+    check_sealed(job.payload_fd, descriptor.size, LARGEST)
+    header = pae_header(job.item.payload_type, descriptor.size)
+    statement, framed = hashlib.sha256(), hashlib.sha256(header)
+    fd = os.memfd_create("pae", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) if job.wants_message else None
+    try:
+        if fd is not None:
+            _write(fd, header)
+        with mmap.mmap(job.payload_fd, descriptor.size, prot=mmap.PROT_READ) as payload, memoryview(payload) as view:
+            for at in range(0, descriptor.size, SLICE_BYTES):
+                part = view[at : at + SLICE_BYTES]
+                statement.update(part)
+                framed.update(part)
+                if fd is not None:
+                    _write(fd, part)
+                part.release()
+        if fd is not None:
+            seal_memfd(fd)
+            job.message = mmap.mmap(fd, len(header) + descriptor.size, prot=mmap.PROT_READ)
+            job.message_fd, fd = fd, None
+    finally:
+        if fd is not None:
+            os.close(fd)
+    job.statement_sha256 = statement.hexdigest()
+    job.pae_sha256 = framed.digest()
+
+
+def assemble(job: Job) -> LargeSealed:
+    """Return envelope and bundles as sealed memfds; the same bytes as those of an inline payload would be."""
+    assert job.payload_fd is not None
+    payload_type = job.item.payload_type
+    fds: list[int] = []
+    signatures = []
+    try:
+        for pinned, signature in zip(job.keys, job.signatures, strict=True):
+            assert signature is not None
+            bundle = keyful_bundle(_MARK, payload_type, signature, pinned.public.hint)
+            envelope = dsse_envelope_bytes(_MARK, payload_type, signature)
+            fd, size, digests = _fill(job, bundle, envelope)
+            fds.append(fd)
+            entry = pinned.entry
+            memfd = Descriptor(len(fds) - 1, size)
+            signatures.append(SealedSignature(entry.key, entry.keyid, entry.version, memfd, digests[0], digests[1]))
+        combined = None
+        if job.item.envelope:
+            template = encode_envelope(_MARK, payload_type, signers(job))
+            fd, size, _ = _fill(job, template, template)
+            fds.append(fd)
+            combined = Descriptor(len(fds) - 1, size)
+    except BaseException:
+        _close(fds)
+        raise
+    sealed = Sealed(
+        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined
+    )
+    return LargeSealed(sealed, tuple(fds))
+
+
+def discard(result: LargeSealed | SignerdError) -> None:
+    """Close what nobody wants any more."""
+    if isinstance(result, LargeSealed):
+        _close(list(result.fds))
+
+
+def _fill(job: Job, template: bytes, hashed: bytes) -> tuple[int, int, tuple[str, str]]:
+    """Write ``template`` with the payload's base64 in its mark into a sealed memfd; return it, its size, and the
+    SHA-256 of the whole and of ``hashed`` filled likewise."""
+    before, after = template.split(_MARK)
+    also_before, also_after = hashed.split(_MARK)
+    whole, also = hashlib.sha256(before), hashlib.sha256(also_before)
+    assert job.payload_fd is not None
+    fd = os.memfd_create("bundle", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        size = len(before) + len(after)
+        _write(fd, before)
+        at = 0
+        while part := os.pread(job.payload_fd, SLICE_BYTES, at):
+            at += len(part)
+            text = encode_base64(part)
+            whole.update(text)
+            also.update(text)
+            _write(fd, text)
+            size += len(text)
+        _write(fd, after)
+        seal_memfd(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    whole.update(after)
+    also.update(also_after)
+    return fd, size, (whole.hexdigest(), also.hexdigest())
+
+
+def _write(fd: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

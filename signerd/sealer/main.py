@@ -1,0 +1,230 @@
+"""The sealer's process: ``python -m signerd.sealer.main --fd N``, its configuration on standard input.
+
+A synchronous loop around :class:`~signerd.sealer.seal.Sealing`: one poll, then everything that is there, then one
+commit. It opens no network socket and parses no caller's bytes.
+"""
+
+import argparse
+import contextlib
+import gc
+import logging
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from signerd import __version__
+from signerd.contracts.services import Clock
+from signerd.errors import SignerdError
+from signerd.host.clock import SystemClock
+from signerd.host.config import decode, load
+from signerd.host.config_model import Config
+from signerd.host.hardening import harden
+from signerd.host.link import Link, LinkClosed
+from signerd.host.spawn import Spawned, spawn
+from signerd.sealer.aside import Aside
+from signerd.sealer.audit import AuditReader, SqliteAuditStore
+from signerd.sealer.backends import Backend, BackendSpec
+from signerd.sealer.front import Front, answer_of
+from signerd.sealer.job import Violation
+from signerd.sealer.keyring import Keyring, KeySpec
+from signerd.sealer.leaves import outcome_leaf, start_leaf
+from signerd.sealer.lock import StateLock, prepare_state
+from signerd.sealer.ring import RingStore
+from signerd.sealer.seal import Sealing
+from signerd.wire.frames import encode_frame
+from signerd.wire.links import (
+    Answer,
+    BackendChanged,
+    BackendState,
+    CallError,
+    Failed,
+    Opened,
+    Query,
+    RingChanged,
+)
+
+__all__ = ["Process", "main"]
+
+_log = logging.getLogger("signerd.sealer")
+
+DAY_MS = 86_400_000
+OPEN_LIMIT_S = 5.0
+"""Seconds after which ``opened`` is sent although a backend has not said whether it works: others need not wait."""
+
+
+class Process:
+    """The composition root of the sealer, and its loop."""
+
+    def __init__(self, config: Config, link: Link, clock: Clock, state: Path) -> None:
+        self._config = config
+        self._clock = clock
+        self._state = state
+        self._link = link
+        self._aside = Aside()
+        self._reader: AuditReader | None = None
+        self.backends = {b.name: Backend(self._spec(b.name), clock, self._backend_changed) for b in config.backends}
+        for backend in self.backends.values():
+            backend.tick(clock.monotonic())
+        self._store = SqliteAuditStore(state / "audit.sqlite")
+        self._begin_log()
+        specs = [KeySpec(k.key, k.tenant, k.backend, k.key.partition(":")[0], k.generate or "") for k in config.keys]
+        self.ring = Keyring(specs, RingStore(state / "ring.sqlite"), self._store, clock)
+        self.sealing = Sealing(self._store, self.ring, self.backends, clock, self._aside)
+        self.front = Front(link, self.sealing, self._query)
+        self._answered_open = False
+        self._open_limit = clock.monotonic() + OPEN_LIMIT_S
+
+    def run(self) -> None:
+        """Serve until the front end's link ends; then close what is open and end the workers."""
+        try:
+            while True:
+                self._turn()
+        except LinkClosed:
+            pass
+        except Violation as violation:
+            _log.error("the front end broke the link's rules: %s %s", violation.reason, violation.audit_id)
+            self.sealing.record_violation(violation)
+        finally:
+            self.sealing.give_up()
+            for backend in self.backends.values():
+                backend.close(0.2)
+
+    def _turn(self) -> None:
+        ready = self._poll()
+        now = self._clock.monotonic()
+        for backend in self.backends.values():
+            link_fd, pidfd = backend.descriptors() or (-1, -1)
+            if link_fd in ready:
+                backend.readable(self.front.progress)
+            if pidfd in ready:
+                backend.reap()
+            backend.tick(now)
+        if self._aside.fileno() in ready:
+            self._aside.collect()
+        self.front.flush()
+        if self._link.fileno() in ready:
+            self.front.read()
+        self.sealing.turn()
+        self._open_if_ready(now)
+        self.front.flush()
+
+    def _poll(self) -> dict[int, int]:
+        poll = select.poll()
+        poll.register(self._link.fileno(), select.POLLIN | (select.POLLOUT if self._link.wants_write else 0))
+        poll.register(self._aside.fileno(), select.POLLIN)
+        looks = []
+        for backend in self.backends.values():
+            fds = backend.descriptors()
+            if fds:
+                poll.register(fds[0], select.POLLIN | (select.POLLOUT if backend.wants_write() else 0))
+                poll.register(fds[1], select.POLLIN)
+            look = backend.next_look()
+            if look is not None:
+                looks.append(look)
+        if self.front.opened and not self._answered_open:
+            looks.append(self._open_limit)
+        wait = None if not looks else max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
+        return dict(poll.poll(wait))
+
+    def _begin_log(self) -> None:
+        """Close what a crash left open, with the ``start`` leaf that bounds the next search, in one group."""
+        now = self._clock.now_ms()
+        leaves = [outcome_leaf(leaf.audit_id, leaf.tenant, now, "unknown") for leaf in self._store.open_records()]
+        if leaves:
+            _log.warning("%d records were open and are closed as unknown", len(leaves))
+        self._store.append_many([*leaves, start_leaf(__version__, (), now)])
+
+    def _open_if_ready(self, now: float) -> None:
+        if self._answered_open:
+            if self.ring.changed:
+                self.front.send(RingChanged(self.ring.snapshot()))
+            return
+        if not self.front.opened or not (self.ring.settled or now >= self._open_limit):
+            return
+        self._answered_open = True
+        day = self._clock.now_ms() // DAY_MS
+        states = tuple(self._backend_state(backend) for backend in self.backends.values())
+        self.front.send(Opened(self.ring.snapshot(), day, self._store.daily_counts(day), states, "process"))
+
+    def _backend_changed(self, backend: Backend) -> None:
+        if backend.up:
+            self.ring.backend_up(backend)
+        else:
+            self.ring.backend_down(backend)
+        if self._answered_open:
+            self.front.send(BackendChanged(self._backend_state(backend)))
+
+    @staticmethod
+    def _backend_state(backend: Backend) -> BackendState:
+        return BackendState(backend.spec.name, backend.spec.scheme, backend.up)
+
+    def _spec(self, name: str) -> BackendSpec:
+        configured = next(b for b in self._config.backends if b.name == name)
+        settings = {
+            "scheme": configured.scheme,
+            "name": name,
+            "settings": configured.settings,
+            "development": self._config.daemon.development,
+            "version": configured.version,
+            "record": configured.record,
+        }
+
+        def start() -> Spawned:
+            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings))
+
+        return BackendSpec(name, configured.scheme, configured.deadline_s(self._config.limits), start)
+
+    def _query(self, query: Query) -> None:
+        def read() -> Answer:
+            if self._reader is None:
+                self._reader = AuditReader(self._state / "audit.sqlite")
+            page = self._reader.read(query.tenant, query.filters, query.cursor, query.limit)
+            return Answer(query.id, page.records, page.indices, page.next)
+
+        def done(answer: Answer | SignerdError) -> None:
+            if isinstance(answer, Answer):
+                self.front.send(answer)
+
+        self._aside.run(lambda: answer_of(query, read), done)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sealer; the front end is the only one who starts it."""
+    harden(die_with_parent=False)  # it must outlive the front end for as long as it takes to close the records
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.setswitchinterval(0.0005)
+    parser = argparse.ArgumentParser(prog="python -m signerd.sealer.main")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--config", type=Path, help="configuration file; without it, embedded defaults on standard input")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
+    logging.Formatter.converter = time.gmtime
+    link = Link(socket.socket(fileno=arguments.fd))
+    given = decode(sys.stdin.buffer.read())
+    config = load(arguments.config, state=Path(given.daemon.state)) if arguments.config else given
+    state = Path(config.daemon.state)
+    try:
+        prepare_state(state)
+        with StateLock(state):
+            process = Process(config, link, SystemClock(), state)
+            gc.collect()
+            gc.freeze()
+            process.run()
+    except SignerdError as error:
+        _log.error("%s", error)
+        link.queue(encode_frame(Failed(CallError(error.code, error.reason, error.public, str(error)))))
+        with contextlib.suppress(LinkClosed):
+            link.flush()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The calls of the worker protocol, each against one key backend, as bytes in and bytes out.
+
+Every failure is a typed error: what the backend refuses with passes through if it is a ``key.*`` code,
+anything else that comes out of it is ``key.backend_fault``. What the caller got wrong is ``request.*``.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
+
+import msgspec
+from msgspec import Raw
+
+from signerd.contracts.providers import Generator, KeyBackend
+from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.guard import Guard
+from signerd.host.memfd import read_sealed
+from signerd.wire.decoding import decode_strict, malformed
+from signerd.wire.links import (
+    BatchParams,
+    BatchResult,
+    CallError,
+    CallOutcome,
+    DescribeParams,
+    DescribeResult,
+    Descriptor,
+    GenerateParams,
+    SignParams,
+    SignResultParams,
+)
+
+__all__ = ["ANSWER_BYTES", "MESSAGE_BYTES", "Calls"]
+
+MESSAGE_BYTES: Final = 192 * 1024 * 1024
+"""The longest message to sign: the largest payload (128 MiB) framed as PAE, with room."""
+ANSWER_BYTES: Final = 256 * 1024
+"""The longest result of one call: a certificate chain with the longest signature of any algorithm is far
+shorter."""
+
+_CAPABILITIES: Final = {"generate": Generator}
+
+T = TypeVar("T", bound=msgspec.Struct)
+Call = Callable[[Raw, "_Descriptors"], msgspec.Struct]
+
+
+class _Descriptors:
+    """The descriptors of one frame; each must be named exactly once."""
+
+    __slots__ = ("_fds", "_named")
+
+    def __init__(self, fds: tuple[int, ...]) -> None:
+        self._fds = fds
+        self._named: set[int] = set()
+
+    def read(self, where: Descriptor) -> bytes:
+        """Return what the named descriptor holds; refuses an index out of range or named twice, and unsealed
+        ones."""
+        if not 0 <= where.fd < len(self._fds) or where.fd in self._named:
+            raise Refusal(
+                "request.malformed", "descriptor_index", "a descriptor is named that is not there, or twice"
+            )
+        self._named.add(where.fd)
+        return read_sealed(self._fds[where.fd], where.size, MESSAGE_BYTES)
+
+    @property
+    def surplus(self) -> bool:
+        """Whether one came that nobody named."""
+        return len(self._named) < len(self._fds)
+
+
+class Calls:
+    """Answers ``describe``, ``sign``, ``batch`` and what ``backend`` declares; ``name`` is for the
+    operator."""
+
+    def __init__(self, backend: KeyBackend, name: str) -> None:
+        self._backend = backend
+        self._guard = Guard("key_backend", name)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._describe_params = msgspec.msgpack.Decoder(DescribeParams)
+        self._sign_params = msgspec.msgpack.Decoder(SignParams)
+        self._generate_params = msgspec.msgpack.Decoder(GenerateParams)
+        self._batch_params = msgspec.msgpack.Decoder(BatchParams)
+        self._methods: dict[str, Call] = {"describe": self._describe, "sign": self._sign}
+        if "generate" in backend.capabilities:
+            self._methods["generate"] = self._generate
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What the hello of this worker names."""
+        return (*self._methods, "batch")
+
+    def answer(self, method: str, params: Raw, fds: tuple[int, ...]) -> Raw:
+        """Return the encoded result of one request; ``fds`` came with its frame and stay the caller's.
+
+        Raises SignerdError and nothing else.
+        """
+        descriptors = _Descriptors(fds)
+        if method == "batch":
+            return self._batch(params, descriptors)
+        result = self._one(method, params, descriptors)
+        if descriptors.surplus:
+            raise malformed("descriptor_surplus")
+        return result
+
+    def _batch(self, params: Raw, descriptors: _Descriptors) -> Raw:
+        items = decode_strict(self._batch_params, params, unique_keys=False).items
+        outcomes = []
+        for item in items:
+            try:
+                outcomes.append(CallOutcome(ok=self._one(item.method, item.params, descriptors)))
+            except SignerdError as exc:
+                outcomes.append(CallOutcome(error=CallError(exc.code, exc.reason, exc.public, exc.args[0])))
+        if descriptors.surplus:
+            raise malformed("descriptor_surplus")
+        return Raw(self._encode(BatchResult(tuple(outcomes))))
+
+    def _one(self, method: str, params: Raw, descriptors: _Descriptors) -> Raw:
+        call = self._methods.get(method)
+        if call is None:
+            raise Refusal(
+                "request.unsupported",
+                "method",
+                "the worker does not serve this method",
+                details={"name": method[:64]},
+            )
+        encoded = self._encode(call(params, descriptors))
+        if len(encoded) > ANSWER_BYTES:
+            raise self._fault("answer_size", f"an answer of {len(encoded)} bytes")
+        return Raw(encoded)
+
+    def _describe(self, params: Raw, descriptors: _Descriptors) -> DescribeResult:
+        del descriptors
+        wanted = decode_strict(self._describe_params, params)
+        return self._description(self._ask(self._backend.describe, KeyDescription, wanted.key))
+
+    def _generate(self, params: Raw, descriptors: _Descriptors) -> DescribeResult:
+        del descriptors
+        wanted = decode_strict(self._generate_params, params)
+        # It was declared, so it is there: a backend that lied about it ends in the guard.
+        backend = cast("Generator", self._backend)
+        return self._description(
+            self._ask(lambda: backend.generate(wanted.key, wanted.algorithm), KeyDescription)
+        )
+
+    def _sign(self, params: Raw, descriptors: _Descriptors) -> SignResultParams:
+        wanted = decode_strict(self._sign_params, params, unique_keys=False)
+        message = wanted.message
+        if not isinstance(message, bytes):
+            message = descriptors.read(message)
+        signed = self._ask(self._backend.sign, SignatureResult, wanted.key, message)
+        # A Struct does not look at what it is made of; the encoder would write whatever it holds.
+        if not (isinstance(signed.signature, bytes) and isinstance(signed.keyid, str)):
+            raise self._fault("plugin_type", "a SignatureResult of bytes and str is expected")
+        self._check_chain(signed.chain)
+        if not signed.chain:
+            return SignResultParams(signed.signature, signed.keyid)
+        return SignResultParams(signed.signature, signed.keyid, signed.chain)
+
+    def _description(self, found: KeyDescription) -> DescribeResult:
+        texts = (found.algorithm, found.keyid, found.prehash or "", *self._backend.capabilities)
+        if not (isinstance(found.spki, bytes) and all(isinstance(text, str) for text in texts)):
+            raise self._fault("plugin_type", "a KeyDescription of bytes and str is expected")
+        self._check_chain(found.chain)
+        return DescribeResult(
+            found.algorithm,
+            found.keyid,
+            found.spki,
+            self._backend.capabilities,
+            found.chain,
+            found.prehash or "",
+        )
+
+    def _check_chain(self, chain: object) -> None:
+        if chain and not (isinstance(chain, tuple) and all(isinstance(der, bytes) for der in chain)):
+            raise self._fault("plugin_type", "a chain is a tuple of bytes")
+
+    def _ask(self, method: Callable[..., object], expected: type[T], *args: object) -> T:
+        try:
+            return self._guard.now(method, expected, *args)
+        except SignerdError as exc:
+            if exc.code.startswith("key."):
+                raise
+            raise self._fault("plugin_code", f"raised {exc.code}, which is no code of a key backend") from exc
+
+    def _fault(self, reason: str, operator: str) -> Fault:
+        return Fault(
+            "key.backend_fault",
+            reason,
+            "a component of the signer failed",
+            operator=f"{self._guard.name}: {operator}",
+        )

@@ -1,0 +1,142 @@
+"""The key worker: the one process that holds signing keys and runs a key backend.
+
+``python -m signerd.worker.key --fd N`` speaks the worker protocol as server on descriptor N; its settings,
+the JSON of :class:`KeyWorkerSettings`, are its standard input. It draws no policy, keeps no record and
+repeats no call: the sealer does all that. It ends when its link does, and dies with its parent.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+import signerd
+from signerd.errors import Refusal, SignerdError
+from signerd.host.link import Frame
+from signerd.host.load import LoadError, PluginEntry, load_key_backend
+from signerd.wire.decoding import BROKEN
+from signerd.wire.frames import encode_frame
+from signerd.wire.links import LINK_FRAME_BYTES
+from signerd.wire.messages import VERSION, Hello, Limits, Message, Request, Response, error_from_exception
+from signerd.worker import process
+from signerd.worker.calls import MESSAGE_BYTES, Calls
+
+__all__ = ["KeyWorkerSettings", "Session", "main"]
+
+PROGRAM: Final = "signerd.worker.key"
+SOFTWARE: Final = f"signerd-key-worker/{signerd.__version__}"
+
+_LIMITS: Final = Limits(
+    frame_bytes=LINK_FRAME_BYTES,
+    inline_bytes=LINK_FRAME_BYTES,
+    payload_bytes=MESSAGE_BYTES,
+    in_flight=2**16,  # calls are answered one after the other: what waits, waits in the socket
+    batch_items=2**16,
+    subjects=0,
+    digests=0,
+    descriptors=253,
+    deadline_ms=120_000,
+)
+
+
+class KeyWorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the sealer hands over: the scheme (entry point) of the backend, the instance's name, its own
+    table."""
+
+    scheme: str
+    name: str
+    settings: Mapping[str, object] = {}
+    development: bool = False
+    version: str | None = None
+    record: str | None = None
+
+
+class Session:
+    """The server side of one link: one frame in, one frame out, in order. Nothing follows ``over``."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._decode = msgspec.msgpack.Decoder(Message).decode
+        self._greeted = False
+        self.over = False
+
+    def answer(self, frame: Frame, fds: tuple[int, ...]) -> bytes:
+        """Return the frame that answers ``frame`` (empty for a message without answer); ``fds`` stay the
+        caller's.
+
+        What is no message, no hello in the first place or none that only a client sends is answered with an
+        error without id, and the session is over.
+        """
+        try:
+            message = self._decode(frame)
+        except BROKEN as exc:
+            return self._end(
+                Refusal("request.malformed", "frame", "a frame is no message", operator=str(exc))
+            )
+        if isinstance(message, Request) and self._greeted:
+            return self._request(message, fds)
+        if isinstance(message, Hello) and not self._greeted:
+            return self._hello(message)
+        if self._greeted and not isinstance(message, Hello | Response):
+            # A cancel comes too late, as calls are answered in order; goaway and error are news only.
+            return b""
+        return self._end(Refusal("request.malformed", "unexpected", "a message came out of its order"))
+
+    def _hello(self, hello: Hello) -> bytes:
+        if VERSION not in hello.versions:
+            return self._end(
+                Refusal("request.unsupported", "version", "no version of the protocol in common")
+            )
+        self._greeted = True
+        return encode_frame(
+            Hello(
+                versions=(VERSION,),
+                software=SOFTWARE,
+                version=VERSION,
+                limits=_LIMITS,
+                methods=self._calls.methods,
+                profiles=(),
+                nonce=os.urandom(16),
+            )
+        )
+
+    def _request(self, request: Request, fds: tuple[int, ...]) -> bytes:
+        try:
+            frame = encode_frame(
+                Response(request.id, self._calls.answer(request.method, request.params, fds))
+            )
+            if len(frame) - 4 > LINK_FRAME_BYTES:
+                raise Refusal(
+                    "request.too_large", "answer_size", "the answers to this batch are longer than a frame"
+                )
+        except SignerdError as exc:
+            return encode_frame(error_from_exception(exc, request.id))
+        return frame
+
+    def _end(self, refusal: Refusal) -> bytes:
+        self.over = True
+        return encode_frame(error_from_exception(refusal))
+
+
+def main() -> None:
+    """Run the worker until its link ends."""
+    link, settings = process.begin(PROGRAM, KeyWorkerSettings)
+    entry = PluginEntry(settings.settings, settings.version, settings.record)
+    try:
+        backend = load_key_backend(settings.scheme, entry, development=settings.development)
+    except LoadError as exc:
+        process.fail(PROGRAM, str(exc))
+    session = Session(Calls(backend, settings.name))
+    for arrived in process.frames(link):
+        for frame, fds in arrived:
+            if not session.over and (answer := session.answer(frame, fds)):
+                link.queue(answer)
+            for fd in fds:
+                os.close(fd)
+        if not process.flush(link) or session.over:
+            return
+
+
+if __name__ == "__main__":
+    main()

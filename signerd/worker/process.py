@@ -1,0 +1,94 @@
+"""What both mains do around their work: hardening, settings, signals, and waiting for a link without a loop.
+
+A worker serves one peer and has nothing else to wait for: an event loop would only cost start-up time and
+memory.
+"""
+
+import argparse
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
+
+from signerd.host.hardening import harden
+from signerd.host.link import Frame, Link, LinkClosed
+
+__all__ = ["begin", "fail", "flush", "frames"]
+
+SETTINGS_BYTES: Final = 4 * 1024 * 1024
+"""Settings are a table of a configuration file; more than this is a mistake."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def begin(program: str, settings_type: type[T]) -> tuple[Link, T]:
+    """Harden this process, take its settings from standard input and its link from ``--fd``.
+
+    Ends the process with status 2 where either is not what the parent hands over.
+    """
+    harden(die_with_parent=True)
+    # What a terminal or a service manager sends to a whole group: a worker ends when its link does.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description="Started by signerd itself.")
+    parser.add_argument("--fd", type=int, required=True, help="a connected Unix stream socket")
+    fd = parser.parse_args().fd
+    try:
+        connection = socket.socket(fileno=fd)
+        settings = msgspec.json.decode(_take_settings(), type=settings_type)
+    except (OSError, ValueError, msgspec.MsgspecError) as exc:
+        fail(program, f"cannot start ({type(exc).__name__}: {exc})")
+    return Link(connection), settings
+
+
+def fail(program: str, sentence: str) -> NoReturn:
+    """Tell the operator why this process ends, on standard error, and end it with status 2."""
+    sys.stderr.write(f"{program}: {sentence}\n")
+    raise SystemExit(2)
+
+
+def frames(link: Link) -> Iterator[list[tuple[Frame, tuple[int, ...]]]]:
+    """Yield what has arrived, as often as something does, until the peer closes its end."""
+    poll = select.poll()
+    poll.register(link.fileno(), select.POLLIN)
+    while True:
+        poll.poll()
+        try:
+            arrived = link.read()
+        except LinkClosed:
+            return
+        if arrived:
+            yield arrived
+
+
+def flush(link: Link) -> bool:
+    """Send all that is queued, waiting where the peer is slow; whether there still is a peer."""
+    try:
+        while not link.flush():
+            poll = select.poll()
+            poll.register(link.fileno(), select.POLLOUT)
+            poll.poll()
+    except LinkClosed:
+        return False
+    return True
+
+
+def _take_settings() -> bytes:
+    """Read standard input to its end and put /dev/null in its place: what runs later finds no settings
+    there."""
+    parts: list[bytes] = []
+    size = 0
+    while part := os.read(0, 65536):
+        parts.append(part)
+        size += len(part)
+        if size > SETTINGS_BYTES:
+            raise ValueError("the settings are longer than 4 MiB")
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return b"".join(parts)

@@ -1,0 +1,107 @@
+import pytest
+
+from signerd.host.config import ConfigError, parse
+from signerd.host.config_checks import cross_problems
+
+GOOD = """
+[daemon]
+state = "/var/lib/signerd"
+[sockets.sign]
+path = "/run/signerd/sign.sock"
+[limits]
+request_deadline_s = 10
+connections = 300
+[plugins.auth-peercred]
+[backends.soft]
+scheme = "file"
+[backends.hsm]
+scheme = "pkcs11"
+[tenants.acme]
+keys = ["file:one", "pkcs11:token=a;object=b"]
+default_key = "file:one"
+[tenants.other]
+keys = ["file:two"]
+predicates = ["https://cyclonedx.org/bom"]
+[keys."file:one"]
+backend = "soft"
+tenant = "acme"
+[keys."file:two"]
+backend = "soft"
+tenant = "other"
+[keys."pkcs11:token=a;object=b"]
+backend = "hsm"
+tenant = "acme"
+"""
+
+
+def test_what_fits_together_has_no_problem():
+    assert cross_problems(parse(GOOD, "f.toml")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('state = "/var', 'state = "var', 'daemon.state: expected an absolute path, got "var/lib/signerd"'),
+        ('path = "/run', 'path = "run', "sockets.sign.path: expected an absolute path"),
+        ('path = "/run', 'path = "/run/../tmp', "sockets.sign.path: expected a path without .."),
+        ('path = "/run', 'path = "/' + "x" * 100, "sockets.sign.path: expected at most 107 bytes"),
+        (
+            "connections = 300",
+            "connections = 255",
+            "limits.connections_per_uid: expected at most limits.connections, which is 255",
+        ),
+        (
+            "request_deadline_s = 10",
+            "request_deadline_s = 121",
+            "limits.request_deadline_s: expected at most limits.longest_deadline_s",
+        ),
+        (
+            'backend = "soft"',
+            'backend = "sofd"',
+            'keys."file:one".backend: expected one of soft, hsm, got sofd',
+        ),
+        (
+            'backend = "soft"',
+            'backend = "hsm"',
+            'keys."file:one".backend: expected a backend of scheme file, got hsm',
+        ),
+        (
+            'tenant = "other"',
+            'tenant = "othr"',
+            'keys."file:two".tenant: expected one of acme, other, got othr',
+        ),
+        ('tenant = "other"', 'tenant = "acme"', "tenants.other.keys: file:two is the key of tenant acme"),
+        (
+            'tenant = "other"',
+            'tenant = "acme"',
+            'keys."file:two".tenant: expected file:two among tenants.acme.keys',
+        ),
+        (
+            'keys = ["file:two"]',
+            'keys = ["file:two", "file:three"]',
+            "tenants.other.keys: expected keys that have a [keys] table, got file:three",
+        ),
+        (
+            'keys = ["file:two"]',
+            'keys = ["file:two", "file:two"]',
+            "tenants.other.keys: expected each key once",
+        ),
+        (
+            'default_key = "file:one"',
+            'default_key = "file:two"',
+            "tenants.acme.default_key: expected one of file:one",
+        ),
+        ('default_key = "file:one"', "", "tenants.acme.default_key: missing; expected one of file:one"),
+        (
+            'predicates = ["https://cyc',
+            'exempt_predicates = ["y"]\npredicates = ["https://cyc',
+            "tenants.other.exempt_predicates: expected types of tenants.other.predicates, got y",
+        ),
+    ],
+)
+def test_what_does_not_fit_together(old, new, problem):
+    assert GOOD.count(old) >= 1
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace(old, new, 1), "f.toml")
+    found = [line.removeprefix("f.toml: ") for line in caught.value.problems]
+    assert any(line.startswith(problem) for line in found), found

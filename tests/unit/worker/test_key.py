@@ -1,0 +1,179 @@
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.links import Peer
+
+from signerd.host.memfd import sealed_memfd
+from signerd.verification.keys import PublicKey
+from signerd.wire.messages import Cancel, Hello, Response
+
+MODULE = "signerd.worker.key"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def worker(keys: Path) -> Iterator[Peer]:
+    peer = Peer(MODULE, {"scheme": "file", "name": "file", "settings": {"directory": str(keys)}})
+    yield peer
+    peer.close()
+
+
+def test_a_key_is_made_described_and_signs_what_verifies(worker: Peer) -> None:
+    hello = worker.hello()
+    assert (hello["type"], hello["version"], hello["methods"]) == ("hello", 1, ["describe", "sign", "generate", "batch"])
+    described = worker.ask("generate", {"key": "file:default", "algorithm": "ES256"})["result"]
+    assert worker.ask("describe", {"key": "file:default"})["result"] == described
+    key = PublicKey.from_spki(described["spki"])
+    assert (key.algorithm, key.keyid, described["prehash"]) == ("ES256", described["keyid"], "sha256")
+    digest = hashlib.sha256(b"what is signed").digest()
+    signed = worker.ask("sign", {"key": "file:default", "message": digest})["result"]
+    key.verify(signed["signature"], b"what is signed")
+    assert signed["keyid"] == described["keyid"]
+
+
+def test_many_requests_in_one_write_are_answered_in_order(worker: Peer) -> None:
+    worker.hello()
+    worker.ask("generate", {"key": "file:default", "algorithm": "Ed25519"})
+    for number in range(200):
+        body = b"\x84\xa4type\xa7request\xa2id" + b"\xcd" + (1000 + number).to_bytes(2, "big")
+        body += b"\xa6method\xa8describe\xa6params\x81\xa3key\xacfile:default"
+        worker.send_bytes(len(body).to_bytes(4, "big") + body)
+    assert [worker.receive()[0]["id"] for _ in range(200)] == list(range(1000, 1200))
+
+
+def test_a_message_comes_by_descriptor(worker: Peer) -> None:
+    worker.hello()
+    described = worker.ask("generate", {"key": "file:big", "algorithm": "Ed25519"})["result"]
+    message = os.urandom(6_000_000)
+    fd = sealed_memfd("message", message)
+    before = os.listdir(f"/proc/{worker.process.pid}/fd") if os.geteuid() == 0 else []
+    answer = worker.ask("sign", {"key": "file:big", "message": {"fd": 0, "size": len(message)}}, [fd])
+    os.close(fd)
+    PublicKey.from_spki(described["spki"]).verify(answer["result"]["signature"], message)
+    after = os.listdir(f"/proc/{worker.process.pid}/fd") if os.geteuid() == 0 else []
+    assert len(before) == len(after), "the worker closes what it was handed"
+
+
+def test_errors_are_typed_and_the_next_request_is_served(worker: Peer) -> None:
+    worker.hello()
+    missing = worker.ask("describe", {"key": "file:nobody"})
+    assert (missing["type"], missing["code"], missing["details"]["reason"]) == ("error", "key.not_found", "no_such_key")
+    assert worker.ask("rotate", {})["code"] == "request.unsupported"
+    assert worker.ask("sign", {"key": 5})["code"] == "request.malformed"
+    assert worker.ask("batch", {"items": []})["result"] == {"outcomes": []}
+
+
+def test_a_cancel_changes_nothing(worker: Peer) -> None:
+    worker.hello()
+    worker.send(Cancel(77))
+    assert worker.ask("batch", {"items": []})["type"] == "response"
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        (b"\x00\x00\x00\x01\xc1", "request.malformed"),
+        (b"\x00\x00\x00\x00", "request.malformed"),
+        (b"\x00\x00\x00\x02\x81\xa0", "request.malformed"),
+        (Cancel(1), "request.malformed"),
+        (Hello((2, 3), "later"), "request.unsupported"),
+    ],
+)
+def test_what_does_not_begin_with_a_hello_ends_the_link(worker: Peer, first: bytes | Hello | Cancel, code: str) -> None:
+    if isinstance(first, bytes):
+        worker.send_bytes(first)
+    else:
+        worker.send(first)
+    answer, _ = worker.receive()
+    assert (answer["type"], answer["code"]) == ("error", code)
+    assert "id" not in answer
+    with pytest.raises(EOFError):
+        worker.receive()
+    assert worker.status() == 0
+
+
+@pytest.mark.parametrize("second", [Hello((1,), "again"), Response(1, b"\x80")])  # type: ignore[arg-type]  # Raw is bytes
+def test_so_does_what_no_client_says(worker: Peer, second: Hello | Response) -> None:
+    worker.hello()
+    worker.send(second)
+    assert worker.receive()[0]["code"] == "request.malformed"
+    assert worker.status() == 0
+
+
+def test_a_frame_above_the_limit_ends_the_link_before_it_is_read(worker: Peer) -> None:
+    worker.hello()
+    worker.send_bytes((5 << 20).to_bytes(4, "big"))
+    with pytest.raises(EOFError):
+        worker.receive()
+    assert worker.status() == 0
+
+
+def test_the_worker_ends_with_its_link_and_not_by_the_signals_of_a_group(worker: Peer) -> None:
+    worker.hello()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(worker.process.pid, number)
+    assert worker.ask("batch", {"items": []})["type"] == "response"
+    worker.link.shutdown(2)
+    assert worker.status() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"scheme": "file", "name": "f", "settings": {"folder": "/x"}}, "folder: unknown key"),
+        ({"scheme": "nobody", "name": "f"}, "no installed distribution offers it"),
+        ({"scheme": "file", "name": "f", "settings": {"directory": "/x"}, "version": "9"}, "pins version 9"),
+        ({"scheme": "file"}, "cannot start"),
+        ({"scheme": "file", "name": "f", "colour": 1}, "cannot start"),
+        ([], "cannot start"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_in_one_line(
+    capfd: pytest.CaptureFixture[str], settings: object, expected: str
+) -> None:
+    peer = Peer(MODULE, settings)
+    try:
+        assert peer.status() == 2
+    finally:
+        peer.close()
+    text = capfd.readouterr().err
+    assert expected in text
+    assert text.startswith("signerd.worker.key: ")
+    assert text.count("\n") == 1
+
+
+def test_a_key_made_earlier_is_there_after_a_restart_and_signs_alike(keys: Path) -> None:
+    seen = []
+    for attempt in range(2):
+        peer = Peer(MODULE, {"scheme": "file", "name": "file", "settings": {"directory": str(keys)}})
+        peer.hello()
+        if attempt == 0:
+            peer.ask("generate", {"key": "file:default", "algorithm": ""})
+        seen.append(peer.ask("sign", {"key": "file:default", "message": bytes(32)})["result"])
+        peer.close()
+    assert seen[0] == seen[1], "RFC 6979"
+
+
+def test_from_spawn_to_the_first_description_is_quick(keys: Path) -> None:
+    best = 10.0
+    for attempt in range(3):
+        start = time.perf_counter()
+        peer = Peer(MODULE, {"scheme": "file", "name": "file", "settings": {"directory": str(keys)}})
+        peer.hello()
+        if attempt == 0:
+            peer.ask("generate", {"key": "file:default", "algorithm": ""})
+        assert peer.ask("describe", {"key": "file:default"})["result"]["algorithm"] == "ES256"
+        best = min(best, time.perf_counter() - start)
+        peer.close()
+    assert best < 0.75, "about 0.08 s where nothing else runs; 0.25 s is the budget"
