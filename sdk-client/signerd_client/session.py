@@ -155,7 +155,8 @@ class Session:
         answers: list[Answer] = []
         try:
             self._connection.receive_data(data, descriptors)
-            while not isinstance(event := self._connection.next_event(), Wait):
+            # Once the connection is over, its last event would be given again and again.
+            while self.failure is None and not isinstance(event := self._connection.next_event(), Wait):
                 held = self._connection.take_descriptors()
                 answer = self._answer(event, held)
                 if answer is None:

@@ -36,5 +36,7 @@ def breaches(counts: Mapping[str, int]) -> list[str]:
     for hook, count in counts.items():
         least, most, what = ARITY[hook]
         if count < least or (most is not None and count > most):
-            found.append(f"{what} is needed ({hook}); the plugins of the configuration bring {count or 'none'}")
+            found.append(
+                f"{what} is needed ({hook}); the plugins of the configuration bring {count or 'none'}"
+            )
     return found

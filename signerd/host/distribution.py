@@ -156,7 +156,8 @@ def _check_files(plugin: str, base: Path, record: str) -> dict[str, bytes]:
 
 
 def _record_path(plugin: str, base: Path, record: str) -> str:
-    """Return where RECORD lies: its digest is that of the file, line ends included, as sha256sum(1) has it."""
+    """Return where RECORD lies: its digest is that of the file, line ends included, as sha256sum(1) has
+    it."""
     for row in csv.reader(record.splitlines()):
         if row[0].endswith(".dist-info/RECORD"):
             return os.path.normpath(os.path.join(base, row[0]))

@@ -9,6 +9,7 @@ does not start.
 
 import importlib
 import importlib.metadata
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar, cast
@@ -239,6 +240,11 @@ def _introduce(
 
 
 def _typed(name: str, hook: str, result: object) -> list[object]:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise LoadError(
+            name, f"{hook} is an async function, which would introduce nothing: hooks are synchronous"
+        )
     if hook in _ONE:
         providers, contract = [result], _ONE[hook]
     elif isinstance(result, Sequence) and not isinstance(result, str | bytes):

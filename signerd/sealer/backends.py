@@ -130,7 +130,7 @@ class Backend:
 
     def flush(self) -> None:
         """Send what is queued."""
-        if self._link is None:
+        if self._link is None or not self._link.wants_write:
             return
         try:
             self._link.flush()

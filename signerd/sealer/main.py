@@ -111,6 +111,8 @@ class Process:
         if self._link.fileno() in ready:
             self.front.read()
         self.sealing.turn()
+        for backend in self.backends.values():
+            backend.flush()
         self._open_if_ready(now)
         self.front.flush()
 

@@ -169,9 +169,8 @@ class Sealing:
         """Send the workers what waits, commit the group while they sign, release what is ready."""
         calls, self._calls = self._calls, {}
         for name, group in calls.items():
-            backend = self._backends[name]
-            backend.call_many(group)
-            backend.flush()
+            self._backends[name].call_many(group)
+            self._backends[name].flush()
         if self._waiting or self._closing or self._refusals:
             self.commit()
 

@@ -65,8 +65,8 @@ class PublicKey:
     hint: str = field(compare=False)
     openssh_fingerprint: str | None = field(compare=False)
     pem: str = field(compare=False, repr=False)
-    _check: Callable[[bytes, Message], None] = field(compare=False, repr=False)
-    _check_prehashed: Callable[[bytes, bytes], None] | None = field(compare=False, repr=False)
+    _check: Callable[[bytes, bytes | memoryview], None] = field(compare=False, repr=False)
+    _check_prehashed: Callable[[bytes, bytes | memoryview], None] | None = field(compare=False, repr=False)
 
     @classmethod
     def from_spki(cls, der: bytes) -> Self:
@@ -154,12 +154,16 @@ class PublicKey:
         strict DER, which Sigstore's own verifiers let pass.
         """
         try:
-            self._check(signature, message)
+            if isinstance(message, mmap):
+                with memoryview(message) as view:
+                    self._check(signature, view)
+            else:
+                self._check(signature, message)
         except InvalidSignature:
             raise _signature_invalid() from None
 
 
-_Check = Callable[[bytes, Message], None]
+_Check = Callable[[bytes, bytes | memoryview], None]
 
 
 def _algorithm(key: _Supported) -> tuple[str, _Check, _Check | None]:
@@ -182,11 +186,11 @@ def _algorithm(key: _Supported) -> tuple[str, _Check, _Check | None]:
     algorithm, scheme = named
     ec_key = key
 
-    def check(signature: bytes, message: Message) -> None:
+    def check(signature: bytes, message: bytes | memoryview) -> None:
         _require_der(signature)
         ec_key.verify(signature, message, scheme)
 
-    def check_prehashed(signature: bytes, digest: bytes) -> None:
+    def check_prehashed(signature: bytes, digest: bytes | memoryview) -> None:
         _require_der(signature)
         ec_key.verify(signature, digest, _ECDSA_PREHASHED)
 

@@ -148,19 +148,15 @@ class Calls:
         if not isinstance(message, bytes):
             message = descriptors.read(message)
         signed = self._ask(self._backend.sign, SignatureResult, wanted.key, message)
-        # A Struct does not look at what it is made of; the encoder would write whatever it holds.
-        if not (isinstance(signed.signature, bytes) and isinstance(signed.keyid, str)):
-            raise self._fault("plugin_type", "a SignatureResult of bytes and str is expected")
-        self._check_chain(signed.chain)
+        self._check_types(bytes, signed.signature, *signed.chain)
+        self._check_types(str, signed.keyid)
         if not signed.chain:
             return SignResultParams(signed.signature, signed.keyid)
         return SignResultParams(signed.signature, signed.keyid, signed.chain)
 
     def _description(self, found: KeyDescription) -> DescribeResult:
-        texts = (found.algorithm, found.keyid, found.prehash or "", *self._backend.capabilities)
-        if not (isinstance(found.spki, bytes) and all(isinstance(text, str) for text in texts)):
-            raise self._fault("plugin_type", "a KeyDescription of bytes and str is expected")
-        self._check_chain(found.chain)
+        self._check_types(bytes, found.spki, *found.chain)
+        self._check_types(str, found.algorithm, found.keyid, found.prehash or "", *self._backend.capabilities)
         return DescribeResult(
             found.algorithm,
             found.keyid,
@@ -170,9 +166,13 @@ class Calls:
             found.prehash or "",
         )
 
-    def _check_chain(self, chain: object) -> None:
-        if chain and not (isinstance(chain, tuple) and all(isinstance(der, bytes) for der in chain)):
-            raise self._fault("plugin_type", "a chain is a tuple of bytes")
+    def _check_types(self, expected: type, *values: object) -> None:
+        # A Struct does not look at what it is made of, and the encoder would write whatever it holds.
+        for value in values:
+            if not isinstance(value, expected):
+                raise self._fault(
+                    "plugin_type", f"a {type(value).__name__} stands where {expected.__name__} must"
+                )
 
     def _ask(self, method: Callable[..., object], expected: type[T], *args: object) -> T:
         try:

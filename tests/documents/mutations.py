@@ -1,4 +1,4 @@
-"""What can be wrong with a JSON document: each value replaced, dropped, renamed, repeated, wrapped, added to."""
+"""What can be wrong with a JSON document: a value replaced, dropped, renamed, repeated, wrapped, added to."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,13 +6,48 @@ from typing import Any
 Path = tuple[str | int, ...]
 
 REPLACEMENTS: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 1.5, 2.0, "", "x", "a:b", "_:b", "2020-01-01T00:00:00Z", "2020-13-41T25:61:61Z",
-    [], {}, ["x"], [None], ["a:b"], {"a": 1}, [[]], [{}], "1e9", 10**12,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    1.5,
+    2.0,
+    "",
+    "x",
+    "a:b",
+    "_:b",
+    "2020-01-01T00:00:00Z",
+    "2020-13-41T25:61:61Z",
+    [],
+    {},
+    ["x"],
+    [None],
+    ["a:b"],
+    {"a": 1},
+    [[]],
+    [{}],
+    "1e9",
+    10**12,
+)
 ADDED = (
-    "unknown", "comment", "name", "type", "@type", "@id", "id", "annotations", "relationships", "$schema", "value",
-    "copyrightText", "version", "supplier", "description",
-)  # fmt: skip
+    "unknown",
+    "comment",
+    "name",
+    "type",
+    "@type",
+    "@id",
+    "id",
+    "annotations",
+    "relationships",
+    "$schema",
+    "value",
+    "copyrightText",
+    "version",
+    "supplier",
+    "description",
+)
 
 
 def mutations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -45,7 +80,14 @@ def _changes(value: Any) -> Iterator[tuple[str, Any]]:
     yield "in an array", [value]
     yield "in an object", {"value": value}
     if isinstance(value, str):
-        for new in (value.lower(), value.upper(), f"{value} ", value[:-1], f"{value}é", value.replace("_", "-")):
+        for new in (
+            value.lower(),
+            value.upper(),
+            f"{value} ",
+            value[:-1],
+            f"{value}é",
+            value.replace("_", "-"),
+        ):
             yield f"= {new!r}", new
     if isinstance(value, dict):
         for name in value:

@@ -1,13 +1,16 @@
-"""OpenVEX documents: one with every field, status and justification, and small ones at the edges of its rules."""
+"""OpenVEX documents: one with every field, and small ones at the edges of the rules."""
 
 from collections.abc import Iterator
 from typing import Any
 
 STATUSES = ("not_affected", "affected", "fixed", "under_investigation")
 JUSTIFICATIONS = (
-    "component_not_present", "vulnerable_code_not_present", "vulnerable_code_not_in_execute_path",
-    "vulnerable_code_cannot_be_controlled_by_adversary", "inline_mitigations_already_exist",
-)  # fmt: skip
+    "component_not_present",
+    "vulnerable_code_not_present",
+    "vulnerable_code_not_in_execute_path",
+    "vulnerable_code_cannot_be_controlled_by_adversary",
+    "inline_mitigations_already_exist",
+)
 HASHES = (
     "md5 sha1 sha-256 sha-384 sha-512 sha3-224 sha3-256 sha3-384 sha3-512 blake2s-256 blake2b-256 blake2b-512"
 ).split()
@@ -37,7 +40,12 @@ def full() -> dict[str, Any]:
     statement = {
         "@id": "https://openvex.dev/docs/example/s",
         "version": 2,
-        "vulnerability": {"@id": "https://e.com/CVE-2023-1", "name": "CVE-2023-1", "description": "d", "aliases": ["A"]},
+        "vulnerability": {
+            "@id": "https://e.com/CVE-2023-1",
+            "name": "CVE-2023-1",
+            "description": "d",
+            "aliases": ["A"],
+        },
         "timestamp": TIME,
         "last_updated": TIME,
         "products": [{**component, "subcomponents": [component]}],
@@ -60,7 +68,7 @@ def edges() -> Iterator[dict[str, Any]]:
         yield small(status=status, impact_statement="i")
         yield small(status=status, action_statement="a")
         yield small(status=status, justification=JUSTIFICATIONS[0], action_statement="a")
-    for product in (
+    products: tuple[dict[str, Any], ...] = (
         {"hashes": {"md5": "x"}},
         {"@id": "a:b", "hashes": {"md5": "x"}},
         {"@id": "a:b", "hashes": {}},
@@ -68,5 +76,6 @@ def edges() -> Iterator[dict[str, Any]]:
         {"identifiers": {"purl": "pkg:a/b"}},
         {"identifiers": {}},
         {"subcomponents": []},
-    ):
+    )
+    for product in products:
         yield small(products=[product])

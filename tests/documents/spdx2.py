@@ -1,32 +1,41 @@
 """SPDX 2.x documents: one with every field of the specification, one with the required ones alone."""
 
+import json
 from typing import Any
 
-ALGORITHMS = {
-    "2.2": "MD2 MD4 MD5 MD6 SHA1 SHA224 SHA256 SHA384 SHA512".split(),
-    "2.3": "ADLER32 BLAKE2b-256 BLAKE2b-384 BLAKE2b-512 BLAKE3 SHA3-256 SHA3-384 SHA3-512 MD2 MD4 MD5 MD6 SHA1 "
-    "SHA224 SHA256 SHA384 SHA512".split(),
-}
+ALGORITHMS = (
+    "MD2 MD4 MD5 MD6 SHA1 SHA224 SHA256 SHA384 SHA512 SHA3-256 SHA3-384 SHA3-512 BLAKE2b-256 BLAKE2b-384 "
+    "BLAKE2b-512 BLAKE3 ADLER32"
+).split()
+"""The last eight came with 2.3."""
 CATEGORIES = "OTHER SECURITY PACKAGE_MANAGER PACKAGE-MANAGER PERSISTENT_ID PERSISTENT-ID".split()
 PURPOSES = (
-    "APPLICATION ARCHIVE CONTAINER DEVICE FILE FIRMWARE FRAMEWORK INSTALL LIBRARY OPERATING-SYSTEM OTHER SOURCE"
+    "APPLICATION ARCHIVE CONTAINER DEVICE FILE FIRMWARE FRAMEWORK INSTALL LIBRARY OPERATING-SYSTEM OTHER "
+    "SOURCE"
 ).split()
 FILE_TYPES = "APPLICATION ARCHIVE AUDIO BINARY DOCUMENTATION IMAGE OTHER SOURCE SPDX TEXT VIDEO".split()
 RELATIONSHIPS = """
 AMENDS ANCESTOR_OF BUILD_DEPENDENCY_OF BUILD_TOOL_OF CONTAINED_BY CONTAINS COPY_OF DATA_FILE_OF
-DEPENDENCY_MANIFEST_OF DEPENDENCY_OF DEPENDS_ON DESCENDANT_OF DESCRIBED_BY DESCRIBES DEV_DEPENDENCY_OF DEV_TOOL_OF
-DISTRIBUTION_ARTIFACT DOCUMENTATION_OF DYNAMIC_LINK EXAMPLE_OF EXPANDED_FROM_ARCHIVE FILE_ADDED FILE_DELETED
-FILE_MODIFIED GENERATED_FROM GENERATES HAS_PREREQUISITE METAFILE_OF OPTIONAL_COMPONENT_OF OPTIONAL_DEPENDENCY_OF
-OTHER PACKAGE_OF PATCH_APPLIED PATCH_FOR PREREQUISITE_FOR PROVIDED_DEPENDENCY_OF REQUIREMENT_DESCRIPTION_FOR
-RUNTIME_DEPENDENCY_OF SPECIFICATION_FOR STATIC_LINK TEST_CASE_OF TEST_DEPENDENCY_OF TEST_OF TEST_TOOL_OF VARIANT_OF
+DEPENDENCY_MANIFEST_OF DEPENDENCY_OF DEPENDS_ON DESCENDANT_OF DESCRIBED_BY DESCRIBES DEV_DEPENDENCY_OF
+DEV_TOOL_OF DISTRIBUTION_ARTIFACT DOCUMENTATION_OF DYNAMIC_LINK EXAMPLE_OF EXPANDED_FROM_ARCHIVE
+FILE_ADDED FILE_DELETED FILE_MODIFIED GENERATED_FROM GENERATES HAS_PREREQUISITE METAFILE_OF
+OPTIONAL_COMPONENT_OF OPTIONAL_DEPENDENCY_OF OTHER PACKAGE_OF PATCH_APPLIED PATCH_FOR PREREQUISITE_FOR
+PROVIDED_DEPENDENCY_OF REQUIREMENT_DESCRIPTION_FOR RUNTIME_DEPENDENCY_OF SPECIFICATION_FOR STATIC_LINK
+TEST_CASE_OF TEST_DEPENDENCY_OF TEST_OF TEST_TOOL_OF VARIANT_OF
 """.split()
 ANNOTATION = {
-    "annotationDate": "2020-01-01T00:00:00Z", "annotationType": "REVIEW", "annotator": "Tool: t", "comment": "c",
-}  # fmt: skip
+    "annotationDate": "2020-01-01T00:00:00Z",
+    "annotationType": "REVIEW",
+    "annotator": "Tool: t",
+    "comment": "c",
+}
 ELEMENT = {"SPDXID": "SPDXRef-1", "annotations": [ANNOTATION], "comment": "c"}
 LICENSED = {
-    "attributionTexts": ["a"], "copyrightText": "NOASSERTION", "licenseComments": "l", "licenseConcluded": "MIT",
-}  # fmt: skip
+    "attributionTexts": ["a"],
+    "copyrightText": "NOASSERTION",
+    "licenseComments": "l",
+    "licenseConcluded": "MIT",
+}
 CHECKSUM = {"algorithm": "SHA256", "checksumValue": "ab"}
 
 
@@ -44,7 +53,7 @@ def small(version: str) -> dict[str, Any]:
 
 def full(version: str) -> dict[str, Any]:
     """Every field, one item in each array."""
-    return {
+    document = {
         **small(version),
         "annotations": [ANNOTATION],
         "comment": "c",
@@ -56,7 +65,11 @@ def full(version: str) -> dict[str, Any]:
         },
         "documentDescribes": ["SPDXRef-1"],
         "externalDocumentRefs": [
-            {"checksum": CHECKSUM, "externalDocumentId": "DocumentRef-x", "spdxDocument": "https://example.com/d"}
+            {
+                "checksum": CHECKSUM,
+                "externalDocumentId": "DocumentRef-x",
+                "spdxDocument": "https://example.com/d",
+            }
         ],
         "files": [_file()],
         "hasExtractedLicensingInfos": [_license()],
@@ -65,6 +78,8 @@ def full(version: str) -> dict[str, Any]:
         "revieweds": [{"comment": "c", "reviewDate": "2020-01-01T00:00:00Z", "reviewer": "Person: p"}],
         "snippets": [_snippet()],
     }
+    copied: dict[str, Any] = json.loads(json.dumps(document))
+    return copied
 
 
 def relationship(kind: str) -> dict[str, Any]:
@@ -75,8 +90,11 @@ def relationship(kind: str) -> dict[str, Any]:
 def external_ref(category: str) -> dict[str, Any]:
     """An external reference of this category."""
     return {
-        "comment": "c", "referenceCategory": category, "referenceLocator": "pkg:a/b", "referenceType": "purl",
-    }  # fmt: skip
+        "comment": "c",
+        "referenceCategory": category,
+        "referenceLocator": "pkg:a/b",
+        "referenceType": "purl",
+    }
 
 
 def _package(version: str) -> dict[str, Any]:
@@ -137,8 +155,14 @@ def _snippet() -> dict[str, Any]:
 
 def _license() -> dict[str, Any]:
     reference = {
-        "isLive": True, "isValid": True, "isWayBackLink": True, "match": "m", "order": 1, "timestamp": "t", "url": "u",
-    }  # fmt: skip
+        "isLive": True,
+        "isValid": True,
+        "isWayBackLink": True,
+        "match": "m",
+        "order": 1,
+        "timestamp": "t",
+        "url": "u",
+    }
     return {
         "comment": "c",
         "crossRefs": [reference],

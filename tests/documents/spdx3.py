@@ -47,7 +47,9 @@ def _value(prop: Any, *, inline: bool) -> Any:
     if kind == "EnumProp":
         return prop.context[0][1]
     if kind == "ObjectProp":
-        below = [cls for cls in prop.cls.CLASSES.values() if issubclass(cls, prop.cls) and not cls.IS_ABSTRACT]
+        below = [
+            cls for cls in prop.cls.CLASSES.values() if issubclass(cls, prop.cls) and not cls.IS_ABSTRACT
+        ]
         if inline and prop.cls.NODE_KIND.name != "IRI":
             return _element(min(below, key=lambda cls: cls.__name__), inline=False)
         return "https://example.com/x"

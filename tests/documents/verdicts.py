@@ -26,13 +26,15 @@ def accepts(check: Check, document: dict[str, Any]) -> bool:
     try:
         check(document)
     except Refusal as refusal:
-        assert refusal.code == "predicate.invalid"
-        assert isinstance(refusal.details["pointer"], str)
+        if refusal.code != "predicate.invalid" or not isinstance(refusal.details["pointer"], str):
+            raise
         return False
     return True
 
 
-def disagreements(check: Check, judge: Oracle, documents: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[str], int]:
+def disagreements(
+    check: Check, judge: Oracle, documents: Iterable[tuple[str, dict[str, Any]]]
+) -> tuple[list[str], int]:
     """Return what the two judge differently, and how many documents both accepted."""
     found, accepted = [], 0
     for what, document in documents:

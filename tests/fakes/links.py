@@ -32,7 +32,8 @@ class Peer:
     def send_bytes(self, data: bytes, fds: Sequence[int] = ()) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         sent = self.link.sendmsg([data], rights)
-        self.link.sendall(data[sent:])
+        if sent < len(data):
+            self.link.sendall(data[sent:])
 
     def receive(self) -> tuple[dict[str, Any], tuple[int, ...]]:
         """The next message and its descriptors; EOFError where the worker has hung up."""
@@ -50,7 +51,9 @@ class Peer:
     def ask(self, method: str, params: object, fds: Sequence[int] = ()) -> dict[str, Any]:
         """One request and its answer."""
         self._ids += 1
-        body = msgspec.msgpack.encode({"type": "request", "id": self._ids, "method": method, "params": params})
+        body = msgspec.msgpack.encode(
+            {"type": "request", "id": self._ids, "method": method, "params": params}
+        )
         self.send_bytes(len(body).to_bytes(4, "big") + body, fds)
         answer, brought = self.receive()
         assert not brought
@@ -65,4 +68,3 @@ class Peer:
 
     def close(self) -> None:
         self.process.end(2)
-

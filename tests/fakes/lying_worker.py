@@ -44,9 +44,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from signerd.host.hardening import harden
+
 MODES = (
-    "honest hang crash late wrong_key stolen_id altered other_message truncated empty oversize huge twice foreign "
-    "garbage missing surplus both code noise descriptor"
+    "honest hang crash late wrong_key stolen_id altered other_message truncated empty oversize huge "
+    "twice foreign garbage missing surplus both code noise descriptor"
 ).split()
 
 Map = dict[str, object]
@@ -167,7 +169,7 @@ class Liar:
             assert isinstance(identifier, int)
             self.send({"type": "response", "id": identifier + 1000, "result": {"outcomes": []}})
         elif self.mode == "noise":
-            sys.stdout.write("noise\n" * 200)
+            sys.stdout.write("noise\n" * 20)
             sys.stdout.flush()
 
     def outcome(self, method: str, params: Map) -> Map:
@@ -216,6 +218,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=5.0)
     parser.add_argument("--fd", type=int, required=True)
     arguments = parser.parse_args()
+    harden(die_with_parent=True)  # so that a liar that hangs outlives no test
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Liar(socket.socket(fileno=arguments.fd), arguments.mode, arguments.delay).run()
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fakes.distributions import install
 from fakes.links import Peer
-
 from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP
 from signerd.host.load import LoadError, PluginEntry, key_backend_entry, load_policy_plugins
 
@@ -40,7 +40,10 @@ def signerd_key_backends(settings):
 def importers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     site, log = tmp_path / "site", tmp_path / "importers"
     site.mkdir(mode=0o755)
-    files = {f"{PACKAGE}/__init__.py": CODE.format(log=str(log)), f"{PACKAGE}/backend.py": f"from {PACKAGE} import *\n"}
+    files = {
+        f"{PACKAGE}/__init__.py": CODE.format(log=str(log)),
+        f"{PACKAGE}/backend.py": f"from {PACKAGE} import *\n",
+    }
     files[f"{PACKAGE}/backend.py"] += f"from {PACKAGE} import signerd_key_backends\n"
     install(site, "signerd-nosy-backend", files, {KEY_BACKENDS_GROUP: {SCHEME: f"{PACKAGE}.backend"}})
     monkeypatch.syspath_prepend(str(site))

@@ -4,6 +4,7 @@ The matrix holds every type of both catalogues: one that is added without a deci
 """
 
 import pytest
+
 from signerd_predicates_intoto.plugin import signerd_predicates as in_toto
 from signerd_predicates_stella.plugin import signerd_predicates as stella
 

@@ -6,6 +6,7 @@ nothing can be put in its place in between.
 """
 
 import errno
+import contextlib
 import os
 import secrets
 import stat
@@ -80,6 +81,8 @@ class KeyFolder:
     def read(self, name: str) -> bytes:
         """Return the bytes of the key file ``name``; raises as :func:`read_private`, and for the folder
         itself ``directory_unreadable``, ``directory_owner`` and ``directory_mode``."""
+        if not os.path.lexists(self._path):
+            raise Refusal("key.not_found", "no_such_key", "no such key", operator=f"{self._path} does not exist")
         folder = self._open()
         try:
             return read_private(name, dir_fd=folder)
@@ -92,8 +95,11 @@ class KeyFolder:
     def create(self, name: str, data: bytes) -> None:
         """Write a new file, mode 0600; it is there in full and on disk when this returns, or not at all.
 
-        ``key.forbidden`` with reason ``exists`` where the name is taken: nothing is ever overwritten.
+        The folder is made (0700) where it is missing. ``key.forbidden`` with reason ``exists`` where the name is
+        taken: nothing is ever overwritten.
         """
+        with contextlib.suppress(OSError):  # there already, or told of when it is opened
+            os.mkdir(self._path, 0o700)
         folder = self._open()
         draft = f".{name}.{secrets.token_hex(8)}"
         try:

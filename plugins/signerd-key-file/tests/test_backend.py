@@ -21,6 +21,7 @@ from signerd_key_file.backend import FileBackend, signerd_key_backends
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "Ed25519", "RSA-PKCS1-SHA256"]
 MESSAGE = b"DSSEv1 \xc3\xa9 message of no special length"
+SHORT = 1024
 OPENSSL = shutil.which("openssl")
 
 
@@ -111,11 +112,25 @@ def test_openssl_reads_the_key_and_verifies_the_signature(
     (tmp_path / "m").write_bytes(MESSAGE)
     (tmp_path / "s").write_bytes(signed(made, "file:k"))
     reading = ["openssl", "pkey", "-in", str(folder / "k.pem"), "-pubout", "-out", str(tmp_path / "p")]
-    subprocess.run([*reading, "-passin", f"pass:{(password or b'').decode()}"], check=True, capture_output=True)
+    subprocess.run(
+        [*reading, "-passin", f"pass:{(password or b'').decode()}"], check=True, capture_output=True
+    )
     head = (folder / "k.pem").read_bytes().splitlines()[0]
     assert (b"ENCRYPTED" in head) == bool(password)
     if algorithm == "Ed25519":
-        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "p", "-rawin", "-in", "m", "-sigfile", "s"]
+        command = [
+            "openssl",
+            "pkeyutl",
+            "-verify",
+            "-pubin",
+            "-inkey",
+            "p",
+            "-rawin",
+            "-in",
+            "m",
+            "-sigfile",
+            "s",
+        ]
     else:
         digest = {"ES384": "-sha384", "ES512": "-sha512"}.get(algorithm, "-sha256")
         command = ["openssl", "dgst", digest, "-verify", "p", "-signature", "s", "m"]
@@ -158,7 +173,18 @@ def test_an_algorithm_that_it_lacks_is_refused_and_no_file_made(folder: Path, al
 
 
 @pytest.mark.parametrize(
-    "key", ["file:nobody", "file:", "nobody", "pkcs11:x", "file:../keys/k", "file:/etc/x", "file:.hidden", "file:a\0b", "file:" + "a" * 65]
+    "key",
+    [
+        "file:nobody",
+        "file:",
+        "nobody",
+        "pkcs11:x",
+        "file:../keys/k",
+        "file:/etc/x",
+        "file:.hidden",
+        "file:a\0b",
+        "file:" + "a" * 65,
+    ],
 )
 def test_a_reference_to_nothing_or_out_of_the_folder_is_not_found(folder: Path, key: str) -> None:
     backend(folder).generate("file:k", "ES256")
@@ -170,7 +196,7 @@ def test_a_reference_to_nothing_or_out_of_the_folder_is_not_found(folder: Path, 
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        (lambda: rsa.generate_private_key(65537, 1024), "key.algorithm_refused rsa_size"),
+        (lambda: rsa.generate_private_key(65537, SHORT), "key.algorithm_refused rsa_size"),
         (lambda: ec.generate_private_key(ec.SECP256K1()), "key.algorithm_refused curve"),
         (lambda: ec.generate_private_key(ec.SECP224R1()), "key.algorithm_refused curve"),
         (ed448.Ed448PrivateKey.generate, "key.algorithm_refused key_type"),
@@ -183,13 +209,17 @@ def test_keys_that_signerd_does_not_sign_with_are_refused(folder: Path, key: obj
     assert error(backend(folder), "file:k") == expected
 
 
-def test_passwords_wrong_missing_and_right(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_wrong_missing_and_right(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     private_file(folder / "k.pem", pem(ec.generate_private_key(ec.SECP256R1()), b"right"))
     assert error(backend(folder), "file:k") == "key.backend_fault password_missing"
     password = private_file(tmp_path / "password", b"wrong\n")
     assert error(backend(folder, password_file=str(password)), "file:k") == "key.backend_fault password_wrong"
     private_file(password, b"\n")
-    assert error(backend(folder, password_file=str(password)), "file:k") == "key.backend_fault password_missing"
+    assert (
+        error(backend(folder, password_file=str(password)), "file:k") == "key.backend_fault password_missing"
+    )
     private_file(password, b"right\n")
     assert backend(folder, password_file=str(password)).describe("file:k").algorithm == "ES256"
     password.chmod(0o640)
@@ -213,7 +243,9 @@ def test_a_key_may_lie_elsewhere_or_be_a_credential(tmp_path: Path, monkeypatch:
     path = private_file(tmp_path / "elsewhere", key)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     private_file(tmp_path / "cred", key, 0o440)  # as systemd's access list shows
-    made = FileBackend({"keys": {"a": {"path": str(path)}, "b": {"credential": "cred"}, "c": {"path": str(tmp_path / "no")}}})
+    made = FileBackend(
+        {"keys": {"a": {"path": str(path)}, "b": {"credential": "cred"}, "c": {"path": str(tmp_path / "no")}}}
+    )
     assert made.describe("file:a") == made.describe("file:b")
     assert error(made, "file:c") == "key.not_found no_such_key"
     assert error(made, "file:d") == "key.not_found no_such_key"

@@ -129,7 +129,9 @@ def test_what_is_created_is_whole_and_takes_no_name_that_is_taken(tmp_path: Path
     assert sorted(entry.name for entry in folder.iterdir()) == ["dangling.pem", "k.pem"]
 
 
-def test_a_disk_that_takes_nothing_is_a_fault_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_nothing_is_a_fault_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o700)
 

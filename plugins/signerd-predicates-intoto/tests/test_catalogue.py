@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from signerd_predicates_intoto.catalogue import predicate_types
 
 from documents import cyclonedx, openvex, spdx2, spdx3
 from documents.mutations import mutations
 from documents.verdicts import accepts, disagreements, oracle
 from outside.parts import VECTORS
 from signerd.errors import Refusal
+from signerd_predicates_intoto.catalogue import predicate_types
 
 TYPES = {one.names[0]: one for one in predicate_types()}
 DIGEST = {"sha256": "0" * 64}
@@ -28,22 +28,31 @@ GOOD = {
     "openvex-0.2.0": openvex.small(),
     "slsaprovenance1": {
         "buildDefinition": {
-            "buildType": "https://example.com/t", "externalParameters": {}, "resolvedDependencies": [{"uri": "a:b"}],
+            "buildType": "https://example.com/t",
+            "externalParameters": {},
+            "resolvedDependencies": [{"uri": "a:b"}],
         },
         "runDetails": {"builder": BUILDER, "metadata": {"startedOn": TIME}},
     },
     "slsaprovenance": {
-        "builder": BUILDER, "buildType": "https://example.com/t", "metadata": None,
+        "builder": BUILDER,
+        "buildType": "https://example.com/t",
+        "metadata": None,
         "materials": [{"uri": "git+https://example.com", "digest": {"sha1": "0" * 40}}],
     },
     "vsa": {
-        "verifier": BUILDER, "timeVerified": TIME, "resourceUri": "pkg:a/b", "policy": {"uri": "https://p"},
-        "verificationResult": "PASSED", "verifiedLevels": ["SLSA_BUILD_LEVEL_3"],
+        "verifier": BUILDER,
+        "timeVerified": TIME,
+        "resourceUri": "pkg:a/b",
+        "policy": {"uri": "https://p"},
+        "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3"],
     },
     "svr": {"verifier": {**BUILDER, "policies": []}, "timeCreated": TIME, "properties": ["ORG_X"]},
     "scai": {"attributes": [{"attribute": "WITH_STACK_PROTECTION", "evidence": {"digest": DIGEST}}]},
     "runtime-trace": {
-        "monitor": {"type": "https://m"}, "monitoredProcess": {"hostID": "https://h", "type": "https://t", "event": "e"},
+        "monitor": {"type": "https://m"},
+        "monitoredProcess": {"hostID": "https://h", "type": "https://t", "event": "e"},
         "monitorLog": {"process": [{}]},
     },
     "test-result": {"result": "PASSED", "configuration": [{"digest": DIGEST}]},
@@ -51,16 +60,18 @@ GOOD = {
     "vulns-v0.1": {"scanner": SCANNER, "metadata": SCAN},
     "vuln": {
         "invocation": {"parameters": None, "uri": "", "event_id": "", "builder.id": ""},
-        "scanner": {"uri": "", "version": "", "db": {"uri": "", "version": ""}, "result": None}, "metadata": SCAN,
+        "scanner": {"uri": "", "version": "", "db": {"uri": "", "version": ""}, "result": None},
+        "metadata": SCAN,
     },
     "link": {"name": "build", "materials": {"a.c": DIGEST}, "command": ["cc"]},
     "link-v0.3": {"name": "build", "materials": [{"name": "a.c", "digest": DIGEST}], "command": ["cc"]},
     "release": {"purl": "pkg:pypi/urllib3@2.1.0"},
     "reference": {
-        "attester": BUILDER, "references": [{"downloadLocation": "https://d", "mediaType": "a/b", "digest": DIGEST}],
+        "attester": BUILDER,
+        "references": [{"downloadLocation": "https://d", "mediaType": "a/b", "digest": DIGEST}],
     },
     "custom": {"Data": "anything", "Timestamp": TIME},
-}  # fmt: skip
+}
 
 BAD = {
     "cyclonedx": {"bomFormat": "SPDX"},
@@ -107,7 +118,11 @@ def test_each_type_accepts_a_good_document_and_refuses_bad_ones(name):
 
 @pytest.mark.parametrize("name", TYPES)
 def test_no_document_of_another_format_passes(name):
-    formats = {"cyclonedx", "spdx", "spdx-3", "openvex"} - {name, name.removesuffix("-2.3"), name.removesuffix("-0.2.0")}
+    formats = {"cyclonedx", "spdx", "spdx-3", "openvex"} - {
+        name,
+        name.removesuffix("-2.3"),
+        name.removesuffix("-0.2.0"),
+    }
     if name == "spdx":
         formats.discard("spdx-3")
     for other in formats:
@@ -158,7 +173,14 @@ def test_openvex_is_judged_as_by_the_official_schema():
     tried += [
         (f"{field} = {value}", {**openvex.small(), field: value})
         for field in ("@context", "@id", "timestamp", "last_updated")
-        for value in ("https://openvex.dev/ns/v9", "https://e.com", "2020-02-30T00:00:00Z", "2020-01-01", "é://x", "../x")
+        for value in (
+            "https://openvex.dev/ns/v9",
+            "https://e.com",
+            "2020-02-30T00:00:00Z",
+            "2020-01-01",
+            "é://x",
+            "../x",
+        )
     ]
     assert len(tried) > 1500
     found, accepted = disagreements(check, judge, tried)

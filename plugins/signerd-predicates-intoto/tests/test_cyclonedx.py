@@ -6,11 +6,11 @@ import sys
 import time
 
 import pytest
-from signerd_predicates_intoto.cyclonedx import VERSIONS, check_cyclonedx
 
 from documents.cyclonedx import bom
 from outside.parts import VECTORS
 from signerd.errors import Refusal
+from signerd_predicates_intoto.cyclonedx import VERSIONS, check_cyclonedx
 
 
 def refused(document):
@@ -41,19 +41,43 @@ def test_a_document_of_a_real_tool_is_accepted():
         ("/metadata/timestamp", {"metadata": {"timestamp": "yesterday"}}),
         ("/components/0/type", {"components": [{"type": "idea", "name": "x", "version": "1"}]}),
         ("/components/0", {"components": [{"type": "library", "version": "1"}]}),
-        ("/components/0/licenses/0/license/id", {"components": [
-            {"type": "library", "name": "x", "version": "1", "licenses": [{"license": {"id": "NONE-SUCH"}}]}
-        ]}),
-        ("/components/0/externalReferences/0/url", {"components": [
-            {"type": "library", "name": "x", "version": "1",
-             "externalReferences": [{"type": "website", "url": "https://a b"}]}
-        ]}),
+        (
+            "/components/0/licenses/0/license/id",
+            {
+                "components": [
+                    {
+                        "type": "library",
+                        "name": "x",
+                        "version": "1",
+                        "licenses": [{"license": {"id": "NONE-SUCH"}}],
+                    }
+                ]
+            },
+        ),
+        (
+            "/components/0/externalReferences/0/url",
+            {
+                "components": [
+                    {
+                        "type": "library",
+                        "name": "x",
+                        "version": "1",
+                        "externalReferences": [{"type": "website", "url": "https://a b"}],
+                    }
+                ]
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_refused_with_its_pointer(version, pointer, change):
+    if version == "1.2" and pointer.endswith("/url"):  # its schema gives the URL no format
+        check_cyclonedx({**bom(version), **change})
+        return
     refusal = refused({**bom(version), **change})
     assert refusal.reason == "schema_violation"
-    assert refusal.details["pointer"].startswith(pointer.rsplit("/", 1)[0] if "licenses" in pointer else pointer)
+    assert refusal.details["pointer"].startswith(
+        pointer.rsplit("/", 1)[0] if "licenses" in pointer else pointer
+    )
 
 
 @pytest.mark.parametrize("version", [None, 1.6, "1.1", "1.8", "2.0", "", "../1.6", ["1.6"]])

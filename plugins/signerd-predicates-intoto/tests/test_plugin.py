@@ -1,7 +1,7 @@
 import pytest
-from signerd_predicates_intoto.plugin import signerd_predicates
 
 from signerd.contracts.providers import PredicateType
+from signerd_predicates_intoto.plugin import signerd_predicates
 
 
 def test_it_gives_predicate_types_one_for_each_uri():

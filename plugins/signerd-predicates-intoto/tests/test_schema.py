@@ -5,9 +5,9 @@ import sys
 import time
 
 import pytest
-from signerd_predicates_intoto.schema import compile_schema, packaged_schema, schema_check
 
 from signerd.errors import Refusal
+from signerd_predicates_intoto.schema import compile_schema, packaged_schema, schema_check
 
 URI = "https://schemas.example.com/other.json"
 
@@ -59,9 +59,8 @@ def test_a_check_against_one_definition():
     check({"Data": "x", "Timestamp": "now"})
     with pytest.raises(Refusal) as caught:
         check({"Data": "x"})
-    assert str(caught.value) == (
-        "predicate.invalid (schema_violation): not a valid custom predicate: the property 'Timestamp' is missing, "
-        "at its top"
+    assert (
+        caught.value.public == "not a valid custom predicate: the property 'Timestamp' is missing, at its top"
     )
 
 
@@ -72,6 +71,11 @@ def test_nothing_slow_is_imported_before_the_first_document():
     )
     environment = {"PYTHONPATH": ":".join(sys.path)}
     run = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert run.stdout.strip() == "[]"

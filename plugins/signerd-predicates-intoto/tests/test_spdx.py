@@ -4,19 +4,19 @@ import json
 import time
 
 import pytest
-from signerd_predicates_intoto.spdx import check_spdx, check_spdx2
 
 from documents import spdx2
 from documents.mutations import mutations
 from documents.verdicts import accepts, disagreements, oracle
 from outside.parts import VECTORS
 from signerd.errors import Refusal
+from signerd_predicates_intoto.spdx import check_spdx, check_spdx2
 
 VERSIONS = ("2.2", "2.3")
 
 
 def states(version):
-    """Only documents that still state the version: the check chooses the schema by it, the oracle does not."""
+    """Only documents that still state the version: the check chooses its schema by it."""
     return lambda document: document.get("spdxVersion") == f"SPDX-{version}"
 
 
@@ -39,17 +39,26 @@ def test_both_judge_every_mutation_alike(version, make):
 def test_both_know_the_same_words(version):
     base = spdx2.full(version)
     package, file = base["packages"][0], base["files"][0]
-    algorithms = {*spdx2.ALGORITHMS["2.3"], "SHA3-224", "CRC32"}
+    algorithms = [*spdx2.ALGORITHMS, "SHA3-224", "CRC32"]
     tried = [
-        *((kind, {**base, "relationships": [spdx2.relationship(kind)]}) for kind in [*spdx2.RELATIONSHIPS, "FRIEND_OF"]),
-        *((one, {**base, "packages": [{**package, "externalRefs": [spdx2.external_ref(one)]}]}) for one in spdx2.CATEGORIES),
-        *((one, {**base, "packages": [{**package, "primaryPackagePurpose": one}]}) for one in [*spdx2.PURPOSES, "GAME"]),
+        *(
+            (kind, {**base, "relationships": [spdx2.relationship(kind)]})
+            for kind in [*spdx2.RELATIONSHIPS, "FRIEND_OF"]
+        ),
+        *(
+            (one, {**base, "packages": [{**package, "externalRefs": [spdx2.external_ref(one)]}]})
+            for one in spdx2.CATEGORIES
+        ),
+        *(
+            (one, {**base, "packages": [{**package, "primaryPackagePurpose": one}]})
+            for one in [*spdx2.PURPOSES, "GAME"]
+        ),
         *((one, {**base, "files": [{**file, "fileTypes": [one]}]}) for one in [*spdx2.FILE_TYPES, "FONT"]),
         *(
             (one, {**base, "files": [{**file, "checksums": [{"algorithm": one, "checksumValue": "ab"}]}]})
-            for one in sorted(algorithms)
+            for one in algorithms
         ),
-    ]  # fmt: skip
+    ]
     found, accepted = disagreements(check_spdx, oracle(f"spdx-{version}"), tried)
     assert not found, found
     assert accepted >= (60 if version == "2.2" else 85)

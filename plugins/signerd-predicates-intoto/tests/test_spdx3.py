@@ -4,12 +4,12 @@ import re
 import time
 
 import pytest
-from signerd_predicates_intoto.spdx3 import check_spdx3, model_schema
 
 from documents import spdx3
 from documents.mutations import mutations
 from documents.verdicts import accepts, disagreements, oracle
 from signerd.errors import Refusal
+from signerd_predicates_intoto.spdx3 import check_spdx3, model_schema
 
 
 def mutated_elements():
@@ -55,20 +55,39 @@ def test_both_judge_what_stands_around_the_graph_alike():
     agent = spdx3.element("Agent")
     context = spdx3.CONTEXT
     around = [
-        {}, {"@context": context}, {"@graph": [agent]}, {"@context": [context], "@graph": [agent]},
-        {"@context": context, "@graph": agent}, {"@context": context, "@graph": []},
-        {"@context": context, "@graph": [[agent]]}, {"@context": context, "@graph": ["a:b"]},
-        {"@context": context, "@graph": [agent], "name": "n"}, {"@context": context, "@graph": [agent], **agent},
+        {},
+        {"@context": context},
+        {"@graph": [agent]},
+        {"@context": [context], "@graph": [agent]},
+        {"@context": context, "@graph": agent},
+        {"@context": context, "@graph": []},
+        {"@context": context, "@graph": [[agent]]},
+        {"@context": context, "@graph": ["a:b"]},
+        {"@context": context, "@graph": [agent], "name": "n"},
+        {"@context": context, "@graph": [agent], **agent},
         {"@context": "https://spdx.org/rdf/3.0.0/spdx-context.jsonld", "@graph": [agent]},
-        {"@context": [context, {"a": "b"}], "@graph": [agent]}, {"@context": context, "type": "a:b"},
-    ]  # fmt: skip
+        {"@context": [context, {"a": "b"}], "@graph": [agent]},
+        {"@context": context, "type": "a:b"},
+    ]
     extensions = [
-        {}, {"type": "x"}, {"type": "x:y"}, {"type": "x:y", "q": 1}, {"type": "_:x"}, {"type": "Agent"}, {"type": 1},
-        {"type": "extension_Extension"}, {"type": "extension_CdxPropertiesExtension", "q": 1}, {"@type": "x:y"}, "x:y",
-        "x", None,
-    ]  # fmt: skip
+        {},
+        {"type": "x"},
+        {"type": "x:y"},
+        {"type": "x:y", "q": 1},
+        {"type": "_:x"},
+        {"type": "Agent"},
+        {"type": 1},
+        {"type": "extension_Extension"},
+        {"type": "extension_CdxPropertiesExtension", "q": 1},
+        {"@type": "x:y"},
+        "x:y",
+        "x",
+        None,
+    ]
     extended = [spdx3.graph({**agent, "extension": [one]}) for one in extensions]
-    found, accepted = disagreements(check_spdx3, oracle("spdx-3.0.1"), ((str(one), one) for one in around + extended))
+    found, accepted = disagreements(
+        check_spdx3, oracle("spdx-3.0.1"), ((str(one), one) for one in around + extended)
+    )
     assert not found, found
     assert accepted >= 6
 
@@ -77,10 +96,18 @@ def test_both_judge_what_stands_around_the_graph_alike():
 def test_both_judge_times_and_individuals_alike():
     relationship = spdx3.element("Relationship")
     times = [
-        "2020-02-30T00:00:00Z", "2020-20-01T00:00:00Z", "2020-01-40T00:00:00Z", "2020-01-01T30:00:00Z",
-        "2020-01-01T00:70:00Z", "2020-01-01T24:00:60Z", "2020-01-01T00:00:00+01:00", "2020-01-01T00:00:00.5Z",
-        "2020-01-01t00:00:00z", "2020-01-01T00:00:00Z\n", "12020-01-01T00:00:00Z",
-    ]  # fmt: skip
+        "2020-02-30T00:00:00Z",
+        "2020-20-01T00:00:00Z",
+        "2020-01-40T00:00:00Z",
+        "2020-01-01T30:00:00Z",
+        "2020-01-01T00:70:00Z",
+        "2020-01-01T24:00:60Z",
+        "2020-01-01T00:00:00+01:00",
+        "2020-01-01T00:00:00.5Z",
+        "2020-01-01t00:00:00z",
+        "2020-01-01T00:00:00Z\n",
+        "12020-01-01T00:00:00Z",
+    ]
     ends = ["NoneElement", "NoAssertionElement", "SpdxOrganization", {"type": "NoneElement"}, "_:b", "x"]
     tried = [
         *((one, spdx3.graph({**relationship, "startTime": one})) for one in times),

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from signerd_predicates_stella.catalogue import NAMES, predicate_types
 
 from signerd.errors import Refusal
+from signerd_predicates_stella.catalogue import NAMES, predicate_types
 
 TYPES = {one.name: one for one in predicate_types("uri")}
 DIGEST = f"sha256:{'0' * 64}"
@@ -15,18 +15,36 @@ PROOF = {"rootHash": "00", "hashes": [], "treeSize": 1, "checkpoint": "log\n1\n"
 
 GOOD = {
     "sbom": {
-        "format": "CycloneDX", "specVersion": "1.6", "document": DOCUMENT, "generator": {"name": "g", "version": "1"},
+        "format": "CycloneDX",
+        "specVersion": "1.6",
+        "document": DOCUMENT,
+        "generator": {"name": "g", "version": "1"},
     },
     "vex": {"format": "OpenVEX", "document": DOCUMENT},
-    "report": {"report": {"format": "json", "digest": DIGEST}, "policy": {"digest": DIGEST, "viewSet": "default"}},
+    "report": {
+        "report": {"format": "json", "digest": DIGEST},
+        "policy": {"digest": DIGEST, "viewSet": "default"},
+    },
     "promotion": {
         "subject": [{"name": "registry.example.com/api", "digest": {"sha256": "0" * 64}}],
         "materials": [
-            {"role": "sbom", "algo": "sha256", "digest": "0" * 64, "format": "CycloneDX-1.6", "uri": "oci://r/s"},
+            {
+                "role": "sbom",
+                "algo": "sha256",
+                "digest": "0" * 64,
+                "format": "CycloneDX-1.6",
+                "uri": "oci://r/s",
+            },
         ],
-        "promotion": {"from": "staging", "to": "prod", "actor": "a", "timestamp": "2024-01-01T00:00:00Z", "pipeline": "p"},
+        "promotion": {
+            "from": "staging",
+            "to": "prod",
+            "actor": "a",
+            "timestamp": "2024-01-01T00:00:00Z",
+            "pipeline": "p",
+        },
     },
-}  # fmt: skip
+}
 
 
 def without(document, path):
@@ -85,13 +103,21 @@ def test_without_any_of_them_it_is_refused(name, path):
         ("sbom", {"format": ""}, "/format"),
         ("vex", {"document": {**DOCUMENT, "mediaType": "json"}}, "/document/mediaType"),
         ("report", {"policy": {"digest": DIGEST, "viewSet": ""}}, "/policy/viewSet"),
-        ("promotion", {"materials": [{**GOOD["promotion"]["materials"][0], "role": "note"}]}, "/materials/0/role"),
+        (
+            "promotion",
+            {"materials": [{**GOOD["promotion"]["materials"][0], "role": "note"}]},
+            "/materials/0/role",
+        ),
         ("promotion", {"materials": []}, "/materials"),
         ("promotion", {"subject": []}, "/subject"),
         ("promotion", {"rekor": {"uuid": "u", "logIndex": -1, "inclusionProof": PROOF}}, "/rekor/logIndex"),
         ("promotion", {"rekor": {"uuid": "u", "logIndex": 1, "inclusionProof": {}}}, "/rekor/inclusionProof"),
         ("promotion", {"attestation": {"bundle_sha256": "0"}}, "/attestation/bundle_sha256"),
-        ("promotion", {"promotion": {**GOOD["promotion"]["promotion"], "timestamp": "now"}}, "/promotion/timestamp"),
+        (
+            "promotion",
+            {"promotion": {**GOOD["promotion"]["promotion"], "timestamp": "now"}},
+            "/promotion/timestamp",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_pointer(name, change, pointer):
@@ -99,16 +125,23 @@ def test_a_wrong_value_is_refused_with_its_pointer(name, change, pointer):
 
 
 def test_a_promotion_may_carry_its_proof():
-    TYPES["promotion"].check({
-        **GOOD["promotion"],
-        "rekor": {"uuid": "u", "logIndex": 0, "inclusionProof": PROOF},
-        "attestation": {"bundle_sha256": "0" * 64, "witness": "w"},
-    })
+    TYPES["promotion"].check(
+        {
+            **GOOD["promotion"],
+            "rekor": {"uuid": "u", "logIndex": 0, "inclusionProof": PROOF},
+            "attestation": {"bundle_sha256": "0" * 64, "witness": "w"},
+        }
+    )
 
 
 def test_a_report_states_its_policy_and_no_other_type_does():
     assert TYPES["report"].policy(GOOD["report"]) == (DIGEST, "default")
-    for broken in ({}, {"policy": None}, {"policy": {"digest": DIGEST}}, {"policy": {"digest": 1, "viewSet": "v"}}):
+    for broken in (
+        {},
+        {"policy": None},
+        {"policy": {"digest": DIGEST}},
+        {"policy": {"digest": 1, "viewSet": "v"}},
+    ):
         assert TYPES["report"].policy(broken) is None
     for name in NAMES.keys() - {"report"}:
         assert TYPES[name].policy({**GOOD[name], "policy": {"digest": DIGEST, "viewSet": "v"}}) is None
@@ -121,6 +154,11 @@ def test_nothing_slow_is_imported_before_the_first_document():
     )
     environment = {"PYTHONPATH": ":".join(sys.path)}
     run = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert run.stdout.strip() == "False"

@@ -1,7 +1,7 @@
 import pytest
-from signerd_predicates_stella.plugin import signerd_predicates
 
 from signerd.contracts.providers import PredicateType
+from signerd_predicates_stella.plugin import signerd_predicates
 
 
 def test_uris_are_absolute_and_the_bare_names_are_accepted():

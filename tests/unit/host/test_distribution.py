@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.distributions import install
 
+from fakes.distributions import install
 from signerd.host.distribution import LoadError, VerifiedFinder, find_entry, verify
 
 GROUP = "signerd.tests.distribution"
@@ -16,7 +16,8 @@ _numbers = itertools.count()
 
 
 class Site:
-    """A folder on the path with one distribution: its package has a fresh name, so that no test sees another's modules."""
+    """A folder on the path with one distribution: its package has a fresh name, so that no test sees
+    another's modules."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -117,7 +118,11 @@ def test_a_folder_that_others_may_write_is_refused(site: Site, path: str, mode: 
 
 def test_so_are_a_file_the_site_folder_and_the_dist_info(site: Site) -> None:
     record = site.install()
-    for place, mode in ((site.root / site.package / "plugin.py", 0o644), (site.root, 0o755), (record.parent, 0o755)):
+    for place, mode in (
+        (site.root / site.package / "plugin.py", 0o644),
+        (site.root, 0o755),
+        (record.parent, 0o755),
+    ):
         place.chmod(0o777)
         assert "nobody but its owner" in site.refused()
         place.chmod(mode)

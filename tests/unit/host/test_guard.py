@@ -14,6 +14,10 @@ def failing(error: BaseException) -> object:
     raise error
 
 
+async def sleeping() -> int:
+    await trio.sleep_forever()
+
+
 def guard(seconds: float = 5.0) -> Guard:
     return Guard("entitlement", "acme", seconds=seconds)
 
@@ -29,7 +33,8 @@ def test_a_result_of_the_contracts_type_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    "refused", [Refusal("entitlement.denied", "no_plan", "no"), Fault("entitlement.unavailable", "down", "no")]
+    "refused",
+    [Refusal("entitlement.denied", "no_plan", "no"), Fault("entitlement.unavailable", "down", "no")],
 )
 def test_refusals_and_faults_pass_untouched(refused: Exception) -> None:
     with pytest.raises(type(refused)) as caught:
@@ -37,7 +42,10 @@ def test_refusals_and_faults_pass_untouched(refused: Exception) -> None:
     assert caught.value is refused
 
 
-@pytest.mark.parametrize("error", [KeyError("token=abc"), RecursionError(), MemoryError(), SystemExit(3), ExceptionGroup("g", [OSError()])])
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("token=abc"), RecursionError(), MemoryError(), SystemExit(3), ExceptionGroup("g", [OSError()])],
+)
 def test_foreign_exceptions_become_plugin_errors_and_their_text_stays_here(error: BaseException) -> None:
     with pytest.raises(PluginError) as caught:
         guard()(failing, int, error)
@@ -85,7 +93,11 @@ async def test_an_awaitable_is_awaited_under_the_same_rules() -> None:
         return await guard().awaited(promised, int)
 
     assert await outcome(5) == 5
-    for result, reason in (("5", "plugin_type"), (KeyError("x"), "plugin_failed"), (SystemExit(1), "plugin_failed")):
+    for result, reason in (
+        ("5", "plugin_type"),
+        (KeyError("x"), "plugin_failed"),
+        (SystemExit(1), "plugin_failed"),
+    ):
         with pytest.raises(PluginError) as caught:
             await outcome(result)
         assert caught.value.reason == reason
@@ -95,7 +107,7 @@ async def test_an_awaitable_is_awaited_under_the_same_rules() -> None:
 
 async def test_an_overrun_deadline_is_a_defect_of_the_plugin(autojump_clock: trio.testing.MockClock) -> None:
     with pytest.raises(PluginError) as caught:
-        await guard(seconds=2).awaited(trio.sleep_forever(), int)
+        await guard(seconds=2).awaited(sleeping(), int)
     assert caught.value.reason == "plugin_deadline"
     assert trio.current_time() == pytest.approx(2.0, abs=0.1)
 
@@ -115,7 +127,7 @@ async def test_so_is_one_that_was_overrun_by_swallowing_the_cancellation(
 
 async def test_a_cancel_from_outside_passes(autojump_clock: trio.testing.MockClock) -> None:
     with trio.move_on_after(1) as scope:
-        await guard(seconds=30).awaited(trio.sleep_forever(), int)
+        await guard(seconds=30).awaited(sleeping(), int)
     assert scope.cancelled_caught
 
 

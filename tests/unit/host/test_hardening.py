@@ -27,5 +27,7 @@ def test_the_process_is_not_dumpable_has_no_core_and_dies_with_its_parent_only_i
 
 
 def test_a_process_whose_parent_has_died_before_ends_at_once() -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     assert run(die=True, parent=int(gone.stdout)) == ""

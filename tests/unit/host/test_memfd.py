@@ -66,7 +66,12 @@ def test_other_kinds_of_descriptors_are_refused_without_being_read(tmp_path: Pat
     os.mkfifo(fifo)
     plain = tmp_path / "plain"
     plain.write_bytes(b"abc")
-    for path, flags in ((fifo, os.O_RDWR), (plain, os.O_RDONLY), (Path(os.devnull), os.O_RDONLY), (plain, os.O_PATH)):
+    for path, flags in (
+        (fifo, os.O_RDWR),
+        (plain, os.O_RDONLY),
+        (Path(os.devnull), os.O_RDONLY),
+        (plain, os.O_PATH),
+    ):
         fd = os.open(path, flags | os.O_CLOEXEC)
         try:
             assert refusal(fd, 3) == "request.malformed not_sealed"

@@ -63,7 +63,9 @@ def gone(pid: int) -> bool:
         except ProcessLookupError:
             return True
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "Z" and os.getpid() != int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]):
+        if state == "Z" and os.getpid() != int(
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        ):
             return True  # dead; its own parent, init, has yet to look
         time.sleep(0.01)
     return False
@@ -111,7 +113,9 @@ def test_without_settings_standard_input_is_empty(module: str, spawned: list[Spa
     assert json.loads(process.socket.recv(1 << 20))["stdin"] == ""
 
 
-def test_reaping_never_waits_and_leaves_neither_zombie_nor_descriptor(module: str, spawned: list[Spawned]) -> None:
+def test_reaping_never_waits_and_leaves_neither_zombie_nor_descriptor(
+    module: str, spawned: list[Spawned]
+) -> None:
     before = os.listdir("/proc/self/fd")
     process = spawn(module, ["sleep"])
     spawned.append(process)
@@ -160,7 +164,9 @@ def test_the_death_of_the_child_is_the_end_of_the_link(module: str, spawned: lis
     assert process.socket.recv(1) == b""
 
 
-def test_a_program_that_cannot_be_run_leaves_no_descriptor(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_cannot_be_run_leaves_no_descriptor(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = os.listdir("/proc/self/fd")
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     with pytest.raises(FileNotFoundError):

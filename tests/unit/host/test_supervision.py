@@ -80,11 +80,18 @@ def test_one_missed_deadline_is_forgiven_two_in_a_row_are_not() -> None:
     assert not worker.missed()
     assert not worker.must_die
     assert worker.missed()
-    assert worker.must_die
     worker.answered()
     assert worker.must_die, "an answer after the sentence does not lift it"
+
+
+def test_the_next_process_is_not_blamed_for_the_one_before() -> None:
+    worker = running()
+    worker.condemn()
     worker.died(1.0)
     assert not worker.must_die
+    worker.started(2.0)
+    worker.answered()
+    assert not worker.missed()
 
 
 def test_a_worker_that_does_not_come_up_must_die() -> None:

@@ -47,7 +47,9 @@ def ask(method: str, params: object, fds: tuple[int, ...] = (), backend: Backend
     return msgspec.msgpack.decode(answer)
 
 
-def outcomes_of(items: list[object], fds: tuple[int, ...] = (), backend: Backend | None = None) -> tuple[CallOutcome, ...]:
+def outcomes_of(
+    items: list[object], fds: tuple[int, ...] = (), backend: Backend | None = None
+) -> tuple[CallOutcome, ...]:
     answer = Calls(backend or Backend(), "test").answer("batch", raw({"items": items}), fds)
     return msgspec.msgpack.decode(answer, type=BatchResult).outcomes
 
@@ -149,7 +151,9 @@ def test_capabilities_are_declared_never_probed() -> None:
     backend = Backend()
     backend.capabilities = ()
     assert Calls(backend, "test").methods == ("describe", "sign", "batch")
-    assert error("generate", {"key": "x:new", "algorithm": ""}, backend=backend) == "request.unsupported method"
+    assert (
+        error("generate", {"key": "x:new", "algorithm": ""}, backend=backend) == "request.unsupported method"
+    )
 
 
 def failing(exc: BaseException) -> Callable[[str, bytes], object]:
@@ -171,9 +175,9 @@ def failing(exc: BaseException) -> Callable[[str, bytes], object]:
         (lambda key, message: b"signature", "key.backend_fault plugin_type"),
         (lambda key, message: None, "key.backend_fault plugin_type"),
         (lambda key, message: SignatureResult(bytes(300_000), KEYID), "key.backend_fault answer_size"),
-        (lambda key, message: SignatureResult("text", KEYID), "key.backend_fault plugin_type"),
-        (lambda key, message: SignatureResult(b"s", None), "key.backend_fault plugin_type"),
-        (lambda key, message: SignatureResult(b"s", KEYID, ("text",)), "key.backend_fault plugin_type"),
+        (lambda key, message: SignatureResult("text", KEYID), "key.backend_fault plugin_type"),  # type: ignore[arg-type]  # the defect
+        (lambda key, message: SignatureResult(b"s", None), "key.backend_fault plugin_type"),  # type: ignore[arg-type]  # the defect
+        (lambda key, message: SignatureResult(b"s", KEYID, ("text",)), "key.backend_fault plugin_type"),  # type: ignore[arg-type]  # the defect
     ],
 )
 def test_whatever_a_backend_does_is_a_key_code(sign: Callable[[str, bytes], object], expected: str) -> None:

@@ -3,13 +3,14 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import rfc8785
+
 from fakes.distributions import install
 from fakes.links import Peer
-
 from signerd.contracts.hookspecs import PLUGINS_GROUP
 from signerd.errors import Refusal
 from signerd.host.load import Provided
@@ -29,7 +30,8 @@ class Checked:
     def __init__(self, settings): self.word = settings.get("word", "bad")
     def check(self, document):
         if self.word in document:
-            raise Refusal("predicate.invalid", "bad_word", "a word is bad", details={{"pointer": "/" + self.word}})
+            where = {{"pointer": "/" + self.word}}
+            raise Refusal("predicate.invalid", "bad_word", "a word is bad", details=where)
         if "crash" in document:
             raise KeyError("crash")
     def policy(self, document): return None
@@ -39,7 +41,8 @@ def signerd_predicates(settings): return [Checked(settings)]
 
 
 class Checked:
-    uri, names = URI, ("checked",)
+    uri = URI
+    names: tuple[str, ...] = ("checked",)
     needs_release = heavy = False
 
     def __init__(self, *, needs_policy: bool = False, own: object = None) -> None:
@@ -75,10 +78,15 @@ def error(*args: object, **more: object) -> tuple[str, str]:
     return f"{answer.error.code} {answer.error.reason}", answer.pointer
 
 
-def statement_of(predicate: object) -> bytes:
+def statement_of(predicate: Any) -> bytes:
     subjects = json.loads(SUBJECTS)
     return rfc8785.dumps(
-        {"_type": "https://in-toto.io/Statement/v1", "subject": subjects, "predicateType": URI, "predicate": predicate}
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": subjects,
+            "predicateType": URI,
+            "predicate": predicate,
+        }
     )
 
 
@@ -133,7 +141,10 @@ def test_the_policy_of_the_request_must_be_the_documents_own() -> None:
     assert run(b"{}", kind=Checked(own=own), policy=own)[0].error is None
     assert run(b"{}", kind=Checked(own=own))[0].error is None
     assert run(b"{}", policy=own)[0].error is None
-    assert error(b"{}", kind=Checked(own=own), policy=(own[0], "other"))[0] == "predicate.invalid policy_mismatch"
+    assert (
+        error(b"{}", kind=Checked(own=own), policy=(own[0], "other"))[0]
+        == "predicate.invalid policy_mismatch"
+    )
     assert error(b"{}", kind=Checked(needs_policy=True))[0] == "predicate.invalid policy_missing"
     assert run(b"{}", kind=Checked(needs_policy=True), policy=own)[0].error is None
 
@@ -157,7 +168,9 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
     site = tmp_path / "site"
     site.mkdir(mode=0o755)
     files = {"signerd_checked_predicates/__init__.py": PLUGIN}
-    install(site, "signerd-checked-predicates", files, {PLUGINS_GROUP: {"checked": "signerd_checked_predicates"}})
+    install(
+        site, "signerd-checked-predicates", files, {PLUGINS_GROUP: {"checked": "signerd_checked_predicates"}}
+    )
     old = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *([old] if old else [])]))
     peer = Peer("signerd.worker.document", {"plugins": {"checked": {"settings": {"word": "ugly"}}}})
@@ -166,12 +179,16 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
 
 
 def memory_kb(pid: int) -> int:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    line = next(
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")
+    )
     return int(line.split()[1])
 
 
 def test_the_process_serves_one_document_after_the_other_and_gives_memory_back(worker: Peer) -> None:
-    def ask(number: int, predicate: bytes | Descriptor, fds: tuple[int, ...] = ()) -> tuple[DocumentChecked, tuple[int, ...]]:
+    def ask(
+        number: int, predicate: bytes | Descriptor, fds: tuple[int, ...] = ()
+    ) -> tuple[DocumentChecked, tuple[int, ...]]:
         worker.send(CheckDocument(number, URI, predicate, SUBJECTS), fds)
         answer, brought = worker.receive()
         return msgspec.convert(answer, DocumentChecked), brought
@@ -179,7 +196,9 @@ def test_the_process_serves_one_document_after_the_other_and_gives_memory_back(w
     small, _ = ask(1, b"{}")
     assert small.statement == statement_of({})
     idle = memory_kb(worker.process.pid)
-    document = {"components": [{"name": f"component-{number}", "version": str(number)} for number in range(150_000)]}
+    document = {
+        "components": [{"name": f"component-{number}", "version": str(number)} for number in range(150_000)]
+    }
     text = json.dumps(document).encode()
     fd = sealed_memfd("predicate", text)
     for number in (2, 3):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.links import Peer
 
+from fakes.links import Peer
 from signerd.host.memfd import sealed_memfd
 from signerd.verification.keys import PublicKey
 from signerd.wire.messages import Cancel, Hello, Response
@@ -31,7 +31,11 @@ def worker(keys: Path) -> Iterator[Peer]:
 
 def test_a_key_is_made_described_and_signs_what_verifies(worker: Peer) -> None:
     hello = worker.hello()
-    assert (hello["type"], hello["version"], hello["methods"]) == ("hello", 1, ["describe", "sign", "generate", "batch"])
+    assert (hello["type"], hello["version"], hello["methods"]) == (
+        "hello",
+        1,
+        ["describe", "sign", "generate", "batch"],
+    )
     described = worker.ask("generate", {"key": "file:default", "algorithm": "ES256"})["result"]
     assert worker.ask("describe", {"key": "file:default"})["result"] == described
     key = PublicKey.from_spki(described["spki"])
@@ -68,7 +72,11 @@ def test_a_message_comes_by_descriptor(worker: Peer) -> None:
 def test_errors_are_typed_and_the_next_request_is_served(worker: Peer) -> None:
     worker.hello()
     missing = worker.ask("describe", {"key": "file:nobody"})
-    assert (missing["type"], missing["code"], missing["details"]["reason"]) == ("error", "key.not_found", "no_such_key")
+    assert (missing["type"], missing["code"], missing["details"]["reason"]) == (
+        "error",
+        "key.not_found",
+        "no_such_key",
+    )
     assert worker.ask("rotate", {})["code"] == "request.unsupported"
     assert worker.ask("sign", {"key": 5})["code"] == "request.malformed"
     assert worker.ask("batch", {"items": []})["result"] == {"outcomes": []}
@@ -90,7 +98,9 @@ def test_a_cancel_changes_nothing(worker: Peer) -> None:
         (Hello((2, 3), "later"), "request.unsupported"),
     ],
 )
-def test_what_does_not_begin_with_a_hello_ends_the_link(worker: Peer, first: bytes | Hello | Cancel, code: str) -> None:
+def test_what_does_not_begin_with_a_hello_ends_the_link(
+    worker: Peer, first: bytes | Hello | Cancel, code: str
+) -> None:
     if isinstance(first, bytes):
         worker.send_bytes(first)
     else:
