@@ -1,3 +1,3 @@
-"""What all test folders share: outside parts that a test needs (tests/outside/needs.py)."""
+"""What all test folders share: outside parts that a test needs, and a running daemon."""
 
-pytest_plugins = ["outside.needs"]
+pytest_plugins = ["outside.needs", "running.daemon"]

@@ -28,18 +28,20 @@ _RETRY_S: Final = 0.01
 
 
 class Signer:
-    """A session with the daemon, as a context manager. May be used from several threads: one request at a
-    time.
+    """A session with the daemon, as a context manager. Threads may share it: one request at a time.
 
     Every method raises :class:`signerd.errors.SignerdError` alone, by the daemon's code: Refusal or Fault.
     ``deadline_s`` is how long the daemon may take, in seconds; None is the longest that the daemon allows. A
-    request that is given up (deadline, KeyboardInterrupt) is cancelled, and the session stays usable.
+    request that is given up is cancelled: the session stays usable after a deadline, and after a
+    KeyboardInterrupt that found it waiting; one that came while it wrote or read ends the session
+    (``request.cancelled``, reason ``interrupted``).
     """
 
     def __init__(self, channel: Channel, session: Session) -> None:
         self._channel = channel
         self._session = session
         self._lock = threading.Lock()
+        self._idle = False
 
     @classmethod
     def connect(
@@ -153,7 +155,7 @@ class Signer:
                 self._withdraw(identifier)
                 return operation.fail(error)
             except BaseException:
-                self._withdraw(identifier)
+                self._interrupted(identifier)
                 raise
         return operation.conclude(answer)
 
@@ -182,8 +184,24 @@ class Signer:
                 raise Fault("request.deadline", reason, "the daemon did not answer in time")
             poll = select.poll()
             poll.register(self._channel.socket, select.POLLIN if written else select.POLLIN | select.POLLOUT)
+            self._idle = True
             poll.poll(left * 1000)
+            self._idle = False
 
     def _withdraw(self, identifier: int) -> None:
         self._channel.queue(self._session.cancel(identifier))
         self._channel.flush()
+
+    def _interrupted(self, identifier: int) -> None:
+        """Withdraw, where a signal's exception came while nothing was done but waiting.
+
+        Anywhere else it may have come between a write and the note of it: what was sent is not known then,
+        and a frame sent twice would be a broken protocol.
+        """
+        if self._idle:
+            self._idle = False
+            self._withdraw(identifier)
+        else:
+            ended = Fault("request.cancelled", "interrupted", "an interrupt ended the session")
+            self._session.fail(ended)
+            self.close()

@@ -62,15 +62,24 @@ def parser() -> argparse.ArgumentParser:
     options = _connection(argparse.SUPPRESS)
     _add_sign(commands, options)
     _add_verify(commands, options)
-    keys = commands.add_parser("keys", parents=[options], help="public halves, validity, how to verify")
+    keys = _add(commands, "keys", [options], "public halves, validity, how to verify")
     keys.add_argument("ref", nargs="?", metavar="REF", help="key reference or keyid; all keys without one")
     keys.add_argument("--public", metavar="FILE", help="write the public key there, as PEM")
-    commands.add_parser("info", parents=[options], help="what runs, what it takes, whom it takes you for")
+    _add(commands, "info", [options], "what runs, what it takes, whom it takes you for")
     return top
 
 
+def _add(
+    commands: "_Commands[argparse.ArgumentParser]",
+    name: str,
+    parents: list[argparse.ArgumentParser],
+    text: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, parents=parents, help=text, description=text, allow_abbrev=False)
+
+
 def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
-    kinds = commands.add_parser("sign", help="have a statement signed").add_subparsers(
+    kinds = _add(commands, "sign", [], "have a statement signed").add_subparsers(
         dest="kind", required=True, metavar="KIND"
     )
     signing = argparse.ArgumentParser(add_help=False)
@@ -91,7 +100,7 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     )
     single.add_argument("--receipt", metavar="FILE", help="write the receipt there")
     parents = [options, signing, single]
-    statement = kinds.add_parser("statement", parents=parents, help="a predicate of any catalogued type")
+    statement = _add(kinds, "statement", parents, "a predicate of any catalogued type")
     statement.add_argument("--type", metavar="TYPE", required=True, help="URI or short name of the predicate")
     statement.add_argument("--predicate", dest="document", metavar="FILE", required=True, help="its JSON")
     for kind, text in (
@@ -99,9 +108,9 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
         ("vex", "an OpenVEX document"),
         ("report", "a report with its policy"),
     ):
-        typed = kinds.add_parser(kind, parents=parents, help=text)
+        typed = _add(kinds, kind, parents, text)
         typed.add_argument("document", metavar="FILE", help=f"{text}, JSON")
-    batch = kinds.add_parser("batch", parents=[options, signing], help="many, an outcome for each")
+    batch = _add(kinds, "batch", [options, signing], "many, an outcome for each")
     batch.add_argument(
         "document",
         metavar="FILE.ndjson",
@@ -111,7 +120,7 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
 
 
 def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
-    verify = commands.add_parser("verify", parents=[options], help="verify a bundle, offline")
+    verify = _add(commands, "verify", [options], "verify a bundle, offline")
     verify.add_argument("bundle", metavar="BUNDLE", help="a Sigstore bundle")
     verify.add_argument("--subject", metavar="FILE", help="what it must be about")
     verify.add_argument("--key", metavar="PEM", help="file with the public key that must have signed")

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import pytest
 from msgspec import Raw
 
@@ -18,7 +17,6 @@ from signerd.wire.connection import (
     FRAME_LIMIT_BOUND,
     Connection,
     ConnectionClosed,
-    RemoteProtocolError,
     Role,
     Wait,
 )
@@ -102,7 +100,7 @@ def receive(connected: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def speaking(handler: Handler, limits: Limits = LIMITS, **hello: Any) -> Callable[[socket.socket], None]:
-    """Serve the protocol as its sans-IO server has it; ``handler`` says what follows each request and cancel."""
+    """Serve the protocol as its sans-IO server has it; ``handler`` says what follows each request."""
 
     def say(connected: socket.socket, connection: Connection, said: Said) -> None:
         if isinstance(said, bytes):
@@ -110,9 +108,7 @@ def speaking(handler: Handler, limits: Limits = LIMITS, **hello: Any) -> Callabl
         elif isinstance(said, tuple):
             message, descriptors = said
             rights = array.array("i", descriptors)
-            connected.sendmsg(
-                [connection.send(message)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-            )
+            connected.sendmsg([connection.send(message)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         else:
             connected.sendall(connection.send(said))
 
@@ -238,9 +234,3 @@ def sign_result() -> Callable[..., dict[str, Any]]:
         }
 
     return make
-
-
-@pytest.fixture
-def decoded() -> Callable[[Raw], Any]:
-    """Decode raw msgpack to builtins."""
-    return lambda raw: msgspec.msgpack.decode(raw)

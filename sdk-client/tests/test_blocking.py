@@ -77,9 +77,7 @@ def test_large_values_go_and_come_by_descriptor(
         return [(respond(request, sign_result({"fd": 0, "size": 200_000})), [memory])]
 
     descriptor = open_file(tmp_path / "f")
-    request = SignRequest(
-        subject=[SubjectFile("f", descriptor)], predicate_type="t", predicate=predicate
-    )
+    request = SignRequest(subject=[SubjectFile("f", descriptor)], predicate_type="t", predicate=predicate)
     with Signer.connect(answering(handler)) as signer:
         before = set(os.listdir("/proc/self/fd"))
         assert signer.sign_dsse(request).bundles == (b"B" * 200_000,)
@@ -142,6 +140,8 @@ def test_an_interrupt_cancels_and_the_session_stays(answering: Answering, respon
             return [Error("request.cancelled", "", False, event.id, details={"reason": "cancelled"})]
         if not asked.is_set():
             asked.set()
+            # Long enough for the client to have nothing to do but wait.
+            time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGINT)
             return []
         return [respond(event, HEALTHY)]
@@ -151,6 +151,21 @@ def test_an_interrupt_cancels_and_the_session_stays(answering: Answering, respon
             signer.health()
         assert signer.health().ready
     assert cancelled.is_set()
+
+
+def test_an_interrupt_in_the_middle_of_work_ends_the_session(
+    answering: Answering, respond: Respond, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    with Signer.connect(answering(lambda request, _: [respond(request, HEALTHY)])) as signer:
+        monkeypatch.setattr(signer._channel, "flush", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            signer.health()
+        with pytest.raises(Fault) as caught:
+            signer.health()
+    assert (caught.value.code, caught.value.reason) == ("request.cancelled", "interrupted")
 
 
 def silent(connected: socket.socket) -> None:

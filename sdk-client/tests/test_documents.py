@@ -15,7 +15,11 @@ from signerd_client.documents import Kind, detect_type
         ("sbom", {"@context": [{}, "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"]}, "spdx"),
         ("vex", {"@context": "https://openvex.dev/ns/v0.2.0"}, "openvex"),
         ("vex", {"@context": "https://openvex.dev/ns"}, "openvex"),
-        ("report", {"report": {"format": "x", "digest": {}}, "policy": {"digest": "d", "viewSet": "v"}}, "report"),
+        (
+            "report",
+            {"report": {"format": "x", "digest": {}}, "policy": {"digest": "d", "viewSet": "v"}},
+            "report",
+        ),
     ],
 )
 def test_each_type_is_told_by_its_marks(kind: Kind, document: dict[str, object], expected: str) -> None:

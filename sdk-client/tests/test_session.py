@@ -164,7 +164,9 @@ def test_a_deadline_is_sent_in_milliseconds_and_waited_for_with_grace(pair: Pair
     _, frame = pair.session.start(plain_call("daemon.health"))
     assert pair.to_server(frame)[0].deadline_ms is UNSET
     assert pair.session.patience_s(1.5) == 1.5 + GRACE_S
-    assert pair.session.patience_s(None) == pair.session.patience_s(1e9) == limits.deadline_ms / 1000 + GRACE_S
+    assert (
+        pair.session.patience_s(None) == pair.session.patience_s(1e9) == limits.deadline_ms / 1000 + GRACE_S
+    )
 
 
 def test_ids_in_flight_are_not_given_again(pair: Pair) -> None:

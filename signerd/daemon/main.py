@@ -62,6 +62,8 @@ class Daemon:
         self.process = SealerProcess(config, self.sealer, self.poller, clock)
         self.process.start()
         loaded = load_policy_plugins(plugin_entries(config), development=config.daemon.development)
+        # The document worker loads what brings predicate types, and no other plugin.
+        self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
         self.deadlines = DeadlineHeap(self._wake_up)
         services = services_of(config, loaded, self.snapshot, self.sealer, self.deadlines, clock)
         self._quotas = services.quotas
@@ -145,7 +147,9 @@ class Daemon:
         config = self._config
         settings = {
             "plugins": {
-                p.name: {"settings": p.settings, "version": p.version, "record": p.record} for p in config.plugins
+                p.name: {"settings": p.settings, "version": p.version, "record": p.record}
+                for p in config.plugins
+                if p.name in self._predicate_plugins
             },
             "development": config.daemon.development,
         }

@@ -67,7 +67,7 @@ class Spawned:
         """
         if self._process.returncode is not None:
             return True
-        if not select.select([self.pidfd], [], [], 0)[0]:
+        if not self._ended(0):
             return False
         self.kill()  # while the zombie holds the group's number
         self._process.wait()
@@ -84,11 +84,17 @@ class Spawned:
         if self._process.returncode is not None:
             return
         self.socket.close()
-        select.select([self.pidfd], [], [], seconds)
+        self._ended(seconds)
         self.kill()
         deadline = time.monotonic() + 5
         while not self.reap() and time.monotonic() < deadline:
-            select.select([self.pidfd], [], [], 1)
+            self._ended(1)
+
+    def _ended(self, seconds: float) -> bool:
+        # Not select, which knows no descriptor above 1023: a front end may hold that many connections.
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
 
 def spawn(

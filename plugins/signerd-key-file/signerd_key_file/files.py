@@ -6,7 +6,6 @@ nothing can be put in its place in between.
 """
 
 import errno
-import contextlib
 import os
 import secrets
 import stat
@@ -82,7 +81,7 @@ class KeyFolder:
         """Return the bytes of the key file ``name``; raises as :func:`read_private`, and for the folder
         itself ``directory_unreadable``, ``directory_owner`` and ``directory_mode``."""
         if not os.path.lexists(self._path):
-            raise Refusal("key.not_found", "no_such_key", "no such key", operator=f"{self._path} does not exist")
+            raise _not_found(self._path)
         folder = self._open()
         try:
             return read_private(name, dir_fd=folder)
@@ -95,11 +94,10 @@ class KeyFolder:
     def create(self, name: str, data: bytes) -> None:
         """Write a new file, mode 0600; it is there in full and on disk when this returns, or not at all.
 
-        The folder is made (0700) where it is missing. ``key.forbidden`` with reason ``exists`` where the name is
-        taken: nothing is ever overwritten.
+        The folder is made (0700) where it is missing. ``key.forbidden`` with reason ``exists`` where the name
+        is taken: nothing is ever overwritten.
         """
-        with contextlib.suppress(OSError):  # there already, or told of when it is opened
-            os.mkdir(self._path, 0o700)
+        self._make()
         folder = self._open()
         draft = f".{name}.{secrets.token_hex(8)}"
         try:
@@ -123,6 +121,19 @@ class KeyFolder:
         finally:
             os.close(folder)
 
+    def _make(self) -> None:
+        try:
+            os.mkdir(self._path, 0o700)
+            parent = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(parent)  # a key must not vanish with the folder that it was put in
+            finally:
+                os.close(parent)
+        except FileExistsError:
+            return
+        except OSError as exc:
+            raise fault("directory_unwritable", f"{self._path} cannot be made: {exc.strerror}") from exc
+
     def _open(self) -> int:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -141,11 +152,13 @@ def _open(path: str, dir_fd: int | None) -> int:
     try:
         return os.open(path, _FLAGS, dir_fd=dir_fd)
     except FileNotFoundError:
-        raise Refusal(
-            "key.not_found", "no_such_key", "there is no such key", operator=f"{path} does not exist"
-        ) from None
+        raise _not_found(path) from None
     except OSError as exc:
         _unreadable(path, exc)
+
+
+def _not_found(path: str) -> Refusal:
+    return Refusal("key.not_found", "no_such_key", "there is no such key", operator=f"{path} does not exist")
 
 
 def _unreadable(path: str, exc: OSError) -> NoReturn:

@@ -112,8 +112,23 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, mode: int) ->
 def test_a_folder_that_is_none_is_a_fault(tmp_path: Path, file: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
-    for path in (tmp_path / "no", file, link):
+    for path in (file, link):
         assert error(KeyFolder(str(path)).read, "k.pem") == "key.backend_fault directory_unreadable"
+        assert error(KeyFolder(str(path)).create, "k.pem", b"x") == "key.backend_fault directory_unreadable"
+
+
+def test_a_folder_that_is_not_there_holds_no_key_and_is_made_for_the_first(tmp_path: Path) -> None:
+    keys = KeyFolder(str(tmp_path / "new"))
+    assert error(keys.read, "k.pem") == "key.not_found no_such_key"
+    old = os.umask(0)
+    try:
+        keys.create("k.pem", b"first")
+    finally:
+        os.umask(old)
+    assert keys.read("k.pem") == b"first"
+    assert (tmp_path / "new").stat().st_mode & 0o7777 == 0o700
+    lost = KeyFolder(str(tmp_path / "no" / "such"))
+    assert error(lost.create, "k.pem", b"x") == "key.backend_fault directory_unwritable"
 
 
 def test_what_is_created_is_whole_and_takes_no_name_that_is_taken(tmp_path: Path) -> None:

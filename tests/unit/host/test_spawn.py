@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -131,6 +132,27 @@ def test_reaping_never_waits_and_leaves_neither_zombie_nor_descriptor(
     with pytest.raises(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_process_with_a_high_descriptor_is_reaped_like_any_other(
+    module: str, spawned: list[Spawned]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1200:
+        pytest.skip("this user may not open that many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        process = spawn(module, ["sleep"])
+        spawned.append(process)
+        assert process.pidfd > 1023
+        assert not process.reap()
+        process.end(0)
+        assert process.status == -signal.SIGKILL
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_whole_group_dies_with_its_leader(module: str, spawned: list[Spawned]) -> None:

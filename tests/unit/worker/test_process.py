@@ -3,7 +3,7 @@ import sys
 
 
 def test_what_the_workers_import_stays_small() -> None:
-    # Every key worker pays for it with start-up time and memory; what only a backend needs is its own to import.
+    # Every key worker pays for it in start-up time and memory; what only a backend needs it imports itself.
     heavy = {"trio", "anyio", "asyncio", "ssl", "http", "urllib.request", "sqlite3", "cryptography"}
     program = "import sys, signerd.worker.key, signerd.worker.document\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

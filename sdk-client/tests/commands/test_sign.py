@@ -1,0 +1,187 @@
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from signerd.errors import Refusal
+from signerd_client.cli import main
+from signerd_client.commands.sign import options_for, release_digest, subject_of
+
+Capture = pytest.CaptureFixture[bytes]
+
+DIGEST = "sha256:" + "0" * 64
+SBOM = b'{"bomFormat": "CycloneDX", "specVersion": "1.6"}'
+KEYID = "0123456789ab"
+
+
+@pytest.fixture
+def asked() -> list[dict[str, Any]]:
+    """The params of what was asked of the daemon."""
+    return []
+
+
+@pytest.fixture
+def path(
+    answering: Callable[..., Path],
+    respond: Callable[..., Any],
+    sign_result: Callable[..., Any],
+    asked: list[dict[str, Any]],
+) -> str:
+    def handler(request: Any, _: object) -> list[Any]:
+        params = msgspec.msgpack.decode(request.params)
+        asked.append(params)
+        keys = params.get("options", {}).get("keys", ["x"])
+        result = sign_result(b"bundle 0")
+        for name in ("signing_identity", "bundle_sha256"):
+            result[name] = result[name] * len(keys)
+        result["bundles"] = [f"bundle {index}".encode() for index in range(len(keys))]
+        return [respond(request, result)]
+
+    return str(answering(handler))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory to work in, with a document of each kind."""
+    (tmp_path / "app").write_bytes(b"app")
+    (tmp_path / "sbom.json").write_bytes(SBOM)
+    (tmp_path / "vex.json").write_bytes(b'{"@context": "https://openvex.dev/ns/v0.2.0"}')
+    (tmp_path / "report.json").write_bytes(
+        b'{"report": {"format": "x", "digest": {}}, "policy": {"digest": "d", "viewSet": "v"}}'
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"), [("app", "app"), ("app:x/y", "x/y"), ("./app", "app"), ("app:a b", "a b")]
+)
+def test_a_subject_is_a_file_and_a_name(files: Path, argument: str, name: str) -> None:
+    subject = subject_of(argument)
+    assert (subject.name, subject.digest) == (name, {"sha256": hashlib.sha256(b"app").hexdigest()})
+
+
+@pytest.mark.parametrize(
+    ("argument", "code"),
+    [("app:", "statement.invalid"), (":x", "statement.invalid"), ("absent", "request.malformed")],
+)
+def test_what_names_no_file_or_name_is_refused(files: Path, argument: str, code: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        subject_of(argument)
+    assert caught.value.code == code
+
+
+def test_a_release_has_the_wires_form() -> None:
+    assert release_digest(None) is None
+    assert release_digest(DIGEST) == DIGEST
+    for wrong in ("", "0" * 64, DIGEST.upper(), DIGEST + "\n"):
+        with pytest.raises(Refusal):
+            release_digest(wrong)
+    assert options_for([]) is None
+    assert options_for(["a", "b"]).keys == ("a", "b")  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("kind", "document", "expected"),
+    [("sbom", "sbom.json", "cyclonedx"), ("vex", "vex.json", "openvex"), ("report", "report.json", "report")],
+)
+def test_the_bundles_bytes_alone_go_to_stdout(
+    path: str, asked: list[dict[str, Any]], capfdbinary: Capture, kind: str, document: str, expected: str
+) -> None:
+    assert main(["sign", kind, document, "--subject", "app:n", "--release", DIGEST, "--socket", path]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out == b"bundle 0"
+    assert err == b"warning: careful\\x1b[2J\nverify: cosign verify-blob-attestation\n"
+    assert asked == [
+        {
+            "subject": [{"name": "n", "digest": {"sha256": hashlib.sha256(b"app").hexdigest()}}],
+            "predicate_type": expected,
+            "predicate": Path(document).read_bytes(),
+            "scanner_image_digest": DIGEST,
+        }
+    ]
+
+
+def test_a_statement_takes_its_type_from_the_option(
+    files: Path, path: str, asked: list[dict[str, Any]], capfdbinary: Capture
+) -> None:
+    arguments = ["sign", "statement", "--type", "https://a/b", "--predicate", "sbom.json", "--subject", "app"]
+    assert main([*arguments, "--out", "b.json", "--receipt", "r.json", "--socket", path]) == 0
+    assert asked[0]["predicate_type"] == "https://a/b"
+    assert (files / "b.json").read_bytes() == b"bundle 0"
+    assert capfdbinary.readouterr().out == b""
+    receipt = (files / "r.json").read_bytes()
+    assert receipt.startswith(b'{"audit_id":"a-1","decision":{"degraded":[]')
+    assert receipt.endswith(b'"later":{"a":2,"z":1},"leaf_hash":"' + b"ee" * 32 + b'"}')
+
+
+def test_several_signers_write_a_file_each(files: Path, path: str, capfdbinary: Capture) -> None:
+    (files / "out").mkdir()
+    arguments = ["sign", "sbom", "sbom.json", "--subject", "app", "--key", "a", "--key", "b"]
+    assert main([*arguments, "--out", "out", "--socket", path]) == 0
+    assert {entry.name: entry.read_bytes() for entry in (files / "out").iterdir()} == {
+        f"0-{KEYID}.sigstore.json": b"bundle 0",
+        f"1-{KEYID}.sigstore.json": b"bundle 1",
+    }
+    assert capfdbinary.readouterr().out == b""
+
+
+@pytest.mark.usefixtures("files")
+def test_several_signers_without_a_directory_are_refused_before_anything_is_signed(
+    path: str, asked: list[dict[str, Any]]
+) -> None:
+    arguments = ["sign", "sbom", "sbom.json", "--subject", "app", "--key", "a", "--key", "b"]
+    assert main([*arguments, "--socket", path]) == 2
+    assert main([*arguments, "--out", "file", "--socket", path]) == 2
+    assert main([*arguments[:5], "--output", "table", "--socket", path]) == 2
+    assert asked == []
+
+
+@pytest.mark.usefixtures("files")
+def test_json_is_the_whole_result(path: str, capfdbinary: Capture) -> None:
+    arguments = ["sign", "sbom", "sbom.json", "--subject", "app", "--key", "a", "--key", "b"]
+    assert main([*arguments, "--output", "json", "--socket", path]) == 0
+    result = json.loads(capfdbinary.readouterr().out)
+    assert [base64.b64decode(bundle) for bundle in result["bundles"]] == [b"bundle 0", b"bundle 1"]
+    assert result["receipt"]["audit_id"] == "a-1"
+
+
+@pytest.mark.usefixtures("files")
+def test_a_table_goes_beside_the_file(path: str, capfdbinary: Capture) -> None:
+    arguments = ["sign", "sbom", "sbom.json", "--subject", "app", "--out", "b", "--output", "table"]
+    assert main([*arguments, "--socket", path]) == 0
+    assert b"audit id" in capfdbinary.readouterr().out
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sbom", "vex.json", "--subject", "app"],
+        ["sbom", "app", "--subject", "app"],
+        ["sbom", "absent", "--subject", "app"],
+        ["sbom", "sbom.json", "--subject", "absent"],
+        ["sbom", "sbom.json", "--subject", "app:"],
+        ["sbom", "sbom.json", "--subject", "app", "--release", "sha256:x"],
+        ["vex", "sbom.json", "--subject", "app"],
+        ["report", "sbom.json", "--subject", "app"],
+    ],
+)
+def test_what_is_not_valid_is_exit_code_2(
+    path: str, asked: list[dict[str, Any]], capfdbinary: Capture, arguments: list[str]
+) -> None:
+    assert main(["sign", *arguments, "--socket", path]) == 2
+    assert asked == []
+    assert capfdbinary.readouterr().out == b""
+
+
+@pytest.mark.usefixtures("files")
+def test_a_bundle_that_cannot_be_written_is_exit_code_1(path: str) -> None:
+    arguments = ["sign", "sbom", "sbom.json", "--subject", "app", "--out", "absent/b"]
+    assert main([*arguments, "--socket", path]) == 1
