@@ -5,7 +5,7 @@ import msgspec
 from protocol_tables import error_table, field_table, method_sections, method_table, table
 from protocol_vectors import DESCRIPTORS, key_vectors, message_vectors
 from signerd.host import config_model
-from signerd.wire import links
+from signerd.wire import worker_calls
 from signerd.wire.connection import FRAME_LIMIT, FRAME_LIMIT_BOUND
 from signerd.wire.decoding import KEYS_MAX, NAME_MAX
 from signerd.wire.messages import Cancel, Error, Goaway, Hello, Limits, Request, Response
@@ -34,10 +34,10 @@ def parts() -> dict[str, str]:
         "defaults": _defaults(),
         "key_vectors": key_vectors(),
         "message_vectors": message_vectors(),
-        "link_frame_bytes": f"{links.LINK_FRAME_BYTES:,}",
-        "payload_inline": f"{links.PAYLOAD_INLINE:,}",
-        "describe_result": _keys(links.DescribeResult),
-        "sign_result": _keys(links.SignResultParams),
+        "link_frame_bytes": f"{worker_calls.LINK_FRAME_BYTES:,}",
+        "payload_inline": f"{worker_calls.PAYLOAD_INLINE:,}",
+        "describe_result": _keys(worker_calls.DescribeResult),
+        "sign_result": _keys(worker_calls.SignResultParams),
     }
 
 

@@ -20,8 +20,8 @@ from signerd.pipeline.services import Bounds, Services
 from signerd.pipeline.tenants import Tenant
 from signerd.wire import methods
 from signerd.wire.connection import FRAME_LIMIT_BOUND
-from signerd.wire.links import PAYLOAD_INLINE
 from signerd.wire.messages import Limits
+from signerd.wire.worker_calls import PAYLOAD_INLINE
 
 __all__ = ["limits_of", "plugin_entries", "plugin_infos", "services_of"]
 

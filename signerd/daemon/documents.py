@@ -21,7 +21,7 @@ from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned
 from signerd.pipeline.waits import DocumentWait
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import CallError, DocumentChecked
+from signerd.wire.worker_calls import CallError, DocumentChecked
 
 __all__ = ["QUEUE", "Documents"]
 

@@ -21,10 +21,8 @@ from signerd.wire.links import (
     LINK_VERSION,
     Answer,
     BackendChanged,
-    CallError,
     Close,
     CloseMany,
-    Descriptor,
     Failed,
     Open,
     Opened,
@@ -38,6 +36,7 @@ from signerd.wire.links import (
     SealItem,
     SealMany,
 )
+from signerd.wire.worker_calls import CallError, Descriptor
 
 __all__ = ["SealerLink", "told"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from signerd.wire.frames import FrameReader, FrameTooLarge
-from signerd.wire.links import LINK_FRAME_BYTES
+from signerd.wire.worker_calls import LINK_FRAME_BYTES
 
 __all__ = ["Link", "LinkClosed"]
 

@@ -5,14 +5,14 @@ import hashlib
 from msgspec import UNSET
 
 from signerd.attestation.canonical import canonicalise
-from signerd.attestation.statement import Subject, build_statement as join_statement
-from signerd.attestation.statement import check_subjects, subjects_text
+from signerd.attestation.statement import Subject, check_subjects, subjects_text
+from signerd.attestation.statement import build_statement as join_statement
 from signerd.contracts.providers import PredicateType
 from signerd.errors import Refusal
 from signerd.pipeline.evidence import Admission, BuiltStatement, Order
 from signerd.pipeline.services import Services
 from signerd.pipeline.waits import check_document, hash_files
-from signerd.wire import links
+from signerd.wire import worker_calls
 from signerd.wire.methods import Descriptor, SignDsse
 
 __all__ = ["build_statement", "check_policy"]
@@ -57,7 +57,7 @@ async def _in_worker(admission: Admission, subjects: tuple[Subject, ...]) -> Bui
     predicate, fd = _predicate_of(params, order)
     policy = params.policy
     checked = await check_document(
-        links.CheckDocument(
+        worker_calls.CheckDocument(
             id=0,
             predicate_type=order.predicate_type.uri,
             predicate=predicate,
@@ -70,15 +70,15 @@ async def _in_worker(admission: Admission, subjects: tuple[Subject, ...]) -> Bui
     order.request.predicate_sha256 = checked.predicate_sha256
     assert checked.statement is not None
     # The worker's memfd is the last descriptor that this request has come to own.
-    payload_fd = order.request.owned[-1] if isinstance(checked.statement, links.Descriptor) else None
+    payload_fd = order.request.owned[-1] if isinstance(checked.statement, worker_calls.Descriptor) else None
     return BuiltStatement(admission, checked.statement, payload_fd, checked.predicate_sha256)
 
 
-def _predicate_of(params: SignDsse, order: Order) -> tuple[bytes | links.Descriptor, int | None]:
+def _predicate_of(params: SignDsse, order: Order) -> tuple[bytes | worker_calls.Descriptor, int | None]:
     """Return the predicate as the document worker's link carries it."""
     predicate = params.predicate
     if isinstance(predicate, Descriptor):
-        return links.Descriptor(0, predicate.size), order.request.fds[predicate.fd]
+        return worker_calls.Descriptor(0, predicate.size), order.request.fds[predicate.fd]
     return predicate, None
 
 

@@ -8,8 +8,9 @@ from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, Principal, Release
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.links import Descriptor, RingEntry
+from signerd.wire.links import RingEntry
 from signerd.wire.methods import SignDsse, SignResult
+from signerd.wire.worker_calls import Descriptor
 
 __all__ = ["Admission", "BuiltStatement", "Cleared", "Entitled", "Order", "Signed"]
 

@@ -13,7 +13,8 @@ from signerd.pipeline.record import Entry
 from signerd.pipeline.services import Services
 from signerd.pipeline.waits import sealed
 from signerd.wire import methods
-from signerd.wire.links import DecisionFacts, Descriptor, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
+from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
+from signerd.wire.worker_calls import Descriptor
 
 __all__ = ["decision_of", "remaining_of", "seal", "verify_command"]
 

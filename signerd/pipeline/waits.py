@@ -9,7 +9,8 @@ import types
 from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass
 
-from signerd.wire.links import CheckDocument, DocumentChecked, Sealed, SealItem
+from signerd.wire.links import Sealed, SealItem
+from signerd.wire.worker_calls import CheckDocument, DocumentChecked
 
 __all__ = ["DocumentWait", "HashWait", "ProviderWait", "SealWait", "Wait", "check_document", "hash_files", "provider", "sealed"]
 

@@ -19,8 +19,8 @@ from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned
 from signerd.host.supervision import State, Supervision
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import BatchCall, BatchParams, BatchResult, CallError
 from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Response
+from signerd.wire.worker_calls import BatchCall, BatchParams, BatchResult, CallError
 
 __all__ = ["Backend", "BackendSpec", "Call", "CallResult", "worker_error"]
 

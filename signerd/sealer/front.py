@@ -19,11 +19,8 @@ from signerd.sealer.seal import Sealing
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
-    PAYLOAD_INLINE,
     Answer,
-    CallError,
     CloseMany,
-    Descriptor,
     Hangup,
     Open,
     Query,
@@ -33,6 +30,7 @@ from signerd.wire.links import (
     SealItem,
     SealMany,
 )
+from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError, Descriptor
 
 __all__ = ["OUTCOMES_PER_FRAME", "Front"]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from signerd.attestation.dsse import pae_header
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import CallError, RingEntry, SealItem
+from signerd.wire.links import RingEntry, SealItem
+from signerd.wire.worker_calls import CallError
 
 __all__ = ["Job", "Pinned", "Violation"]
 

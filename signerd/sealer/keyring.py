@@ -19,7 +19,8 @@ from signerd.sealer.job import Pinned
 from signerd.sealer.leaves import ring_leaf
 from signerd.sealer.ring import RingStore
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import CallError, DescribeParams, DescribeResult, GenerateParams, RingEntry
+from signerd.wire.links import RingEntry
+from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
 __all__ = ["KeySpec", "Keyring"]
 

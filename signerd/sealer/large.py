@@ -15,7 +15,8 @@ from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed, seal_memfd
 from signerd.sealer.job import Job
 from signerd.sealer.signatures import signers
-from signerd.wire.links import Descriptor, Sealed, SealedSignature
+from signerd.wire.links import Sealed, SealedSignature
+from signerd.wire.worker_calls import Descriptor
 
 __all__ = ["SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
 

@@ -38,16 +38,8 @@ from signerd.sealer.lock import StateLock, prepare_state
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import (
-    Answer,
-    BackendChanged,
-    BackendState,
-    CallError,
-    Failed,
-    Opened,
-    Query,
-    RingChanged,
-)
+from signerd.wire.links import Answer, BackendChanged, BackendState, Failed, Opened, Query, RingChanged
+from signerd.wire.worker_calls import CallError
 
 __all__ = ["Process", "main"]
 

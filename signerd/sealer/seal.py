@@ -24,19 +24,8 @@ from signerd.sealer.job import Job, Pinned, Violation
 from signerd.sealer.leaves import decided_leaf, outcome_leaf, refused_leaf
 from signerd.sealer.signatures import assemble
 from signerd.sealer.tree import leaf_hash
-from signerd.wire.links import (
-    CallError,
-    Close,
-    Descriptor,
-    PeerFacts,
-    Refusal,
-    RequestFacts,
-    Sealed,
-    SealItem,
-    SealOutcome,
-    SignParams,
-    SignResultParams,
-)
+from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, Sealed, SealItem, SealOutcome
+from signerd.wire.worker_calls import CallError, Descriptor, SignParams, SignResultParams
 
 __all__ = ["Sealing"]
 

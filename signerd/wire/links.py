@@ -1,39 +1,24 @@
-"""Messages of the internal links: front end to sealer, sealer to key worker, front end to document worker.
-
-The sealer link and the document link are private and versioned with the release (:data:`LINK_VERSION`). The key
-worker's half is public (``docs/protocol.md``, Worker protocol): it uses the ordinary messages of
-:mod:`signerd.wire.messages`, with the params and results defined here.
+"""Messages of the link between front end and sealer: private, and versioned with the release (:data:`LINK_VERSION`).
 
 All are Structs of bytes, str and integers in the frames of :mod:`signerd.wire.frames`. Everything goes in arrays: what
-waits goes into one frame, up to :data:`LINK_FRAME_BYTES`. A payload above :data:`PAYLOAD_INLINE` is a sealed memfd.
+waits goes into one frame, up to :data:`~signerd.wire.worker_calls.LINK_FRAME_BYTES`.
 """
 
 from typing import Final
 
 import msgspec
 
+from signerd.wire.worker_calls import CallError, Descriptor
+
 __all__ = [
-    "LINK_FRAME_BYTES",
     "LINK_VERSION",
-    "PAYLOAD_INLINE",
     "Answer",
     "BackendChanged",
     "BackendState",
-    "BatchCall",
-    "BatchParams",
-    "BatchResult",
-    "CallError",
-    "CallOutcome",
-    "CheckDocument",
     "Close",
     "CloseMany",
     "DecisionFacts",
-    "DescribeParams",
-    "DescribeResult",
-    "Descriptor",
-    "DocumentChecked",
     "Failed",
-    "GenerateParams",
     "Hangup",
     "KeyUse",
     "Open",
@@ -53,26 +38,10 @@ __all__ = [
     "Sealed",
     "SealedMany",
     "SealedSignature",
-    "SignParams",
-    "SignResultParams",
     "SubjectFacts",
 ]
 
 LINK_VERSION: Final = 1
-LINK_FRAME_BYTES: Final = 4 * 1024 * 1024
-"""A frame of an internal link is at most this long; a larger group is cut into several."""
-PAYLOAD_INLINE: Final = 256 * 1024
-"""What is larger travels as a sealed memfd, so that no loop copies it."""
-
-
-class Descriptor(msgspec.Struct, frozen=True):
-    """A value that travels as a descriptor: ``fd`` is its index in the frame's SCM_RIGHTS, ``size`` in bytes."""
-
-    fd: int
-    size: int
-
-
-
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -136,9 +105,6 @@ class DecisionFacts(msgspec.Struct, frozen=True):
     release: ReleaseFacts
     keys: tuple[KeyUse, ...]
     degraded: tuple[str, ...] = ()
-
-
-
 
 
 class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
@@ -218,9 +184,6 @@ class Hangup(msgspec.Struct, frozen=True, tag_field="type", tag="reload"):
     """Read the configuration again (SIGHUP)."""
 
 
-
-
-
 class RingEntry(msgspec.Struct, frozen=True):
     """One version of a key, public half only. Times are Unix milliseconds; 0 is never."""
 
@@ -277,15 +240,6 @@ class Sealed(msgspec.Struct, frozen=True):
     envelope: bytes | Descriptor | None = None
 
 
-class CallError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A typed error on a link; ``operator`` stays inside the daemon."""
-
-    code: str
-    reason: str
-    message: str
-    operator: str = ""
-
-
 class SealOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """Exactly one of ``ok`` and ``error``. ``recorded`` is false where not even the error could be recorded."""
 
@@ -334,99 +288,3 @@ class BackendChanged(msgspec.Struct, frozen=True, tag_field="type", tag="backend
     """A key worker came up or went down."""
 
     backend: BackendState
-
-
-
-
-
-class DescribeParams(msgspec.Struct, frozen=True):
-    """``describe``: the public half of a key."""
-
-    key: str
-
-
-class DescribeResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``describe``'s result; ``prehash`` is ``sha256`` where ``sign`` wants the digest instead of the message."""
-
-    algorithm: str
-    keyid: str
-    spki: bytes
-    capabilities: tuple[str, ...] = ()
-    chain: tuple[bytes, ...] = ()
-    prehash: str = ""
-
-
-class SignParams(msgspec.Struct, frozen=True):
-    """``sign``: message bytes, a sealed memfd of them, or the digest where ``describe`` said so."""
-
-    key: str
-    message: bytes | Descriptor
-
-
-class SignResultParams(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``sign``'s result: the signature and the keyid of the key that made it."""
-
-    signature: bytes
-    keyid: str
-    chain: tuple[bytes, ...] = ()
-
-
-class GenerateParams(msgspec.Struct, frozen=True):
-    """``generate`` (capability): a new key under a free reference; the result is that of ``describe``."""
-
-    key: str
-    algorithm: str
-
-
-class BatchCall(msgspec.Struct, frozen=True):
-    """One call of a batch: a method of this page and its params."""
-
-    method: str
-    params: msgspec.Raw
-
-
-class BatchParams(msgspec.Struct, frozen=True):
-    """``batch``: many calls in one frame."""
-
-    items: tuple[BatchCall, ...]
-
-
-class CallOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One outcome of a batch, at the index of its call: exactly one of ``ok`` and ``error``."""
-
-    # UNSET and not None: msgspec decodes no Raw that may also be nil.
-    ok: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    error: CallError | None = None
-
-
-class BatchResult(msgspec.Struct, frozen=True):
-    """``batch``'s result, in the order of the calls: one bad item does not fail the others."""
-
-    outcomes: tuple[CallOutcome, ...]
-
-
-
-
-
-class CheckDocument(msgspec.Struct, frozen=True, tag_field="type", tag="check_document"):
-    """Parse, validate and canonicalise one predicate; build the Statement. ``subjects`` are RFC 8785 bytes of the array."""
-
-    id: int
-    predicate_type: str
-    predicate: bytes | Descriptor
-    subjects: bytes
-    policy_digest: str = ""
-    policy_view_set: str = ""
-
-
-class DocumentChecked(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="document_checked"):
-    """The Statement (in a sealed memfd where it is large) and the predicate's SHA-256 as received, or the refusal.
-
-    ``pointer`` (RFC 6901) says where in the predicate.
-    """
-
-    id: int
-    statement: bytes | Descriptor | None = None
-    predicate_sha256: str = ""
-    error: CallError | None = None
-    pointer: str = ""

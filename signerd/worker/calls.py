@@ -16,7 +16,7 @@ from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.guard import Guard
 from signerd.host.memfd import read_sealed
 from signerd.wire.decoding import decode_strict, malformed
-from signerd.wire.links import (
+from signerd.wire.worker_calls import (
     BatchParams,
     BatchResult,
     CallError,

@@ -17,8 +17,8 @@ from signerd.host.link import Frame
 from signerd.host.load import LoadError, PluginEntry, load_key_backend
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import LINK_FRAME_BYTES
 from signerd.wire.messages import VERSION, Hello, Limits, Message, Request, Response, error_from_exception
+from signerd.wire.worker_calls import LINK_FRAME_BYTES
 from signerd.worker import process
 from signerd.worker.calls import MESSAGE_BYTES, Calls
 

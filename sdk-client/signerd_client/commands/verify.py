@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     _print(arguments, verification)
     failure = verification.failure
     if failure is not None or not verification.verified:
-        why = "no check passed" if failure is None else f"{failure.reason}: {failure.detail}"
+        why = "no check passed" if failure is None else f"{failure.name} ({failure.reason}): {failure.detail}"
         note(f"signerctl: does not verify: {why}")
         return exit_code("verification.failed")
     if arguments.type is None:

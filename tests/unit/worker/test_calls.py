@@ -8,7 +8,7 @@ import pytest
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.memfd import sealed_memfd
-from signerd.wire.links import BatchResult, CallOutcome, DescribeResult, SignResultParams
+from signerd.wire.worker_calls import BatchResult, CallOutcome, DescribeResult, SignResultParams
 from signerd.worker.calls import Calls
 
 KEYID = "sha256:" + "0" * 64

@@ -15,7 +15,7 @@ from signerd.contracts.hookspecs import PLUGINS_GROUP
 from signerd.errors import Refusal
 from signerd.host.load import Provided
 from signerd.host.memfd import SEALS, read_sealed, sealed_memfd
-from signerd.wire.links import PAYLOAD_INLINE, CheckDocument, Descriptor, DocumentChecked
+from signerd.wire.worker_calls import PAYLOAD_INLINE, CheckDocument, Descriptor, DocumentChecked
 from signerd.worker.document import check
 
 URI = "https://example.test/Checked/v1"

@@ -1,0 +1,139 @@
+"""Calls of the workers: sealer to key worker, and front end to document worker.
+
+The key worker's half is public (``docs/protocol.md``, Worker protocol), so that a backend can be written in any
+language: it uses the ordinary messages of :mod:`signerd.wire.messages`, with the params and results defined here.
+The document worker's half is private. A payload above :data:`PAYLOAD_INLINE` is a sealed memfd.
+"""
+
+from typing import Final
+
+import msgspec
+
+__all__ = [
+    "LINK_FRAME_BYTES",
+    "PAYLOAD_INLINE",
+    "BatchCall",
+    "BatchParams",
+    "BatchResult",
+    "CallError",
+    "CallOutcome",
+    "CheckDocument",
+    "DescribeParams",
+    "DescribeResult",
+    "Descriptor",
+    "DocumentChecked",
+    "GenerateParams",
+    "SignParams",
+    "SignResultParams",
+]
+
+LINK_FRAME_BYTES: Final = 4 * 1024 * 1024
+"""A frame of an internal link is at most this long; a larger group is cut into several."""
+PAYLOAD_INLINE: Final = 256 * 1024
+"""What is larger travels as a sealed memfd, so that no loop copies it."""
+
+
+class Descriptor(msgspec.Struct, frozen=True):
+    """A value that travels as a descriptor: ``fd`` is its index in the frame's SCM_RIGHTS, ``size`` in bytes."""
+
+    fd: int
+    size: int
+
+
+class CallError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A typed error on a link; ``operator`` stays inside the daemon."""
+
+    code: str
+    reason: str
+    message: str
+    operator: str = ""
+
+
+class DescribeParams(msgspec.Struct, frozen=True):
+    """``describe``: the public half of a key."""
+
+    key: str
+
+
+class DescribeResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``describe``'s result; ``prehash`` is ``sha256`` where ``sign`` wants the digest instead of the message."""
+
+    algorithm: str
+    keyid: str
+    spki: bytes
+    capabilities: tuple[str, ...] = ()
+    chain: tuple[bytes, ...] = ()
+    prehash: str = ""
+
+
+class SignParams(msgspec.Struct, frozen=True):
+    """``sign``: message bytes, a sealed memfd of them, or the digest where ``describe`` said so."""
+
+    key: str
+    message: bytes | Descriptor
+
+
+class SignResultParams(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``sign``'s result: the signature and the keyid of the key that made it."""
+
+    signature: bytes
+    keyid: str
+    chain: tuple[bytes, ...] = ()
+
+
+class GenerateParams(msgspec.Struct, frozen=True):
+    """``generate`` (capability): a new key under a free reference; the result is that of ``describe``."""
+
+    key: str
+    algorithm: str
+
+
+class BatchCall(msgspec.Struct, frozen=True):
+    """One call of a batch: a method of this page and its params."""
+
+    method: str
+    params: msgspec.Raw
+
+
+class BatchParams(msgspec.Struct, frozen=True):
+    """``batch``: many calls in one frame."""
+
+    items: tuple[BatchCall, ...]
+
+
+class CallOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One outcome of a batch, at the index of its call: exactly one of ``ok`` and ``error``."""
+
+    # UNSET and not None: msgspec decodes no Raw that may also be nil.
+    ok: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: CallError | None = None
+
+
+class BatchResult(msgspec.Struct, frozen=True):
+    """``batch``'s result, in the order of the calls: one bad item does not fail the others."""
+
+    outcomes: tuple[CallOutcome, ...]
+
+
+class CheckDocument(msgspec.Struct, frozen=True, tag_field="type", tag="check_document"):
+    """Parse, validate and canonicalise one predicate; build the Statement. ``subjects`` are RFC 8785 bytes of the array."""
+
+    id: int
+    predicate_type: str
+    predicate: bytes | Descriptor
+    subjects: bytes
+    policy_digest: str = ""
+    policy_view_set: str = ""
+
+
+class DocumentChecked(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="document_checked"):
+    """The Statement (in a sealed memfd where it is large) and the predicate's SHA-256 as received, or the refusal.
+
+    ``pointer`` (RFC 6901) says where in the predicate.
+    """
+
+    id: int
+    statement: bytes | Descriptor | None = None
+    predicate_sha256: str = ""
+    error: CallError | None = None
+    pointer: str = ""
