@@ -30,7 +30,11 @@ async def build_statement(admission: Admission, services: Services) -> BuiltStat
     params, kind = order.params, order.predicate_type
     subjects = await _hashed_subjects(order, services)
     predicate = params.predicate
-    if isinstance(predicate, Descriptor) or kind.heavy or len(predicate) > services.bounds.front_document_bytes:
+    if (
+        isinstance(predicate, Descriptor)
+        or kind.heavy
+        or len(predicate) > services.bounds.front_document_bytes
+    ):
         return await _in_worker(admission, subjects)
     order.request.predicate_sha256 = digest = hashlib.sha256(predicate).hexdigest()
     document = canonicalise(predicate)

@@ -20,7 +20,9 @@ class Catalogue:
             self.types[kind.uri] = guarded
             for name in {kind.uri, *kind.names}:
                 if name in by_name:
-                    raise ValueError(f"predicate type name {name!r} is claimed by {by_name[name].provider.uri!r} and {kind.uri!r}")
+                    raise ValueError(
+                        f"predicate type name {name!r} is claimed by {by_name[name].provider.uri!r} and {kind.uri!r}"
+                    )
                 by_name[name] = guarded
         self._by_name: Mapping[str, Guarded[PredicateType]] = by_name
 
@@ -28,5 +30,9 @@ class Catalogue:
         """Return the type of that URI, short name or alias; ``predicate.unsupported`` otherwise."""
         found = self._by_name.get(name)
         if found is None:
-            raise Refusal("predicate.unsupported", "unknown_type", "this predicate type is not in the signer's catalogue")
+            raise Refusal(
+                "predicate.unsupported",
+                "unknown_type",
+                "this predicate type is not in the signer's catalogue",
+            )
         return found

@@ -22,10 +22,14 @@ async def check_release(entitled: Entitled, services: Services) -> Cleared:
         return Cleared(entitled, None, "exempt")
     if digest is None:
         raise Refusal(
-            "release.untrusted", "digest_missing", "this predicate type needs the digest of the tool that made its content"
+            "release.untrusted",
+            "digest_missing",
+            "this predicate type needs the digest of the tool that made its content",
         )
     if order.tenant.require_attested:
-        raise Refusal("release.untrusted", "binding_asserted", "the digest was asserted, and this tenant demands more")
+        raise Refusal(
+            "release.untrusted", "binding_asserted", "the digest was asserted, and this tenant demands more"
+        )
     release: Release | None = None
     for guarded in services.release_checks:
         release = await ask(guarded, guarded.provider.check, Release, digest, order.principal)
@@ -54,4 +58,6 @@ def _version(text: str) -> tuple[int, int]:
     try:
         return int(year), int(month)
     except ValueError:
-        raise Refusal("entitlement.version_window", "version_malformed", "the proved version is not year.month") from None
+        raise Refusal(
+            "entitlement.version_window", "version_malformed", "the proved version is not year.month"
+        ) from None

@@ -79,7 +79,9 @@ class MemoryQuotaStore:
         # Slots in use count too: what is being signed will be signed, and the limit holds across a burst.
         if charge.daily is not None and state.signed + state.slots >= charge.daily:
             reset = (state.day + 1) * DAY_MS
-            raise _refusal("quota.daily", "the plan's signatures of this day are used up", charge.daily, 0, reset)
+            raise _refusal(
+                "quota.daily", "the plan's signatures of this day are used up", charge.daily, 0, reset
+            )
         if charge.rate is not None:
             self._charge_rate(state, charge)
         state.slots += 1
@@ -94,7 +96,12 @@ class MemoryQuotaStore:
         if early > 1e-9:
             wait_ms = max(1, int(early * 1000) + 1)
             raise _refusal(
-                "quota.rate", "the plan's rate is exceeded", charge.burst, 0, self.clock.now_ms() + wait_ms, retry_after_ms=wait_ms
+                "quota.rate",
+                "the plan's rate is exceeded",
+                charge.burst,
+                0,
+                self.clock.now_ms() + wait_ms,
+                retry_after_ms=wait_ms,
             )
         state.arrival = arrival
 

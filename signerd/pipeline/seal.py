@@ -53,7 +53,9 @@ def decision_of(built: BuiltStatement) -> DecisionFacts:
     release = cleared.release
     degraded = entitlement.degraded + (release.degraded if release else ())
     keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
-    return DecisionFacts(principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded)
+    return DecisionFacts(
+        principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded
+    )
 
 
 def _release_facts(cleared: Cleared) -> ReleaseFacts:
@@ -104,7 +106,9 @@ def _bin(value: bytes | Descriptor) -> bytes | methods.Descriptor:
 
 def remaining_of(left: Remaining) -> methods.Remaining:
     return methods.Remaining(
-        UNSET if left.rate is None else left.rate, UNSET if left.daily is None else left.daily, left.concurrency
+        UNSET if left.rate is None else left.rate,
+        UNSET if left.daily is None else left.daily,
+        left.concurrency,
     )
 
 

@@ -41,7 +41,9 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
         raise Refusal("auth.tenant_mismatch", "unknown_tenant", "this tenant is not served here")
     kind = services.catalogue.find(params.predicate_type).provider
     if tenant.predicates is not None and kind.uri not in tenant.predicates:
-        raise Refusal("predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant")
+        raise Refusal(
+            "predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant"
+        )
     if SIGN_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {SIGN_SCOPE} is missing")
     order = Order(request, params, principal, tenant, kind, subjects)
@@ -52,7 +54,9 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
 def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject, ...]:
     """Return the subjects as they will stand in the Statement; one that is still to be hashed gets a stand-in."""
     if len(asked) > bounds.subjects:
-        raise Refusal("statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects")
+        raise Refusal(
+            "statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects"
+        )
     subjects = tuple(
         [Subject(s.name, s.digest if s.digest is not UNSET else {"sha256": _UNHASHED}) for s in asked]
     )
@@ -115,4 +119,6 @@ def _refuse_unserved_options(options: Options) -> None:
 
 
 def _unserved(name: str) -> Refusal:
-    return Refusal("request.unsupported", "not_served", f"this daemon does not serve {name}", details={"name": name})
+    return Refusal(
+        "request.unsupported", "not_served", f"this daemon does not serve {name}", details={"name": name}
+    )

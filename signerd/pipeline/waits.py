@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from signerd.wire.links import Sealed, SealItem
 from signerd.wire.worker_calls import CheckDocument, DocumentChecked
 
-__all__ = ["DocumentWait", "HashWait", "ProviderWait", "SealWait", "Wait", "check_document", "hash_files", "provider", "sealed"]
+__all__ = [
+    "DocumentWait",
+    "HashWait",
+    "ProviderWait",
+    "SealWait",
+    "Wait",
+    "check_document",
+    "hash_files",
+    "provider",
+    "sealed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,9 @@ def provider(awaitable: Awaitable[object]) -> Generator[ProviderWait, object, ob
 
 
 @types.coroutine
-def check_document(call: CheckDocument, fd: int | None) -> Generator[DocumentWait, DocumentChecked, DocumentChecked]:
+def check_document(
+    call: CheckDocument, fd: int | None
+) -> Generator[DocumentWait, DocumentChecked, DocumentChecked]:
     """Wait for the document worker; ``fd`` is the sealed memfd that holds the predicate."""
     return (yield DocumentWait(call, fd))
 

@@ -1,4 +1,4 @@
-"""T11: a squatter listens on the path before the daemon. The client looks first, and tells a stranger nothing.
+"""T11: a squatter listens on the path before the daemon. The client looks first, and tells strangers nothing.
 
 Each squatter is a real process or thread that listens and writes down every byte it gets: there must be none.
 """

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (tmp_path / "empty.json").write_bytes(b"")
     (tmp_path / "garbage.json").write_bytes(b"\xff\x00{")
-    (tmp_path / "huge.json").write_bytes(b" " * (LARGEST_BUNDLE + 100))
+    (tmp_path / "huge.json").touch()
+    os.truncate(tmp_path / "huge.json", LARGEST_BUNDLE + 100)
     return tmp_path
 
 

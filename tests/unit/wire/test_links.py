@@ -52,7 +52,3 @@ def test_decoding_is_strict(cls: type[msgspec.Struct]) -> None:
 def test_every_message_has_a_type_of_its_own() -> None:
     tags = [cls.__struct_config__.tag for cls in STRUCTS if cls.__struct_config__.tag is not None]
     assert len(set(tags)) == len(tags)
-
-
-def test_what_a_frame_holds_inline_fits_into_it() -> None:
-    assert links.PAYLOAD_INLINE * 8 <= links.LINK_FRAME_BYTES
