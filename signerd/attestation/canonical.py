@@ -31,6 +31,10 @@ _POINTER_LENGTH: Final = 256
 _SLICE: Final = 1 << 20
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SIXTEEN_DIGITS: Final = b"0" * 16
+_DIGIT_RUN: Final = re.compile(rb"0{16,}")
+_BEFORE_NUMBER: Final = b" \t\n\r:,["
+_RUNS_LOOKED_AT: Final = 64
+"""After so many the strings are taken out once for all: a document full of digits must not be slower than others."""
 _ANY_DIGIT_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
 _NUMBER: Final = re.compile(rb"[-+.0-9eE]{16,}")
 _NOT_FINITE: Final = re.compile(rb"NaN|Infinity")
@@ -128,7 +132,7 @@ def _canonicalise(data: bytes, deepest: int) -> Canonical:
     outside: bytes | None = None
     if fractions.refused:
         _refuse_number(value)
-    if _SIXTEEN_DIGITS in data.translate(_ANY_DIGIT_TO_ZERO):
+    if _may_hold_large_integer(data):
         outside = _outside_strings(data)
         if _has_large_integer(outside):
             _refuse_number(value)
@@ -200,6 +204,21 @@ def _outside_strings(data: bytes) -> bytes:
         kept.append(b"".join(parts[inside::2]))
         inside ^= (len(parts) - 1) & 1
     return b"".join(kept)
+
+
+def _may_hold_large_integer(data: bytes) -> bool:
+    """Tell whether sixteen digits stand where a number could: most long runs of digits are parts of strings."""
+    zeros = data.translate(_ANY_DIGIT_TO_ZERO)
+    at = zeros.find(_SIXTEEN_DIGITS)
+    if at < 0:
+        return False
+    for looked_at, run in enumerate(_DIGIT_RUN.finditer(zeros, at)):
+        start = run.start()
+        if data[start - 1 : start] == b"-":
+            start -= 1
+        if looked_at == _RUNS_LOOKED_AT or start == 0 or data[start - 1] in _BEFORE_NUMBER:
+            return True
+    return False
 
 
 def _has_large_integer(outside: bytes) -> bool:

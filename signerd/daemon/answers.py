@@ -18,8 +18,10 @@ Bin = bytes | Descriptor
 encode: Final = msgspec.msgpack.Encoder().encode
 
 FRAME_ROOM: Final = 3 * 1024 * 1024
-"""Bytes of values that an answer holds inline before even small ones become descriptors: its frame stays below 4 MiB."""
+"""Bytes of values that an answer holds inline before even small ones become descriptors: frames stay below 4 MiB."""
 SMALL: Final = 4 * 1024
+MOST_SENT: Final = 253
+"""SCM_MAX_FD of Linux: descriptors that go with one message."""
 
 
 def sign_answer(signed: Signed, inline_max: int) -> tuple[Raw, tuple[int, ...]]:
@@ -28,38 +30,79 @@ def sign_answer(signed: Signed, inline_max: int) -> tuple[Raw, tuple[int, ...]]:
     if not signed.fds and all([_inline(bundle, inline_max) for bundle in result.bundles]):
         envelope = result.envelope
         if envelope is UNSET or _inline(envelope, inline_max):
-            return Raw(encode(result)), ()
+            # One bundle of what travels inline at all fits.
+            if len(result.bundles) == 1 or _size(result, inline_max) <= FRAME_ROOM:
+                return Raw(encode(result)), ()
     fds: list[int] = []
-    moved = _moved(result, signed.fds, inline_max, fds)
+    # As many values as keys, and the envelope: never more than one message carries.
+    moved = _moved(result, signed.fds, _limit([signed], inline_max), fds)
     return Raw(encode(moved)), tuple(fds)
 
 
-def batch_answer(results: Sequence[Signed | SignerdError], inline_max: int) -> tuple[Raw, tuple[int, ...]]:
-    """Return the encoded result of a batch: an outcome per item, in order, and the descriptors of all."""
-    size = sum(_size(result.result) for result in results if isinstance(result, Signed))
-    limit = min(inline_max, SMALL) if size > FRAME_ROOM else inline_max
+def batch_answer(
+    results: Sequence[Signed | SignerdError], inline_max: int
+) -> tuple[Raw, tuple[int, ...], list[Signed]]:
+    """Return the encoded result of a batch, the descriptors of all, and the items that it has no room for.
+
+    An outcome per item, in order. One frame and one message bound what an answer can hold: an item beyond that was
+    signed in vain, its outcome is ``request.too_large``, reason ``answer_too_large``, and its descriptors are closed.
+    """
+    limit = _limit([result for result in results if isinstance(result, Signed)], inline_max)
+    room = FRAME_ROOM
     fds: list[int] = []
     outcomes = []
+    left_out = []
     for index, result in enumerate(results):
-        if isinstance(result, Signed):
+        if not isinstance(result, Signed):
+            outcomes.append(
+                BatchOutcome(index, error=BatchError(result.code, result.public, dict(result.details)))
+            )
+            continue
+        size = _size(result.result, limit)
+        if size <= room:
+            room -= size
             outcomes.append(BatchOutcome(index, ok=_moved(result.result, result.fds, limit, fds)))
         else:
-            outcomes.append(BatchOutcome(index, error=BatchError(result.code, result.public, dict(result.details))))
-    return Raw(encode(BatchResult(tuple(outcomes)))), tuple(fds)
+            left_out.append(result)
+            outcomes.append(BatchOutcome(index, error=_NO_ROOM))
+    close_all(left_out)
+    return Raw(encode(BatchResult(tuple(outcomes)))), tuple(fds), left_out
 
 
-def _moved(result: SignResult, own: Sequence[int], inline_max: int, fds: list[int]) -> SignResult:
+_NO_ROOM: Final = BatchError(
+    "request.too_large",
+    "the answer has no room for this item: ask for fewer at once",
+    {"reason": "answer_too_large"},
+)
+
+
+def _limit(signed: Sequence[Signed], inline_max: int) -> int:
+    """Return the size above which a value goes by descriptor: the caller's, as far as frame and message allow."""
+    sizes = sorted((_length(value) for one in signed for value in _values(one.result)), reverse=True)
+    limit = inline_max
+    if sum(size for size in sizes if size <= limit) > FRAME_ROOM:
+        limit = min(inline_max, SMALL)
+    return max(limit, sizes[MOST_SENT]) if len(sizes) > MOST_SENT else limit
+
+
+def _moved(result: SignResult, own: Sequence[int], limit: int, fds: list[int]) -> SignResult:
     """Return ``result`` with its large values in ``fds``; ``own`` are the descriptors that it came with."""
-    bundles = tuple([_place(bundle, own, inline_max, fds) for bundle in result.bundles])
-    envelope = result.envelope if result.envelope is UNSET else _place(result.envelope, own, inline_max, fds)
+    bundles = tuple([_place(bundle, own, limit, fds) for bundle in result.bundles])
+    envelope = result.envelope if result.envelope is UNSET else _place(result.envelope, own, limit, fds)
     return msgspec.structs.replace(result, bundles=bundles, envelope=envelope)
 
 
-def _place(value: Bin, own: Sequence[int], inline_max: int, fds: list[int]) -> Bin:
+def _place(value: Bin, own: Sequence[int], limit: int, fds: list[int]) -> Bin:
     if isinstance(value, Descriptor):
-        fds.append(own[value.fd])
+        fd = own[value.fd]
+        if value.size <= limit:
+            try:
+                return os.pread(fd, value.size, 0)
+            finally:
+                os.close(fd)
+        fds.append(fd)
         return Descriptor(len(fds) - 1, value.size)
-    if len(value) <= inline_max:
+    if len(value) <= limit:
         return value
     fds.append(sealed_memfd("result", value))
     return Descriptor(len(fds) - 1, len(value))
@@ -69,9 +112,17 @@ def _inline(value: Bin, inline_max: int) -> bool:
     return not isinstance(value, Descriptor) and len(value) <= inline_max
 
 
-def _size(result: SignResult) -> int:
-    values = [*result.bundles, *(() if result.envelope is UNSET else (result.envelope,))]
-    return sum(0 if isinstance(value, Descriptor) else len(value) for value in values)
+def _values(result: SignResult) -> tuple[Bin, ...]:
+    return (*result.bundles, *(() if result.envelope is UNSET else (result.envelope,)))
+
+
+def _length(value: Bin) -> int:
+    return value.size if isinstance(value, Descriptor) else len(value)
+
+
+def _size(result: SignResult, limit: int) -> int:
+    """Return the bytes of the values that stay inline."""
+    return sum(size for size in map(_length, _values(result)) if size <= limit)
 
 
 def close_all(results: Sequence[Signed | SignerdError]) -> None:

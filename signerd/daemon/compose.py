@@ -7,7 +7,6 @@ from signerd.contracts.providers import Authenticator, PredicateType, ReleaseChe
 from signerd.contracts.services import Clock
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.descriptors import check_claims
-from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.snapshot import Snapshot
 from signerd.host.config_model import Config
 from signerd.host.config_model import Limits as Configured
@@ -16,7 +15,7 @@ from signerd.host.load import Loaded, PluginEntry
 from signerd.pipeline.catalogue import Catalogue
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.quota import MemoryQuotaStore
-from signerd.pipeline.services import Bounds, Services
+from signerd.pipeline.services import Bounds, Ledger, Services
 from signerd.pipeline.tenants import Tenant
 from signerd.wire import methods
 from signerd.wire.connection import FRAME_LIMIT_BOUND
@@ -54,7 +53,12 @@ def limits_of(configured: Configured, descriptors: int) -> Limits:
 
 
 def services_of(
-    config: Config, loaded: Loaded, snapshot: Snapshot, sealer: SealerLink, deadlines: DeadlineHeap, clock: Clock
+    config: Config,
+    loaded: Loaded,
+    snapshot: Snapshot,
+    ledger: Ledger,
+    deadlines: DeadlineHeap,
+    clock: Clock,
 ) -> Services:
     """Return the pipeline's services: every provider under its guard."""
     limits = config.limits
@@ -77,7 +81,7 @@ def services_of(
         tenants=_tenants(config),
         ring=snapshot,
         quotas=MemoryQuotaStore(clock) if store is None else store.provider,
-        ledger=sealer,
+        ledger=ledger,
         deadlines=deadlines,
         clock=clock,
         bounds=Bounds(
@@ -86,7 +90,6 @@ def services_of(
             subjects=limits.subjects,
             digests=limits.digests,
             front_document_bytes=PAYLOAD_INLINE,
-            provider_s=limits.request_deadline_s,
         ),
         check_claims=partial(check_claims, payload_bytes=limits.payload_bytes),
     )
@@ -96,7 +99,6 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
     return {
         tenant.name: Tenant(
             tenant.name,
-            tenant.keys,
             tenant.default_key,
             tenant.profile,
             None if tenant.predicates is None else frozenset(tenant.predicates),

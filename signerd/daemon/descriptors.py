@@ -29,14 +29,20 @@ def check_claims(orders: Iterable[SignDsse], fds: tuple[int, ...], payload_bytes
     for order in orders:
         for number, size, sealed in _claims(order):
             if not 0 <= number < len(fds) or number in named:
-                raise Refusal("request.malformed", "descriptor_index", "a descriptor is named that is not there, or twice")
+                raise Refusal(
+                    "request.malformed",
+                    "descriptor_index",
+                    "a descriptor is named that is not there, or twice",
+                )
             named.add(number)
             if sealed:
                 check_sealed(fds[number], size, payload_bytes)
             else:
                 _check_file(fds[number], size)
     if len(named) != len(fds):
-        raise Refusal("request.malformed", "descriptor_surplus", "a descriptor came that the request does not name")
+        raise Refusal(
+            "request.malformed", "descriptor_surplus", "a descriptor came that the request does not name"
+        )
 
 
 def hash_file(fd: int, size: int) -> str:

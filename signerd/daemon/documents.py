@@ -17,7 +17,7 @@ from signerd.daemon.poller import READ, WRITE, Poller
 from signerd.daemon.sealer_link import told
 from signerd.daemon.story import Story
 from signerd.errors import Fault, SignerdError, error_from
-from signerd.host.link import Link, LinkClosed
+from signerd.host.link import Frame, Link, LinkClosed
 from signerd.host.spawn import Spawned
 from signerd.pipeline.waits import DocumentWait
 from signerd.wire.frames import encode_frame
@@ -76,8 +76,8 @@ class Documents:
             if events & WRITE:
                 self._flush()
             for frame, fds in link.read():
-                self._answered(_checked.decode(frame), fds)
-        except (LinkClosed, msgspec.DecodeError, UnicodeDecodeError) as exc:
+                self._answered(_decoded(frame, fds), fds)
+        except LinkClosed as exc:
             self._lost(str(exc))
         self._next()
 
@@ -96,21 +96,25 @@ class Documents:
 
     def _next(self) -> None:
         """Hand the worker the next document if it has none in hand. ``_number`` is odd while it has one."""
-        if self._number % 2 or not self._waiting:
-            return
-        if self._link is None and not self._started():
-            return
-        assert self._link is not None
-        story, wait = self._waiting.popleft()
-        self._number += 1
-        self._current = story
-        self._since = self._clock.monotonic()
-        call = msgspec.structs.replace(wait.call, id=self._number)
-        self._link.queue(encode_frame(call), () if wait.fd is None else (os.dup(wait.fd),))
-        try:
-            self._flush()
-        except LinkClosed as exc:
-            self._lost(str(exc))
+        while self._waiting and not self._number % 2:
+            fresh = self._link is None
+            if fresh and not self._started():
+                return
+            assert self._link is not None
+            story, wait = self._waiting.popleft()
+            self._number += 1
+            self._current = story
+            self._since = self._clock.monotonic()
+            call = msgspec.structs.replace(wait.call, id=self._number)
+            self._link.queue(encode_frame(call), () if wait.fd is None else (os.dup(wait.fd),))
+            try:
+                self._flush()
+            except LinkClosed as exc:
+                if not fresh:
+                    # The worker was dead before this document came: it is the next worker's.
+                    self._current = None
+                    self._waiting.appendleft((story, wait))
+                self._lost(str(exc))
 
     def _flush(self) -> None:
         assert self._link is not None
@@ -132,13 +136,14 @@ class Documents:
 
     def _answered(self, answer: DocumentChecked, fds: tuple[int, ...]) -> None:
         if answer.id != self._number or not self._number % 2:
+            _close(fds)
             raise LinkClosed("an answer that nobody waits for")
         self._number += 1
         story, self._current = self._current, None
         if story is None:
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
         elif answer.error is not None:
+            _close(fds)
             story.throw(_refusal(answer.error, answer.pointer))
         else:
             story.request.owned.extend(fds)
@@ -157,6 +162,19 @@ class Documents:
         self._number += self._number % 2
         if story is not None:
             story.throw(Fault("internal", "document_worker", "the document cannot be checked"))
+
+
+def _decoded(frame: Frame, fds: tuple[int, ...]) -> DocumentChecked:
+    try:
+        return _checked.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        _close(fds)
+        raise LinkClosed(f"an answer out of shape: {exc}") from None
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _refusal(error: CallError, pointer: str) -> SignerdError:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import socket
 from collections import Counter
 from typing import Final, cast
@@ -12,7 +13,9 @@ from msgspec import UNSET, Raw
 from signerd import __version__
 from signerd.contracts.services import Clock
 from signerd.contracts.values import Caller, Principal
+from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.answers import encode
+from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.peer import read_peer
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import PROFILES, Reads
@@ -20,11 +23,11 @@ from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing
 from signerd.daemon.story import run_in_task
-from signerd.errors import Fault, Refusal, SignerdError
+from signerd.errors import CODES, Fault, Refusal, SignerdError
 from signerd.host.config_model import Limits
 from signerd.pipeline.authenticate import bind
 from signerd.pipeline.services import Services
-from signerd.wire.links import Answer
+from signerd.wire.links import Answer, PeerFacts, RequestFacts
 from signerd.wire.messages import VERSION, Hello, Request, Response
 from signerd.wire.methods import METHODS, AuditQuery, AuditRecord, AuditRecords, decode_params
 
@@ -33,10 +36,12 @@ __all__ = ["Frontend"]
 _log = logging.getLogger(__name__)
 SOFTWARE: Final = f"signerd/{__version__}"
 SIGNING: Final = frozenset({"sign.dsse", "sign.batch"})
+DESCRIPTORS_SHARE: Final = 8
+"""One uid may hold this part of the descriptors that the process may have open; hashing doubles each for a while."""
 
 
 class Frontend:
-    """Owner of all sessions."""
+    """Owner of all sessions. ``uids``, unless it is empty, are the only ones that are let in at all."""
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class Frontend:
         limits: Limits,
         poller: Poller,
         clock: Clock,
+        aggregate: Aggregate,
+        uids: frozenset[int] = frozenset(),
     ) -> None:
         self._services = services
         self._signing = signing
@@ -55,9 +62,13 @@ class Frontend:
         self._limits = limits
         self._poller = poller
         self._clock = clock
+        self._aggregate = aggregate
+        self._audit_id = AuditIds()
         self._sessions: set[Session] = set()
         self._by_uid: Counter[int] = Counter()
+        self._uids = uids
         self._draining = False
+        self._most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_SHARE
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -73,7 +84,7 @@ class Frontend:
         except (Refusal, OSError):
             connection.close()
             return
-        principal, refusal = None, self._cap(peer.uid)
+        principal, refusal = None, self._not_let_in(peer.uid)
         if refusal is None:
             try:
                 principal = await run_in_task(
@@ -88,13 +99,24 @@ class Frontend:
             session.fail(refusal)
 
     def tick(self, now: float) -> None:
-        """Close connections that have not said hello in time, or are not bound in time."""
+        """Close connections that have not said hello in time, or are not bound in time; record what was counted."""
+        self._record_counted()
         for session in list(self._sessions):
             age = now - session.opened_at
             if not session.greeted and age > self._limits.hello_timeout_s:
                 session.fail(Refusal("request.malformed", "hello_timeout", "no hello came in time"))
             elif session.principal is None and age > self._limits.bind_timeout_s:
                 session.fail(Refusal("auth.required", "bind_timeout", "the connection was not bound in time"))
+
+    @property
+    def unsent(self) -> bool:
+        """Whether an answer waits for its peer to read."""
+        return any(session.unsent for session in self._sessions)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests of all sessions wait for their answer."""
+        return sum(session.in_flight for session in self._sessions)
 
     def drain(self) -> None:
         """Take no new requests; what is in flight is answered."""
@@ -103,9 +125,10 @@ class Frontend:
             session.goaway("draining")
 
     def close(self) -> None:
-        """Close every session."""
+        """Close every session, and record what has been counted by now."""
         for session in list(self._sessions):
             session.close()
+        self._record_counted(early=True)
 
     # Owner of sessions.
 
@@ -137,10 +160,12 @@ class Frontend:
                 return
             result = self._reads.handlers[request.method](session, params)
         except SignerdError as error:
+            self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
             session.refuse(request.id, error)
         else:
             session.answer(Response(request.id, Raw(encode(result))))
         finally:
+            session.descriptors -= len(fds)
             for fd in fds:
                 os.close(fd)
 
@@ -153,7 +178,25 @@ class Frontend:
         uid = session.peer.uid
         held = sum(s.held for s in self._sessions if s.principal is None and s.peer.uid == uid)
         if held > self._limits.unbound_bytes_per_uid:
-            session.fail(Fault("daemon.overloaded", "unbound_bytes", "too much is held for connections that are not bound"))
+            session.fail(
+                Fault(
+                    "daemon.overloaded",
+                    "unbound_bytes",
+                    "too much is held for connections that are not bound",
+                )
+            )
+
+    def descriptors_read(self, session: Session) -> None:
+        """Refuse a uid whose requests, whole or not, make the daemon hold too many descriptors (T19)."""
+        uid = session.peer.uid
+        if sum(s.descriptors for s in self._sessions if s.peer.uid == uid) > self._most_descriptors:
+            session.fail(
+                Fault("daemon.overloaded", "descriptors", "too many descriptors are held for this user")
+            )
+
+    def failed(self, session: Session, code: str, reason: str) -> None:
+        """Count what was refused to a connection, not to a request of a known method (T13)."""
+        self._count(session, code, reason, "")
 
     def closed(self, session: Session) -> None:
         """Forget a session; what it waited for is cut short and recorded."""
@@ -161,8 +204,24 @@ class Frontend:
         self._by_uid[session.peer.uid] -= 1
         self._signing.hang_up(session)
 
-    def _cap(self, uid: int) -> SignerdError | None:
+    def _count(self, session: Session, code: str, reason: str, method: str) -> None:
+        """Count a refusal that has no record of its own: nobody is bound, or it was to read only (T13)."""
+        principal = session.principal
+        peer = PeerFacts(session.peer.uid, session.peer.pid)
+        tenant, name = (principal.tenant, principal.name) if principal else ("", "")
+        outcome = "refused" if CODES[code].kind == "refusal" else "fault"
+        self._aggregate.count(RequestFacts(method, peer, tenant, name), outcome, code, reason)
+
+    def _record_counted(self, *, early: bool = False) -> None:
+        # A sealer that has not opened would answer none: what is counted waits for the next.
+        if self._sealer.open:
+            for refusal in self._aggregate.flush(self._clock.monotonic(), self._audit_id, early=early):
+                self._sealer.refuse(refusal)
+
+    def _not_let_in(self, uid: int) -> SignerdError | None:
         limits = self._limits
+        if self._uids and uid not in self._uids:
+            return Refusal("auth.peer_denied", "uid_not_let_in", "this user is not let in")
         if len(self._sessions) < limits.connections and self._by_uid[uid] < limits.connections_per_uid:
             return None
         return Fault("daemon.overloaded", "connections", "too many connections")
@@ -176,7 +235,10 @@ class Frontend:
             raise Refusal("auth.required", "not_bound", "this connection is not bound to a principal")
         if request.token is not UNSET or request.proof is not UNSET:
             raise Refusal(
-                "request.unsupported", "not_served", "this daemon takes no token with a request", details={"name": "token"}
+                "request.unsupported",
+                "not_served",
+                "this daemon takes no token with a request",
+                details={"name": "token"},
             )
         if session.in_flight > self._limits.in_flight:
             raise Fault("daemon.overloaded", "in_flight", "too many requests in flight on this connection")
@@ -189,15 +251,22 @@ class Frontend:
 
     def _audit_query(self, session: Session, request_id: int, params: AuditQuery) -> None:
         tenant = cast("Principal", session.principal).tenant
-        filters = {n: str(v) for n in params.filters.__struct_fields__ if (v := getattr(params.filters, n)) is not UNSET}
+        filters = {
+            n: str(v)
+            for n in params.filters.__struct_fields__
+            if (v := getattr(params.filters, n)) is not UNSET
+        }
         cursor = 0
         if params.cursor is not UNSET:
             if not params.cursor.isascii() or not params.cursor.isdigit() or len(params.cursor) > 18:
-                raise Refusal("request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"})
+                raise Refusal(
+                    "request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"}
+                )
             cursor = int(params.cursor)
 
         def answered(answer: Answer | SignerdError) -> None:
             if isinstance(answer, SignerdError):
+                self._count(session, answer.code, answer.reason, "audit.query")
                 session.refuse(request_id, answer)
             else:
                 session.answer(Response(request_id, Raw(encode(_page(answer)))))
@@ -207,7 +276,8 @@ class Frontend:
 
 def _page(answer: Answer) -> AuditRecords:
     records = tuple(
-        AuditRecord(_audit_id(leaf), index, leaf) for index, leaf in zip(answer.indices, answer.records, strict=True)
+        AuditRecord(_audit_id(leaf), index, leaf)
+        for index, leaf in zip(answer.indices, answer.records, strict=True)
     )
     return AuditRecords(records, str(answer.next) if answer.next else UNSET)
 

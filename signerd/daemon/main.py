@@ -7,6 +7,7 @@ closed, and the sealer closes the record.
 
 import gc
 import logging
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -16,10 +17,12 @@ import msgspec
 import trio
 
 from signerd.daemon import listener
+from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, services_of
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.documents import Documents
 from signerd.daemon.frontend import Frontend
+from signerd.daemon.ledger import CappedLedger
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import Reads
 from signerd.daemon.sealer_link import SealerLink
@@ -44,6 +47,10 @@ TICK_S: Final = 0.05
 IDLE_TICK_S: Final = 1.0
 DRAIN_S: Final = 25.0
 """How long what is in flight may take once the daemon was told to end; below a service manager's patience."""
+LAST_WORDS_S: Final = 1.0
+"""How long callers may take to read what was answered before the end: one that does not read holds up nobody."""
+MOST_OPEN: Final = 65_536
+"""Descriptors that the process asks for: 1,024 connections, and what callers hand over."""
 
 
 class Daemon:
@@ -59,13 +66,15 @@ class Daemon:
         # An audit write may take its limit, and a worker's call its own, before the sealer must be taken for hung.
         calls = max(backend.deadline_s(config.limits) for backend in config.backends)
         self.sealer = SealerLink(clock, 2 * config.limits.audit_write_s + calls, self._news)
-        self.process = SealerProcess(config, self.sealer, self.poller, clock)
+        self.process = SealerProcess(config, self.sealer, self.poller, clock, self._wake_up)
         self.process.start()
         loaded = load_policy_plugins(plugin_entries(config), development=config.daemon.development)
         # The document worker loads what brings predicate types, and no other plugin.
         self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
         self.deadlines = DeadlineHeap(self._wake_up)
-        services = services_of(config, loaded, self.snapshot, self.sealer, self.deadlines, clock)
+        aggregate = Aggregate(config.limits.audit_refused_bytes, clock.monotonic())
+        ledger = CappedLedger(self.sealer, aggregate)
+        services = services_of(config, loaded, self.snapshot, ledger, self.deadlines, clock)
         self._quotas = services.quotas
         self.documents = Documents(self._start_documents, self.poller, clock)
         waiters = Waiters(self.sealer, self.documents, nursery, self._turned)
@@ -81,7 +90,17 @@ class Daemon:
             config.daemon.development,
             clock.monotonic(),
         )
-        self.frontend = Frontend(services, self.signing, reads, self.sealer, config.limits, self.poller, clock)
+        self.frontend = Frontend(
+            services,
+            self.signing,
+            reads,
+            self.sealer,
+            config.limits,
+            self.poller,
+            clock,
+            aggregate,
+            frozenset(config.sockets.sign.uids),
+        )
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Serve until told to end, then drain."""
@@ -93,6 +112,7 @@ class Daemon:
         try:
             gc.collect()
             gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(listener.serve, listening, self.frontend.accept)
@@ -111,7 +131,10 @@ class Daemon:
         self._draining = True
         self.frontend.drain()
         with trio.move_on_after(DRAIN_S):
-            while len(self.signing):
+            while self.frontend.in_flight:
+                await trio.sleep(TICK_S / 5)
+        with trio.move_on_after(LAST_WORDS_S):
+            while self.frontend.unsent:
                 await trio.sleep(TICK_S / 5)
         self.frontend.close()
         self._turned()
@@ -172,6 +195,8 @@ def serve(config: Config) -> int:
     Raises SignerdError where it cannot start (``state.locked``, an unfit path) and LoadError for a plugin.
     """
     harden(die_with_parent=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_OPEN)), hard))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
     try:
         trio.run(_main, config)

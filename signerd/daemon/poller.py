@@ -11,12 +11,18 @@ from typing import Final, Protocol
 
 import trio
 
-__all__ = ["READ", "WRITE", "Handler", "Poller"]
+__all__ = ["GONE", "READ", "WRITE", "Handler", "Poller"]
 
 _log = logging.getLogger(__name__)
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
+GONE: Final = select.EPOLLHUP | select.EPOLLERR
+"""Reported whether it is waited for or not: the peer has closed, or the socket is broken."""
+
+
+GROUP: Final = 4
+"""Sockets after which the links are flushed: the sealer works on the first requests while the rest are read."""
 
 
 class Handler(Protocol):
@@ -54,10 +60,12 @@ class Poller:
         try:
             while True:
                 await trio.lowlevel.wait_readable(epoll.fileno())
-                for fd, events in epoll.poll(0):
+                for turn, (fd, events) in enumerate(epoll.poll(0), 1):
                     handler = handlers.get(fd)
                     if handler is not None:
                         handler.ready(events)
+                    if not turn % GROUP:
+                        self._after()
                 self._after()
         finally:
             epoll.close()

@@ -64,13 +64,18 @@ class Reads:
         for name in ("token", "proof", "intermediates"):
             if getattr(bind, name) is not UNSET:
                 raise Refusal(
-                    "request.unsupported", "not_served", f"this daemon does not take a {name}", details={"name": name}
+                    "request.unsupported",
+                    "not_served",
+                    f"this daemon does not take a {name}",
+                    details={"name": name},
                 )
         principal = _bound(session)
         if bind.tenant is not UNSET and bind.tenant != principal.tenant:
             raise Refusal("auth.tenant_mismatch", "other_tenant", "the session is bound to another tenant")
         state = self._state(session, principal)
-        return methods.SessionBound(**{n: getattr(state, n) for n in state.__struct_fields__}, nonce=os.urandom(16))
+        return methods.SessionBound(
+            **{n: getattr(state, n) for n in state.__struct_fields__}, nonce=os.urandom(16)
+        )
 
     def _status(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         return self._state(session, _bound(session))
@@ -89,7 +94,7 @@ class Reads:
         )
 
     def _backends(self) -> tuple[methods.BackendState, ...]:
-        up = self.sealer.connected
+        up = self.sealer.open
         states = self.snapshot.backends
         return tuple(methods.BackendState(name, up and states[name].up) for name in sorted(states))
 
@@ -98,9 +103,13 @@ class Reads:
         source = self.services.entitlements
         found = source.guard(source.provider.entitle, Entitlement, principal, ProofOfEntitlement())
         if not isinstance(found, Entitlement):
-            raise Fault("entitlement.unavailable", "not_cached", "the plan is not known yet; sign once, or try again")
+            raise Fault(
+                "entitlement.unavailable", "not_cached", "the plan is not known yet; sign once, or try again"
+            )
         limits = found.limits
-        charge = Charge(principal.tenant, found.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)
+        charge = Charge(
+            principal.tenant, found.plan, limits.rate, limits.burst, limits.daily, limits.concurrency
+        )
         quotas = self.services.quotas
         left = quotas.peek(charge) if isinstance(quotas, MemoryQuotaStore) else None
         window = found.window
@@ -166,12 +175,10 @@ class Reads:
         )
 
     def _health(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
-        audit = self.sealer.connected
+        audit = self.sealer.open
         up = [state.up for state in self._backends()]
         checks = (methods.Check("audit", audit), methods.Check("backends", bool(up) and all(up)))
         return methods.DaemonHealth(audit and any(up), checks)
-
-
 
 
 def _bound(session: Session) -> Principal:

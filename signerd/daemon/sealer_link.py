@@ -4,6 +4,7 @@ Pending seals and refusals are answered by the sealer, or by :meth:`SealerLink.l
 ``audit.unavailable``, for nobody then knows whether they were recorded. The next sealer closes what was open.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,9 @@ class SealerLink:
         self._silent_after = silent_after
         self._news = news
         self._link: Link | None = None
-        self._seals: dict[str, tuple[Story, float]] = {}
+        self._open = False
+        self._seals: dict[str, tuple[Story | None, float]] = {}
+        self._released: set[str] = set()
         self._records: dict[str, tuple[Callable[[SignerdError | None], None] | None, float]] = {}
         self._queries: dict[int, Callable[[Answer | SignerdError], None]] = {}
         self._items: list[tuple[SealItem, int | None]] = []
@@ -70,8 +73,13 @@ class SealerLink:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a sealer to talk to."""
+        """Whether there is a sealer's process behind the link, be it at its start."""
         return self._link is not None
+
+    @property
+    def open(self) -> bool:
+        """Whether the sealer has opened: nothing is asked of it before, for it may not know its keys yet."""
+        return self._open
 
     @property
     def link(self) -> Link | None:
@@ -82,13 +90,15 @@ class SealerLink:
         """Talk to a new sealer."""
         self._link = link
         link.queue(encode_frame(Open(LINK_VERSION, "signerd")))
-        link.flush()
+        # One that is dead already shows at the next read, as any other death does.
+        with contextlib.suppress(LinkClosed):
+            link.flush()
 
     # What stories ask for.
 
     def seal(self, story: Story, wait: SealWait) -> None:
         """Queue an item; the story is stepped when the outcome comes."""
-        if self._link is None:
+        if not self._open:
             story.request.settled = True
             story.throw(_unavailable("sealer_down"))
             return
@@ -98,18 +108,21 @@ class SealerLink:
         self._seals[wait.item.audit_id] = (story, self._clock.monotonic())
 
     def forget(self, audit_id: str) -> None:
-        """Drop the outcome of an item when it comes: its story was cut short. What is not sent yet is not sent."""
-        self._seals.pop(audit_id, None)
+        """Drop the outcome of an item when it comes: its story was cut short. A sealer that hangs still shows by it."""
+        pending = self._seals.get(audit_id)
+        if pending is not None:
+            self._seals[audit_id] = (None, pending[1])
 
     def close(self, close: Close) -> None:
-        """Queue how a sealed record ended."""
-        if self._link is not None:
+        """Queue how a sealed record ended. One that an earlier sealer had was closed by the next one's start."""
+        if close.audit_id in self._released or close.audit_id in self._seals:
+            self._released.discard(close.audit_id)
             self._closes.append(close)
 
     def refuse(self, refusal: Refusal) -> None:
         """Queue the one leaf of what ended before it was sealed."""
         self._records[refusal.audit_id] = (None, self._clock.monotonic())
-        if self._link is not None:
+        if self._open:
             self._refusals.append(refusal)
 
     def when_recorded(self, audit_id: str, then: Callable[[SignerdError | None], None]) -> bool:
@@ -117,7 +130,7 @@ class SealerLink:
         pending = self._records.get(audit_id)
         if pending is None:
             return False
-        if self._link is None:
+        if not self._open:
             del self._records[audit_id]
             then(_unavailable("sealer_down"))
         else:
@@ -125,10 +138,15 @@ class SealerLink:
         return True
 
     def query(
-        self, tenant: str, filters: dict[str, str], cursor: int, limit: int, then: Callable[[Answer | SignerdError], None]
+        self,
+        tenant: str,
+        filters: dict[str, str],
+        cursor: int,
+        limit: int,
+        then: Callable[[Answer | SignerdError], None],
     ) -> None:
         """Read the log; ``then`` gets the page or why there is none."""
-        if self._link is None:
+        if self._link is None or not self._open:
             then(_unavailable("sealer_down"))
             return
         number = self._next_query
@@ -169,6 +187,8 @@ class SealerLink:
         if self._link is not None:
             self._link.close()
             self._link = None
+        self._open = False
+        self._released.clear()
         for _, fd in self._items:
             if fd is not None:
                 os.close(fd)
@@ -177,6 +197,8 @@ class SealerLink:
         records, self._records = self._records, {}
         queries, self._queries = self._queries, {}
         for story, _ in seals.values():
+            if story is None:
+                continue
             # Whether it was decided stands in the log, and whoever opens that next closes it as unknown.
             story.request.settled = True
             story.throw(_unavailable("sealer_lost"))
@@ -211,16 +233,22 @@ class SealerLink:
             if answered is not None:
                 answered(message if message.error is None else told(message.error))
         else:
+            self._open = self._open or isinstance(message, Opened)
             self._news(message)
 
-    def _sealed(self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]) -> None:
+    def _sealed(
+        self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]
+    ) -> None:
         story, _ = self._seals.pop(audit_id, (None, 0.0))
         if story is None:
             for fd in fds:
                 os.close(fd)
         elif ok is not None:
+            self._released.add(audit_id)
             story.resume((ok, fds))
         else:
+            # Every item is closed once by this side: the sealer then knows that no close of it is still to come.
+            self._closes.append(Close(audit_id, "fault", "internal" if error is None else error.code))
             story.request.settled = True
             story.throw(told(error) if error is not None else _unavailable("sealer_answer"))
 
@@ -230,7 +258,9 @@ def told(error: CallError) -> SignerdError:
     return error_from(error.code, error.reason, error.message, operator=error.operator or None)
 
 
-def _groups(items: Sequence[tuple[SealItem, int | None]]) -> Iterator[tuple[tuple[SealItem, ...], tuple[int, ...]]]:
+def _groups(
+    items: Sequence[tuple[SealItem, int | None]],
+) -> Iterator[tuple[tuple[SealItem, ...], tuple[int, ...]]]:
     """Cut what waits into frames; a descriptor is named by its index in its frame, so its item goes alone."""
     group: list[SealItem] = []
     size = 0

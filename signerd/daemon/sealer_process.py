@@ -1,6 +1,7 @@
 """The sealer as the front end's child: started, restarted (the first time at once), told to end."""
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -30,13 +31,16 @@ END_S: Final = 3.0
 
 
 class SealerProcess:
-    """One sealer at a time, and its link."""
+    """One sealer at a time, and its link. ``wake`` is called where :meth:`tick` has something to do."""
 
-    def __init__(self, config: Config, link: SealerLink, poller: Poller, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, link: SealerLink, poller: Poller, clock: Clock, wake: Callable[[], None]
+    ) -> None:
         self._config = config
         self._sealer = link
         self._poller = poller
         self._clock = clock
+        self._wake = wake
         self._supervision = Supervision(first_retry_at_once=True)
         self._spawned: Spawned | None = None
         self._leaving: list[tuple[Spawned, float]] = []
@@ -170,6 +174,9 @@ class SealerProcess:
             self._leaving.append((self._spawned, self._clock.monotonic() + END_S))
             self._spawned = None
         self._supervision.died(self._clock.monotonic())
+        self._wake()  # the next one is started by the tick
         if not self._opened.is_set():
-            self._failure = self._failure or Fault("audit.unavailable", "sealer_start", "the sealer ended at its start")
+            self._failure = self._failure or Fault(
+                "audit.unavailable", "sealer_start", "the sealer ended at its start"
+            )
             self._opened.set()

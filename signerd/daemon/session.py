@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from signerd.contracts.values import Peer, Principal
 from signerd.daemon.peer import CREDENTIALS, sender_pid
-from signerd.daemon.poller import READ, WRITE, Poller
+from signerd.daemon.poller import GONE, READ, WRITE, Poller
 from signerd.errors import Refusal, SignerdError
 from signerd.wire.connection import (
     FRAME_LIMIT_BOUND,
@@ -27,6 +27,7 @@ from signerd.wire.connection import (
     Rejected,
     RemoteProtocolError,
     Role,
+    State,
 )
 from signerd.wire.messages import Cancel, Error, Goaway, Hello, Request, Response, error_from_exception
 
@@ -35,10 +36,15 @@ __all__ = ["Owner", "Session"]
 _log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 64 * 1024
+CTRUNC: Final = int(socket.MSG_CTRUNC)
+"""As a plain number: an operation on the enum costs more than the rest of the check."""
 MOST_DESCRIPTORS: Final = 64
 """Descriptors of one frame; a peer that sends more has them cut off by the kernel, and its connection ends."""
 _ANCILLARY: Final = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
 INLINE_DEFAULT: Final = 1024 * 1024
+WAITING_BYTES: Final = 1024 * 1024
+WAITING_ANSWERS: Final = 64
+"""Answers that may wait for a peer to read them: above either, nothing more is read from it until it has caught up."""
 
 
 class Owner(Protocol):
@@ -56,6 +62,12 @@ class Owner(Protocol):
     def unbound_read(self, session: "Session") -> None:
         """Look at what an unbound session makes the daemon hold."""
 
+    def descriptors_read(self, session: "Session") -> None:
+        """Look at how many descriptors of the peer's the daemon holds."""
+
+    def failed(self, session: "Session", code: str, reason: str) -> None:
+        """Take note of what the connection itself, or a message that is no request, was refused for."""
+
     def closed(self, session: "Session") -> None:
         """Forget the session: what is in flight for it is cut short."""
 
@@ -71,7 +83,10 @@ class Session:
         "_owner",
         "_poller",
         "_socket",
+        "_stopped",
+        "_waiting_bytes",
         "alive",
+        "descriptors",
         "greeted",
         "inline_max",
         "opened_at",
@@ -97,7 +112,11 @@ class Session:
         self._events = READ
         self._credentials: bytes | None = None
         self._out: deque[tuple[bytes, tuple[int, ...], Callable[[bool], None] | None]] = deque()
+        self._waiting_bytes = 0
+        self._stopped = False  # frames that were read wait until the peer has taken its answers
         self.alive = True
+        self.descriptors = 0
+        """the peer's descriptors that are open here; whoever closes one that came with a request counts down"""
         self.greeted = False
         self.inline_max = INLINE_DEFAULT
         self.opened_at = now
@@ -116,14 +135,26 @@ class Session:
         """Bytes of unfinished frames that the peer makes the daemon hold."""
         return self._connection.buffered
 
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits for the peer to read."""
+        return bool(self._out)
+
     def ready(self, events: int) -> None:
         """Write what waits, read what is there."""
         try:
             if events & WRITE:
                 self._flush()
+                if self._stopped and not self._behind():
+                    self._stopped = False
+                    self._take_events()
             if self.alive and events & ~WRITE:
-                self._read()
-        except RemoteProtocolError as error:
+                if self._events & READ:
+                    self._read()
+                elif events & GONE:
+                    # Nothing is read now, and nobody is left to read: the end would be reported for ever.
+                    self.close()
+        except Refusal as error:
             self.fail(error)
         except OSError:
             self.close()
@@ -144,12 +175,13 @@ class Session:
 
     def goaway(self, reason: str) -> None:
         """Say that nothing new is taken."""
-        if self.alive and self.greeted:
+        if self.alive and self._connection.our_state is State.OPEN:
             self._send(self._connection.send(Goaway(reason)), (), None)
 
     def fail(self, error: SignerdError) -> None:
         """Say why, without id, and close."""
         if self.alive:
+            self._owner.failed(self, error.code, error.reason)
             try:
                 self._out.append((self._connection.send(error_from_exception(error)), (), None))
                 self._flush()
@@ -176,9 +208,18 @@ class Session:
         except BlockingIOError:
             return
         fds = self._check_ancillary(ancillary, flags)
+        self._connection.receive_data(data, fds)
+        if fds:
+            self.descriptors += len(fds)
+            self._owner.descriptors_read(self)
+        self._take_events()
+
+    def _take_events(self) -> None:
         connection = self._connection
-        connection.receive_data(data, fds)
         while self.alive:
+            if self._out and self._behind():
+                self._stopped = True
+                return
             event = connection.next_event()
             if event is NEED_DATA or event is PAUSED:
                 if self.principal is None:
@@ -193,6 +234,7 @@ class Session:
 
     def _other(self, event: object) -> None:
         for fd in self._connection.take_descriptors():
+            self.descriptors -= 1
             os.close(fd)
         if isinstance(event, Hello):
             self.software = event.software
@@ -208,6 +250,7 @@ class Session:
             self._reject(event.error)
 
     def _reject(self, error: Error) -> None:
+        self._owner.failed(self, error.code, str((error.details or {}).get("reason", "")))
         self._send(self._connection.send(error), (), None)
 
     def _check_ancillary(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> tuple[int, ...]:
@@ -225,33 +268,36 @@ class Session:
                 numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
                 fds += tuple(numbers)
         known = credentials is not None and credentials == self._credentials
-        if known and not flags & socket.MSG_CTRUNC:
+        if known and not flags & CTRUNC:
             return fds
-        if credentials is not None and not flags & socket.MSG_CTRUNC and self._credentials is None:
+        if credentials is not None and not flags & CTRUNC and self._credentials is None:
             # SO_PEERCRED has the effective ids, a message the real ones: the pid must agree, the rest is pinned here.
             if sender_pid(credentials) == self.peer.pid:
                 self._credentials = credentials
                 return fds
         for fd in fds:
             os.close(fd)
-        if flags & socket.MSG_CTRUNC:
-            raise RemoteProtocolError("request.malformed", "descriptors_cut_off", "too many descriptors came at once")
+        if flags & CTRUNC:
+            raise RemoteProtocolError(
+                "request.malformed", "descriptors_cut_off", "too many descriptors came at once"
+            )
         if credentials is None or sender_pid(credentials) == 0:
             raise OSError("end of stream")  # what carries no sender is no data
         raise _foreign_sender()
 
-    def _send(
-        self, frame: bytes, fds: tuple[int, ...], delivered: Callable[[bool], None] | None
-    ) -> None:
+    def _send(self, frame: bytes, fds: tuple[int, ...], delivered: Callable[[bool], None] | None) -> None:
         if not self.alive:
             self._drop(fds, delivered)
             return
         self._out.append((frame, fds, delivered))
+        self._waiting_bytes += len(frame)
         if len(self._out) == 1:
             try:
                 self._flush()
             except OSError:
                 self.close()
+        elif self._behind():
+            self._wait_for(WRITE)
 
     def _flush(self) -> None:
         out = self._out
@@ -265,8 +311,9 @@ class Session:
                 else:
                     sent = self._socket.send(frame)
             except BlockingIOError:
-                self._wait_for(READ | WRITE)
+                self._wait_for(WRITE if self._behind() else READ | WRITE)
                 return
+            self._waiting_bytes -= sent
             if sent < len(frame):
                 out[0] = (frame[sent:], (), delivered)
             else:
@@ -274,6 +321,9 @@ class Session:
                 if delivered is not None:
                     delivered(True)
         self._wait_for(READ)
+
+    def _behind(self) -> bool:
+        return self._waiting_bytes > WAITING_BYTES or len(self._out) > WAITING_ANSWERS
 
     def _wait_for(self, events: int) -> None:
         if events != self._events and self.alive:
@@ -289,4 +339,6 @@ class Session:
 
 
 def _foreign_sender() -> Refusal:
-    return Refusal("auth.peer_denied", "foreign_sender", "a frame came from a process that did not open the connection")
+    return Refusal(
+        "auth.peer_denied", "foreign_sender", "a frame came from a process that did not open the connection"
+    )

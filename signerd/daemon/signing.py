@@ -1,8 +1,6 @@
 """The methods that sign: each item of a request is a story of its own, with a record of its own."""
 
-import itertools
 import os
-import time
 from collections.abc import Sequence
 from typing import Final, cast
 
@@ -11,6 +9,7 @@ from msgspec import UNSET, Raw
 
 from signerd.contracts.services import Clock
 from signerd.daemon.answers import batch_answer, close_all, sign_answer
+from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.story import Story
@@ -28,6 +27,8 @@ from signerd.wire.methods import SignBatch, SignDsse, decode_items, decode_param
 __all__ = ["Signing"]
 
 CANCELLED: Final = "request.cancelled"
+_NO_OUTCOME: Final = Fault("internal", "no_outcome", "the signer failed")
+"""Stands in the place of an item until its story has ended."""
 
 
 class Signing:
@@ -41,8 +42,7 @@ class Signing:
         self._sealer = sealer
         self._limits = limits
         self._clock = clock
-        # A random start per process: two processes never meet, and one never repeats itself.
-        self._numbers = itertools.count(int.from_bytes(os.urandom(8), "big"))
+        self._audit_id = AuditIds()
         self._running: dict[tuple[Session, int], _Running] = {}
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Signing:
         """Cut a request short: its stories end at once, and it is answered."""
         running = self._running.get((session, request_id))
         if running is not None:
-            for story in list(running.stories):
+            for story in list(running.place):
                 story.cut_short(Fault(CANCELLED, reason, "the request was cancelled"))
 
     def hang_up(self, session: Session) -> None:
@@ -81,6 +81,7 @@ class Signing:
     def finished(self, running: "_Running") -> None:
         """Answer a request all of whose stories have ended."""
         self._running.pop((running.session, running.request_id), None)
+        running.session.descriptors -= len(running.fds)
         for fd in running.fds:
             os.close(fd)
         session, results = running.session, running.results
@@ -92,10 +93,16 @@ class Signing:
             session.refuse(running.request_id, cast("SignerdError", results[0]))
         else:
             if running.batch:
-                raw, fds = batch_answer(results, session.inline_max)
+                raw, fds, left_out = batch_answer(results, session.inline_max)
+                if left_out:
+                    self._close(left_out, delivered=False)
+                    gone = {one.audit_id for one in left_out}
+                    signed = [one for one in signed if one.audit_id not in gone]
             else:
                 raw, fds = sign_answer(signed[0], session.inline_max)
-            session.answer(Response(running.request_id, raw), fds, lambda done: self._close(signed, delivered=done))
+            session.answer(
+                Response(running.request_id, raw), fds, lambda done: self._close(signed, delivered=done)
+            )
 
     def _close(self, signed: Sequence[Signed], *, delivered: bool) -> None:
         outcome = "signed" if delivered else "signed_undelivered"
@@ -126,9 +133,10 @@ class Signing:
             self._begin(running, index, self._sign_request(session, request, item, running.fds))
 
     def _begin(self, running: "_Running", index: int, request: SignRequest) -> None:
-        story = Story(request, sign(request, running.session.peer, self._services), self._waiters, running.ended)
+        story = Story(
+            request, sign(request, running.session.peer, self._services), self._waiters, running.ended
+        )
         running.place[story] = index
-        running.stories.add(story)
         self._waiters.stories[request.audit_id] = story
         story.start()
 
@@ -149,15 +157,20 @@ class Signing:
             fds,
         )
 
-    def _audit_id(self) -> str:
-        """Return a new id, 28 hex digits: 48 bits of Unix milliseconds, so that ids sort by time, then a number."""
-        return f"{time.time_ns() // 1_000_000:012x}{next(self._numbers) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
-
 
 class _Running:
     """One request that is being worked on: a story per item."""
 
-    __slots__ = ("_missing", "_signing", "batch", "fds", "place", "request_id", "results", "session", "stories")
+    __slots__ = (
+        "_missing",
+        "_signing",
+        "batch",
+        "fds",
+        "place",
+        "request_id",
+        "results",
+        "session",
+    )
 
     def __init__(self, signing: Signing, session: Session, request_id: int, fds: tuple[int, ...]) -> None:
         self._signing = signing
@@ -168,17 +181,15 @@ class _Running:
         self.batch = False
         self.place: dict[Story, int] = {}
         self.results: list[Signed | SignerdError] = []
-        self.stories: set[Story] = set()
 
     def expect(self, count: int) -> None:
         """Wait for so many stories."""
         self._missing = count
-        self.results = [Fault("internal", "no_outcome", "the signer failed")] * count
+        self.results = [_NO_OUTCOME] * count
 
     def ended(self, story: Story, result: Signed | SignerdError) -> None:
         """Take one story's end."""
-        self.results[self.place[story]] = result
-        self.stories.discard(story)
+        self.results[self.place.pop(story)] = result
         self._missing -= 1
         if not self._missing:
             self._signing.finished(self)

@@ -98,7 +98,9 @@ class Story:
             self._end(exc)
         except Exception as exc:  # noqa: BLE001  # one boundary per story: a defect fails this request alone
             _log.exception("request %s: defect", self.request.audit_id)
-            self._end(Fault("internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}"))
+            self._end(
+                Fault("internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}")
+            )
         else:
             self._waiting = wait
             self._begin(wait)
@@ -118,4 +120,6 @@ class Story:
         for fd in self.request.owned:
             os.close(fd)
         self.request.owned.clear()
+        # Order and request know each other; a story that leaves no cycle behind costs the collector nothing.
+        self.request.order = None
         self._waiter.ended(self, result)

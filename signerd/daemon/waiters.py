@@ -44,7 +44,7 @@ class Waiters:
         async def run() -> object:
             return await wait.awaitable
 
-        self._nursery.start_soon(self._task, story, run)
+        self._start(story, run)
 
     def check(self, story: Story, wait: DocumentWait) -> None:
         """Give the document to its worker."""
@@ -52,19 +52,25 @@ class Waiters:
 
     def hash(self, story: Story, wait: HashWait) -> None:
         """Hash files in a thread, on descriptors of its own: the thread may outlive the request."""
-        files = [(os.dup(fd), size) for fd, size in wait.files]
+        # Whoever takes the list out closes its descriptors: the thread, or the task where no thread came to it.
+        held = [[(os.dup(fd), size) for fd, size in wait.files]]
 
         def work() -> list[str]:
+            files = held.pop() if held else []
             try:
                 return check_files(files)
             finally:
-                for fd, _ in files:
-                    os.close(fd)
+                _close(files)
 
         async def run() -> object:
-            return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._files)
+            try:
+                # The slot is the thread's, also after the task has gone: so the pool stays bounded.
+                return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._files)
+            finally:
+                if held:
+                    _close(held.pop())
 
-        self._nursery.start_soon(self._task, story, run)
+        self._start(story, run)
 
     def forget(self, story: Story, wait: Wait) -> None:
         """Stop waiting for ``story``."""
@@ -91,23 +97,36 @@ class Waiters:
         if not self._sealer.when_recorded(story.request.audit_id, recorded):
             story.done(story, result)
 
-    async def _task(self, story: Story, run: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    def _start(self, story: Story, run: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        # The scope is there before the task runs: a story can be cut short in the turn in which it began to wait.
+        scope = self._tasks[story.request.audit_id] = trio.CancelScope()
+        self._nursery.start_soon(self._task, story, run, scope)
+
+    async def _task(
+        self, story: Story, run: Callable[[], Coroutine[Any, Any, object]], scope: trio.CancelScope
+    ) -> None:
         """Run what one story waits for, and step it; the scope is how the story stops waiting."""
-        audit_id = story.request.audit_id
-        with trio.CancelScope() as scope:
-            self._tasks[audit_id] = scope
+        with scope:
             try:
-                value = await run()
+                outcome = await run()
             except SignerdError as error:
-                outcome: object = error
+                outcome = error
             except OSError as exc:
                 outcome = Fault("internal", "file", "a file could not be read", operator=str(exc))
-            else:
-                outcome = value
-        if scope.cancelled_caught or self._tasks.pop(audit_id, None) is None:
+            except Exception as exc:  # noqa: BLE001  # a defect fails this request alone
+                outcome = Fault(
+                    "internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}"
+                )
+        if scope.cancel_called:
             return
+        del self._tasks[story.request.audit_id]
         if isinstance(outcome, SignerdError):
             story.throw(outcome)
         else:
             story.resume(outcome)
         self._turned()
+
+
+def _close(files: list[tuple[int, int]]) -> None:
+    for fd, _ in files:
+        os.close(fd)

@@ -51,6 +51,8 @@ DIGESTS: Final = 32
 """Per subject: more than there are algorithms in use."""
 AUDIT_WRITE_S: Final = 2.0
 """A disk that takes longer is broken for the callers' purposes; the hang becomes a refusal."""
+AUDIT_REFUSED_BYTES: Final = 256 * 1024
+"""Per uid and minute: some 300 refusals, each recorded by itself, tell what happened; the rest is counted."""
 WORKER_CALL_SOFTWARE_S: Final = 1.0
 """A software signature takes far less than a millisecond; a full group of RSA-4096 still fits."""
 WORKER_CALL_HSM_S: Final = 10.0
@@ -118,6 +120,7 @@ class Limits(msgspec.Struct, frozen=True):
     subjects: Count = SUBJECTS
     digests: Count = DIGESTS
     audit_write_s: Seconds = AUDIT_WRITE_S
+    audit_refused_bytes: Bytes = AUDIT_REFUSED_BYTES
     worker_call_software_s: Seconds = WORKER_CALL_SOFTWARE_S
     worker_call_hsm_s: Seconds = WORKER_CALL_HSM_S
     worker_call_network_s: Seconds = WORKER_CALL_NETWORK_S

@@ -14,10 +14,11 @@ from typing import Final
 from signerd.wire.frames import FrameReader, FrameTooLarge
 from signerd.wire.worker_calls import LINK_FRAME_BYTES
 
-__all__ = ["Link", "LinkClosed"]
+__all__ = ["Link", "LinkBroken", "LinkClosed"]
 
 READ_BYTES: Final = 64 * 1024
 """One read: below the allocator's threshold for fresh pages, so that it costs no page faults."""
+CTRUNC: Final = int(socket.MSG_CTRUNC)
 MOST_DESCRIPTORS: Final = 253
 """SCM_MAX_FD of Linux: what one message can carry."""
 _ANCILLARY: Final = socket.CMSG_SPACE(MOST_DESCRIPTORS * array("i").itemsize)
@@ -27,6 +28,14 @@ Frame = memoryview | bytes
 
 class LinkClosed(Exception):  # noqa: N818  # the name says what happened
     """The other side is gone, or broke the framing; nothing more can be said to it."""
+
+
+class LinkBroken(LinkClosed):
+    """The other side broke the framing; ``reason`` is a word for how."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Link:
@@ -52,8 +61,8 @@ class Link:
     def read(self) -> list[tuple[Frame, tuple[int, ...]]]:
         """Return all whole frames that are readable now, each with its descriptors, which the caller closes.
 
-        Raises LinkClosed at the end of the stream or for a frame above the limit. Frames that came before the end
-        are returned first.
+        Raises LinkClosed at the end of the stream, once the frames that came before it were returned, and LinkBroken
+        for a frame above the limit or descriptors that were cut off, whatever came before.
         """
         frames: list[tuple[Frame, tuple[int, ...]]] = []
         reader = self._reader
@@ -64,8 +73,9 @@ class Link:
                 return frames
             except OSError as exc:
                 raise LinkClosed(str(exc)) from None
-            if flags & socket.MSG_CTRUNC:
-                raise LinkClosed("descriptors were cut off")
+            if flags & CTRUNC:
+                _close(_descriptors(ancillary))
+                raise _broken(frames, "descriptors_cut_off", "descriptors were cut off")
             if not data:
                 if frames:
                     return frames
@@ -75,7 +85,7 @@ class Link:
                 while (found := reader.next_frame()) is not None:
                     frames.append(found)
             except FrameTooLarge as exc:
-                raise LinkClosed(str(exc)) from None
+                raise _broken(frames, "frame_size", str(exc)) from None
             if len(data) < READ_BYTES:
                 return frames
 
@@ -124,6 +134,13 @@ class Link:
         merged = b"".join(parts)
         out.appendleft((merged, ()))
         return merged
+
+
+def _broken(frames: list[tuple[Frame, tuple[int, ...]]], reason: str, text: str) -> LinkBroken:
+    """Return what to raise; nobody will take the frames that came before, so their descriptors are closed."""
+    for _, fds in frames:
+        _close(fds)
+    return LinkBroken(reason, text)
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, ...]:

@@ -50,7 +50,9 @@ def check_sealed(fd: int, size: int, most: int) -> None:
     """
     seals = 0
     with contextlib.suppress(OSError):  # EINVAL, EBADF: not a memfd
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+        # Opened again through /proc, a sealed memfd can be one that cannot be read.
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY:
+            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
     if seals & _NEEDED != _NEEDED:
         raise Refusal("request.malformed", "not_sealed", "a descriptor is not a sealed memfd")
     if os.fstat(fd).st_size != size:

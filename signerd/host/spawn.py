@@ -60,14 +60,14 @@ class Spawned:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def reap(self) -> bool:
+    def reap(self, seconds: float = 0) -> bool:
         """Take the status if the process has ended, kill what is left of its group, close both descriptors.
 
-        Never waits. Whether it is over; False means that the process still runs.
+        Waits ``seconds`` for its end. Whether it is over; False means that the process still runs.
         """
         if self._process.returncode is not None:
             return True
-        if not self._ended(0):
+        if not self._ended(seconds):
             return False
         self.kill()  # while the zombie holds the group's number
         self._process.wait()

@@ -1,1 +1,1 @@
-"""The story of one request: :mod:`signerd.pipeline.sign`, one module per stage, and the evidence that they hand on."""
+"""The story of one request: :mod:`signerd.pipeline.sign`, a module per stage, and their evidence."""

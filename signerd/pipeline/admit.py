@@ -11,11 +11,11 @@ from signerd.pipeline.services import Services
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import Descriptor
 
-__all__ = ["admit", "charge_for"]
+__all__ = ["admit", "charge_for", "choose_keys"]
 
 
 class admit:  # noqa: N801  a scope that reads as a verb in the story
-    """Choose the keys, check their validity and the plan's size, and hold a slot of the quota while the scope is open.
+    """Choose the keys, check their validity and the plan's size, hold a slot while the scope is open.
 
     Refuses with ``key.*`` and ``quota.*``. The rate is charged here, the daily count on success.
     """
@@ -57,8 +57,8 @@ def charge_for(cleared: Cleared) -> Charge:
 def choose_keys(order: Order, services: Services) -> tuple[RingEntry, ...]:
     """Return the ring's entries for what the request names, or the tenant's default key.
 
-    Another tenant's key is ``key.not_found`` (T14). Every key must be valid now and within tenant's profile and the
-    output profile.
+    Another tenant's key is ``key.not_found`` (T14). Every key must be valid now, and its algorithm within the
+    tenant's profile and the output profile.
     """
     options = order.params.options
     names = options.keys if options and options.keys else [order.tenant.default_key]
@@ -79,7 +79,7 @@ def choose_keys(order: Order, services: Services) -> tuple[RingEntry, ...]:
 
 
 def _check_size(cleared: Cleared) -> None:
-    """Refuse a predicate above the plan's size; the daemon's own limit was checked with the shape."""
+    """Refuse a predicate above the plan's size (bytes); the daemon's own limit was checked with the shape."""
     predicate = cleared.entitled.order.params.predicate
     size = predicate.size if isinstance(predicate, Descriptor) else len(predicate)
     limit = cleared.entitled.entitlement.limits.size

@@ -17,14 +17,16 @@ _PRINCIPAL_OR_NONE = (Principal, type(None))
 async def authenticate(request: SignRequest, services: Services) -> Principal:
     """Return the principal that the connection is bound to, if it still is.
 
-    Refuses with ``auth.required`` where nobody is bound, ``auth.token_expired`` where the binding has run out.
+    Refuses with ``auth.required`` where nobody is bound, ``auth.token_expired`` where the binding has run
+    out: at and after ``expires_at``.
     """
     principal = request.bound
     if principal is None:
         raise Refusal("auth.required", "not_bound", "this connection is not bound to a principal")
+    # The record of a binding that has run out says whose it was.
+    request.principal = principal
     if principal.expires_at is not None and services.clock.now_ms() >= principal.expires_at:
         raise Refusal("auth.token_expired", "expired", "the session's credential has expired; bind again")
-    request.principal = principal
     return principal
 
 

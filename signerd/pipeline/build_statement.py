@@ -1,5 +1,6 @@
 """The content: parsed, validated, canonicalised, and framed as a Statement."""
 
+import dataclasses
 import hashlib
 
 from msgspec import UNSET
@@ -8,28 +9,30 @@ from signerd.attestation.canonical import canonicalise
 from signerd.attestation.statement import Subject, check_subjects, subjects_text
 from signerd.attestation.statement import build_statement as join_statement
 from signerd.contracts.providers import PredicateType
-from signerd.errors import Refusal
+from signerd.errors import Fault, Refusal
 from signerd.pipeline.evidence import Admission, BuiltStatement, Order
+from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.services import Services
 from signerd.pipeline.waits import check_document, hash_files
-from signerd.wire import worker_calls
 from signerd.wire.methods import Descriptor, SignDsse
+from signerd.wire.worker_calls import CheckDocument
+from signerd.wire.worker_calls import Descriptor as LinkDescriptor
 
-__all__ = ["build_statement", "check_policy"]
+__all__ = ["build_statement"]
 
 _NOTHING = type(None)
 
 
 async def build_statement(admission: Admission, services: Services) -> BuiltStatement:
-    """Return the Statement that will be signed; refuses with ``predicate.invalid`` and ``statement.invalid``.
+    """Return the Statement that will be signed.
 
-    A small predicate is handled here; a large one, or one of a heavy type, in the document worker, so that no
-    document stops the loop (T21).
+    Refuses with ``statement.invalid`` (subjects that prove equal once they are hashed) and
+    ``predicate.invalid``. A small predicate is handled here; a large one, or one of a heavy type, in the
+    document worker, so that no document stops the loop (T21).
     """
     order = admission.cleared.entitled.order
-    params, kind = order.params, order.predicate_type
-    subjects = await _hashed_subjects(order, services)
-    predicate = params.predicate
+    kind, predicate = order.predicate_type, order.params.predicate
+    subjects = await _hashed_subjects(order)
     if (
         isinstance(predicate, Descriptor)
         or kind.heavy
@@ -38,63 +41,70 @@ async def build_statement(admission: Admission, services: Services) -> BuiltStat
         return await _in_worker(admission, subjects)
     order.request.predicate_sha256 = digest = hashlib.sha256(predicate).hexdigest()
     document = canonicalise(predicate)
-    guarded = services.catalogue.types[kind.uri]
-    guarded.guard(kind.check, _NOTHING, document.value)
-    if params.policy is not UNSET or kind.needs_policy:
-        stated = None if params.policy is UNSET else (params.policy.digest, params.policy.view_set)
-        check_policy(kind, document.value, stated)
+    _judge(services.catalogue.types[kind.uri], document.value, _stated_policy(order.params))
     return BuiltStatement(admission, join_statement(subjects, kind.uri, document.text), None, digest)
 
 
-def check_policy(kind: PredicateType, document: dict[str, object], stated: tuple[str, str] | None) -> None:
-    """Refuse a policy that the request states and the document contradicts, or that neither states where it must be."""
-    own = kind.policy(document)
-    if stated is not None and own is not None and stated != own:
+def _judge(guarded: Guarded[PredicateType], document: dict[str, object], stated: tuple[str, str]) -> None:
+    """Have the predicate's type look at the document, and compare the policy that the request states.
+
+    The document worker judges by the same rules; a text of ``stated`` is empty where the request states none.
+    """
+    kind, guard = guarded.provider, guarded.guard
+    guard.now(kind.check, _NOTHING, document)
+    if not kind.needs_policy:
+        return
+    own = guard.now(lambda: kind.policy(document) or (), tuple)
+    if own and any(stated) and own != stated:
         raise Refusal("predicate.invalid", "policy_mismatch", "the request's policy is not the document's")
-    if kind.needs_policy and own is None and stated is None:
+    if not own and not all(stated):
         raise Refusal("predicate.invalid", "policy_missing", "this predicate type needs its policy stated")
+
+
+def _stated_policy(params: SignDsse) -> tuple[str, str]:
+    policy = params.policy
+    return ("", "") if policy is UNSET else (policy.digest, policy.view_set)
 
 
 async def _in_worker(admission: Admission, subjects: tuple[Subject, ...]) -> BuiltStatement:
     order = admission.cleared.entitled.order
-    params = order.params
-    predicate, fd = _predicate_of(params, order)
-    policy = params.policy
+    predicate, fd = _travelling(order)
+    policy_digest, view_set = _stated_policy(order.params)
     checked = await check_document(
-        worker_calls.CheckDocument(
+        CheckDocument(
             id=0,
             predicate_type=order.predicate_type.uri,
             predicate=predicate,
             subjects=subjects_text(subjects),
-            policy_digest="" if policy is UNSET else policy.digest,
-            policy_view_set="" if policy is UNSET else policy.view_set,
+            policy_digest=policy_digest,
+            policy_view_set=view_set,
         ),
         fd,
     )
     order.request.predicate_sha256 = checked.predicate_sha256
-    assert checked.statement is not None
+    if checked.statement is None:
+        raise Fault("internal", "document_worker", "the document cannot be checked")
     # The worker's memfd is the last descriptor that this request has come to own.
-    payload_fd = order.request.owned[-1] if isinstance(checked.statement, worker_calls.Descriptor) else None
+    payload_fd = order.request.owned[-1] if isinstance(checked.statement, LinkDescriptor) else None
     return BuiltStatement(admission, checked.statement, payload_fd, checked.predicate_sha256)
 
 
-def _predicate_of(params: SignDsse, order: Order) -> tuple[bytes | worker_calls.Descriptor, int | None]:
-    """Return the predicate as the document worker's link carries it."""
-    predicate = params.predicate
+def _travelling(order: Order) -> tuple[bytes | LinkDescriptor, int | None]:
+    """Return the predicate as the document worker's link carries it, and the memfd that goes with it."""
+    predicate = order.params.predicate
     if isinstance(predicate, Descriptor):
-        return worker_calls.Descriptor(0, predicate.size), order.request.fds[predicate.fd]
+        return LinkDescriptor(0, predicate.size), order.request.fds[predicate.fd]
     return predicate, None
 
 
-async def _hashed_subjects(order: Order, services: Services) -> tuple[Subject, ...]:
-    """Return the subjects, those given by descriptor hashed off the loop."""
-    asked = order.params.subject
-    files = [(order.request.fds[s.fd], s.size) for s in asked if s.fd is not UNSET and s.size is not UNSET]
+async def _hashed_subjects(order: Order) -> tuple[Subject, ...]:
+    """Return the subjects, those given by descriptor hashed off the loop: the record names them so."""
+    request, asked = order.request, order.params.subject
+    files = [(request.fds[s.fd], s.size) for s in asked if s.fd is not UNSET and s.size is not UNSET]
     if not files:
         return order.subjects
     digests = iter(await hash_files(files))
-    subjects = tuple(
-        [Subject(s.name, {"sha256": next(digests)} if s.digest is UNSET else s.digest) for s in asked]
-    )
+    subjects = tuple([Subject(s.name, s.digest or {"sha256": next(digests)}) for s in order.subjects])
     check_subjects(subjects)
+    request.order = dataclasses.replace(order, subjects=subjects)
     return subjects

@@ -10,7 +10,7 @@ __all__ = ["Catalogue"]
 
 
 class Catalogue:
-    """Every type once, under its URI and each of its names; two types that claim one name are refused at start."""
+    """Every type once, under its URI and each of its names; ValueError where two types claim one name."""
 
     def __init__(self, types: Iterable[Guarded[PredicateType]]) -> None:
         by_name: dict[str, Guarded[PredicateType]] = {}
@@ -20,9 +20,8 @@ class Catalogue:
             self.types[kind.uri] = guarded
             for name in {kind.uri, *kind.names}:
                 if name in by_name:
-                    raise ValueError(
-                        f"predicate type name {name!r} is claimed by {by_name[name].provider.uri!r} and {kind.uri!r}"
-                    )
+                    first = by_name[name].provider.uri
+                    raise ValueError(f"predicate type name {name!r} is claimed by {first!r} and {kind.uri!r}")
                 by_name[name] = guarded
         self._by_name: Mapping[str, Guarded[PredicateType]] = by_name
 

@@ -1,25 +1,37 @@
 """Whether the tool that made the content is a genuine release."""
 
+from collections.abc import Sequence
+
 from signerd.contracts.values import Entitlement, Release
-from signerd.errors import Refusal
+from signerd.errors import Fault, Refusal
 from signerd.pipeline.evidence import Cleared, Entitled
 from signerd.pipeline.guarded import ask
 from signerd.pipeline.services import Services
 
-__all__ = ["check_release"]
+__all__ = ["WAIVED", "check_release"]
+
+WAIVED = "release_check_waived"
+"""The degradation of a record whose type needs a release, were it not for the configuration."""
 
 
 async def check_release(entitled: Entitled, services: Services) -> Cleared:
     """Return why the tool is trusted; every configured check must pass.
 
-    A type that needs no release, or that the configuration exempts for this tenant, is cleared as ``exempt``; any
-    other needs a digest (``release.untrusted``, ``digest_missing``), or callers would choose the type that skips the
-    check (T6). What the digest proves is the version that the evidence states, never the caller's word.
+    A type that needs no release is cleared as ``exempt``, and so is one that the configuration exempts for
+    this tenant, degraded. Any other needs a digest, or callers would choose the type that skips the check
+    (T6). What the digest proves is the version that the evidence states, never the caller's word.
+
+    Refuses with ``release.untrusted`` (``digest_missing``; ``binding_asserted``; ``no_check``), with
+    ``entitlement.version_window`` (``version_unproved``; ``outside_window``; ``version_malformed``) and with
+    what a check refuses with; ``release.unavailable`` (``other_digest``) where a check speaks of another
+    digest.
     """
     order = entitled.order
+    if not order.predicate_type.needs_release:
+        return Cleared(entitled, None, "exempt", ())
+    if order.predicate_type.uri in order.tenant.exempt:
+        return Cleared(entitled, None, "exempt", (WAIVED,))
     digest = order.params.scanner_image_digest or None
-    if not order.predicate_type.needs_release or order.predicate_type.uri in order.tenant.exempt:
-        return Cleared(entitled, None, "exempt")
     if digest is None:
         raise Refusal(
             "release.untrusted",
@@ -30,26 +42,32 @@ async def check_release(entitled: Entitled, services: Services) -> Cleared:
         raise Refusal(
             "release.untrusted", "binding_asserted", "the digest was asserted, and this tenant demands more"
         )
-    release: Release | None = None
+    releases = []
     for guarded in services.release_checks:
         release = await ask(guarded, guarded.provider.check, Release, digest, order.principal)
-        _in_window(release, entitled.entitlement)
-    if release is None:
+        if release.digest != digest:
+            raise Fault("release.unavailable", "other_digest", "the release check failed")
+        releases.append(release)
+    if not releases:
         raise Refusal("release.untrusted", "no_check", "no release check is configured")
-    return Cleared(entitled, release, "asserted")
+    degraded = tuple(word for release in releases for word in release.degraded)
+    return Cleared(entitled, _telling(releases, entitled.entitlement), "asserted", degraded)
 
 
-def _in_window(release: Release, entitlement: Entitlement) -> None:
-    """Refuse a version outside the plan's window; none proved under a windowed plan is refused too."""
-    if entitlement.window is None:
-        return
-    first, last = entitlement.window
-    if release.version is None or not _version(first) <= _version(release.version) <= _version(last):
-        raise Refusal(
-            "entitlement.version_window",
-            "outside_window" if release.version else "version_unproved",
-            "the plan does not cover this version of the tool",
-        )
+def _telling(releases: Sequence[Release], entitlement: Entitlement) -> Release:
+    """Return the evidence that the record tells: the first that proves a version, else the first.
+
+    Refuses any proved version outside the plan's window; none proved under a windowed plan is refused too.
+    """
+    proved = [release for release in releases if release.version is not None]
+    if entitlement.window is not None:
+        first, last = entitlement.window
+        if not proved:
+            raise _window("version_unproved")
+        for release in proved:
+            if not _version(first) <= _version(release.version or "") <= _version(last):
+                raise _window("outside_window")
+    return (proved or releases)[0]
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -58,6 +76,8 @@ def _version(text: str) -> tuple[int, int]:
     try:
         return int(year), int(month)
     except ValueError:
-        raise Refusal(
-            "entitlement.version_window", "version_malformed", "the proved version is not year.month"
-        ) from None
+        raise _window("version_malformed") from None
+
+
+def _window(reason: str) -> Refusal:
+    return Refusal("entitlement.version_window", reason, "the plan does not cover this version of the tool")

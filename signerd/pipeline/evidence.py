@@ -17,9 +17,9 @@ __all__ = ["Admission", "BuiltStatement", "Cleared", "Entitled", "Order", "Signe
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request that is understood: well-formed, of a catalogued type, within the principal's scope and tenant.
+    """A request that is understood: well-formed, of a catalogued type, within the principal's scope.
 
-    ``subjects`` without a digest yet (given by descriptor) are hashed before the Statement is built.
+    A subject that was given by descriptor has no digest yet; it is hashed before the Statement is built.
     """
 
     request: SignRequest
@@ -42,13 +42,15 @@ class Entitled:
 class Cleared:
     """The entitled order, and why the tool that made its content is trusted.
 
-    ``binding`` says how the digest was tied to the caller: attested, asserted (the caller named it, which proves only
-    that such a release exists: T5), or exempt (this type needs none).
+    ``binding`` says how the digest was tied to the caller: attested, asserted (the caller named it, which
+    proves only that such a release exists: T5), or exempt (none was asked for). ``degraded`` says what was
+    less than usual.
     """
 
     entitled: Entitled
     release: Release | None
     binding: str
+    degraded: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class BuiltStatement:
-    """The Statement: what will be signed. ``payload_fd`` is its sealed memfd where ``payload`` is a Descriptor."""
+    """What will be signed. ``payload_fd`` is its sealed memfd where ``payload`` is a Descriptor."""
 
     admission: Admission
     payload: bytes | Descriptor

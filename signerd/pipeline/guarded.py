@@ -16,14 +16,18 @@ T = TypeVar("T")
 class Guard(Protocol):
     """The host's one error boundary (``signerd.host.guard``).
 
-    Refusals and faults pass through; a foreign exception, a result of another type and an overrun deadline arrive as
-    ``PluginError kind(name)``.
+    Refusals and faults pass through; a foreign exception, a result of another type and an overrun deadline
+    arrive as ``PluginError kind(name)``.
     """
 
     def __call__(
         self, method: Callable[..., object], expected: type | tuple[type, ...], *args: object
     ) -> object:
         """Call ``method``; return its answer, of ``expected``, or the awaitable that it gave instead."""
+        ...
+
+    def now(self, method: Callable[..., object], expected: type[T], *args: object) -> T:
+        """Call ``method`` where the contract knows no awaitable: one left unawaited has judged nothing."""
         ...
 
     def awaited(self, awaitable: Awaitable[object], expected: type | tuple[type, ...]) -> Awaitable[object]:

@@ -1,6 +1,5 @@
 """The in-process quota store: GCRA rate, slots, and a count per UTC day."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,10 +23,13 @@ class _State:
 
 @dataclass(slots=True)
 class MemoryQuotaStore:
-    """Limits of one host, in memory. The daily counts come from the audit log (``seed``), so a restart resets none."""
+    """Limits of one host, in memory, per tenant: a plan that changes takes rate, slots and count over.
+
+    The daily counts come from the audit log (``seed``), so a restart resets none.
+    """
 
     clock: Clock
-    _states: OrderedDict[str, _State] = field(default_factory=OrderedDict)
+    _states: dict[str, _State] = field(default_factory=dict)
 
     def admit_many(self, charges: Sequence[Charge]) -> Sequence[Remaining | SignerdError]:
         """Take a slot and charge the rate for each; a refusal stands at the index of what was refused."""
@@ -83,22 +85,21 @@ class MemoryQuotaStore:
                 "quota.daily", "the plan's signatures of this day are used up", charge.daily, 0, reset
             )
         if charge.rate is not None:
-            self._charge_rate(state, charge)
+            self._charge_rate(state, charge.rate, charge.burst)
         state.slots += 1
         return self.peek(charge)
 
-    def _charge_rate(self, state: _State, charge: Charge) -> None:
-        assert charge.rate is not None
+    def _charge_rate(self, state: _State, rate: float, burst: int) -> None:
         now = self.clock.monotonic()
-        interval = 1.0 / charge.rate
+        interval = 1.0 / rate
         arrival = max(state.arrival, now) + interval
-        early = arrival - now - charge.burst * interval
+        early = arrival - now - burst * interval
         if early > 1e-9:
             wait_ms = max(1, int(early * 1000) + 1)
             raise _refusal(
                 "quota.rate",
                 "the plan's rate is exceeded",
-                charge.burst,
+                burst,
                 0,
                 self.clock.now_ms() + wait_ms,
                 retry_after_ms=wait_ms,

@@ -1,7 +1,7 @@
 """The record scope: outermost in every story, so that nothing ends off the record (T3)."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from signerd.contracts.values import Peer
 from signerd.errors import Fault, SignerdError
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from signerd.pipeline.request import SignRequest
     from signerd.pipeline.services import Ledger
 
-__all__ = ["SUBJECTS_IN_RECORD", "Entry", "facts"]
+__all__ = ["SUBJECTS_IN_RECORD", "Entry", "ending", "facts"]
 
 SUBJECTS_IN_RECORD = 16
-"""How many subjects a record names; ``subject_count`` has them all. A leaf must stay small whatever is asked."""
+"""How many subjects a record names; ``subject_count`` counts all. A leaf stays small whatever is asked."""
 
 
 class Entry:
     """One request's record, from the front end's side.
 
-    Until ``seal`` hands the request over, its end is one leaf. From then on the record is the sealer's: ``decided``
-    is its first leaf; it closes what it could not sign, and the session closes what was signed when the answer goes
-    out. What is left here is a story that is cut short while the sealer works. The exit queues a message and never
-    waits; it swallows nothing.
+    Until ``seal`` hands the request over, its end is one leaf. From then on the record is the sealer's:
+    ``decided`` is its first leaf; it closes what it could not sign, and the session closes what was signed
+    when the answer goes out. What is left here is a story that is cut short while the sealer works. The exit
+    queues a message and never waits; it swallows nothing.
     """
 
     __slots__ = ("_handed_over", "_ledger", "_peer", "_request")
@@ -34,7 +34,7 @@ class Entry:
         self._ledger = ledger
         self._handed_over = False
 
-    async def __aenter__(self) -> "Entry":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -17,11 +17,12 @@ __all__ = ["SignRequest"]
 
 @dataclass(slots=True)
 class SignRequest:
-    """What came in, and what the stages have learnt of it so far: a refusal's record says as much as was known.
+    """What came in, and what the stages have learnt so far: a refusal's record says as much as was known.
 
-    ``params`` is undecoded msgpack, or what a batch has already decoded, or why it could not be. ``fds`` are the descriptors that came with
-    the frame, ``owned`` those that were made on the way; whoever drives the story closes both when it ends.
-    ``deadline`` is monotonic seconds. ``settled`` says that the sealer has closed the record itself, or will.
+    ``params`` is undecoded msgpack, or what a batch has already decoded, or why it could not be. ``fds`` are
+    the descriptors that came with the frame, ``owned`` those that were made on the way; whoever drives the
+    story closes both when it ends. ``deadline`` is monotonic seconds. ``settled`` says that the sealer has
+    closed the record itself, or will.
     """
 
     audit_id: str

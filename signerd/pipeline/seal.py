@@ -16,14 +16,14 @@ from signerd.wire import methods
 from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
 from signerd.wire.worker_calls import Descriptor
 
-__all__ = ["decision_of", "remaining_of", "seal", "verify_command"]
+__all__ = ["decision_of", "remaining_of", "seal", "shown_decision", "verify_command"]
 
 
 async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
     """Have the Statement signed on the record: the one wait of a story with warm caches.
 
-    What comes back was verified against the pinned keys, and its ``decided`` leaf is durable. The record is closed
-    when the answer is handed to the kernel, not here.
+    What comes back was verified against the pinned keys, and its ``decided`` leaf is durable. The record is
+    closed when the answer is handed to the kernel, not here.
     """
     order = built.admission.cleared.entitled.order
     decision = decision_of(built)
@@ -50,8 +50,7 @@ def decision_of(built: BuiltStatement) -> DecisionFacts:
     cleared = admission.cleared
     entitlement = cleared.entitled.entitlement
     principal = cleared.entitled.order.principal
-    release = cleared.release
-    degraded = entitlement.degraded + (release.degraded if release else ())
+    degraded = entitlement.degraded + cleared.degraded
     keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
     return DecisionFacts(
         principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded
@@ -68,7 +67,6 @@ def _release_facts(cleared: Cleared) -> ReleaseFacts:
 def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed) -> methods.SignResult:
     admission = built.admission
     order = admission.cleared.entitled.order
-    release = decision.release
     keys = admission.keys
     name = order.subjects[0].name
     return methods.SignResult(
@@ -86,17 +84,31 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed) -> m
             order.request.audit_id,
             answer.index,
             answer.leaf_hash,
-            methods.Decision(
-                decision.principal,
-                decision.tenant,
-                decision.plan,
-                methods.ReleaseDecision(release.verdict, release.how, release.binding),
-                tuple([methods.DecisionKey(k.key, k.source, k.keyid, k.version) for k in decision.keys]),
-                decision.degraded,
-            ),
+            shown_decision(decision),
             answer.decision_digest,
         ),
         envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
+    )
+
+
+def shown_decision(decision: DecisionFacts) -> methods.Decision:
+    """Return the decision as receipts show it: key by key what the leaf holds, or its digest proves nothing.
+
+    What is empty is absent from the leaf, and so here.
+    """
+    release = decision.release
+    return methods.Decision(
+        decision.principal,
+        decision.tenant,
+        decision.plan,
+        methods.ReleaseDecision(release.verdict, release.how, release.binding, release.version or UNSET),
+        tuple(
+            [
+                methods.DecisionKey(key.key, key.source, key.keyid or UNSET, key.version or UNSET)
+                for key in decision.keys
+            ]
+        ),
+        decision.degraded,
     )
 
 
@@ -105,6 +117,7 @@ def _bin(value: bytes | Descriptor) -> bytes | methods.Descriptor:
 
 
 def remaining_of(left: Remaining) -> methods.Remaining:
+    """Return what is left of a plan as results show it: no key where the plan has no such limit."""
     return methods.Remaining(
         UNSET if left.rate is None else left.rate,
         UNSET if left.daily is None else left.daily,
@@ -127,7 +140,10 @@ def _warnings(algorithm: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def verify_command(algorithm: str, predicate_type: str, artifact: str) -> methods.VerifyCommand:
-    """Return cosign's command line (3.0.4 and later, offline). ``--type`` is always there: cosign's default is ``custom``."""
+    """Return cosign's command line (3.0.4 and later, offline).
+
+    ``--type`` is always there: cosign's default is ``custom``.
+    """
     digest = SIGNATURE_DIGEST.get(algorithm)
     argv = (
         "cosign",

@@ -1,6 +1,6 @@
 """What the stages work with, put together once at start by the composition root."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,10 +40,7 @@ class Ring(Protocol):
     """The front end's read-only copy of the key ring. The sealer checks everything again."""
 
     def find(self, tenant: str, key: str) -> RingEntry | None:
-        """Return the active version of ``key`` if it is that tenant's; another tenant's key does not exist (T14)."""
-
-    def of_tenant(self, tenant: str) -> Sequence[RingEntry]:
-        """Return the tenant's keys, sorted by reference."""
+        """Return the version of ``key`` that signs; another tenant's key does not exist (T14)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +52,14 @@ class Bounds:
     subjects: int
     digests: int
     front_document_bytes: int
-    provider_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """Providers under their guard, tenants, catalogue, ring, quotas, clock, and the way to the record.
 
-    ``check_claims`` refuses orders that do not name each descriptor of their frame exactly once, and descriptors that
-    are not what their place asks for (T19).
+    ``check_claims`` refuses orders that do not name each descriptor of their frame exactly once, and
+    descriptors that are not what their place asks for (T19).
     """
 
     audience: str

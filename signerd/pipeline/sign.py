@@ -18,8 +18,8 @@ __all__ = ["sign"]
 async def sign(request: SignRequest, peer: Peer, services: Services) -> Signed:
     """Decide, then sign: any line may refuse, none can be skipped.
 
-    Each stage takes the evidence of the one before it, so that a story without a stage does not type-check. The
-    record is outermost: however this ends, exactly one closed record says so (T3).
+    Each stage takes the evidence of the one before it, so that a story without a stage does not type-check.
+    The record is outermost: however this ends, exactly one closed record says so (T3).
     """
     async with services.record(request, peer) as entry:
         with services.deadline(request):

@@ -7,14 +7,13 @@ __all__ = ["Tenant"]
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant's keys and limits to what it may have signed.
+    """What a tenant may have signed, and with what.
 
-    ``predicates`` None allows the whole catalogue; ``exempt`` lists types whose release check is waived, which every
-    record under it says.
+    ``predicates`` None allows the whole catalogue; ``exempt`` lists types (URIs) whose release check is
+    waived, which every record under it says.
     """
 
     name: str
-    keys: tuple[str, ...]
     default_key: str
     profile: str = "world"
     predicates: frozenset[str] | None = None

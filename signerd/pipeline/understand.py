@@ -1,10 +1,11 @@
 """What is asked: shape, catalogue, scope. Nothing after this stage sees a request that is not understood."""
 
+import secrets
 from typing import cast
 
 from msgspec import UNSET
 
-from signerd.attestation.statement import Subject, check_subjects
+from signerd.attestation.statement import MOST_DIGESTS, Subject, check_subjects
 from signerd.contracts.values import Principal
 from signerd.errors import Refusal
 from signerd.pipeline.evidence import Order
@@ -16,16 +17,17 @@ from signerd.wire.methods import Subject as AskedSubject
 __all__ = ["SIGN_SCOPE", "understand"]
 
 SIGN_SCOPE = "signer.sign"
-_UNHASHED = "0" * 64
+_STAND_IN = secrets.token_hex(24)
 _SERVED_INCLUDES = frozenset({"envelope", "chain"})
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
     """Return the request as an order for one Statement.
 
-    Reasons are found in this order: shape (``request.*``, ``statement.*``), catalogue (``predicate.unsupported``),
-    scope (``auth.scope_missing``). An option that this daemon does not serve is ``request.unsupported`` with
-    ``details.name``: nothing that could change the meaning of a request is ignored.
+    Reasons are found in this order: shape (``request.*``, ``statement.*``), catalogue
+    (``predicate.unsupported``), scope (``auth.scope_missing``). An option that this daemon does not serve is
+    ``request.unsupported`` with ``details.name``: nothing that could change the meaning of a request is
+    ignored.
     """
     params = request.params
     if isinstance(params, Refusal):
@@ -44,6 +46,8 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
         raise Refusal(
             "predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant"
         )
+    if params.policy is not UNSET and not kind.needs_policy:
+        raise _unserved("policy")
     if SIGN_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {SIGN_SCOPE} is missing")
     order = Order(request, params, principal, tenant, kind, subjects)
@@ -52,24 +56,21 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
 
 
 def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject, ...]:
-    """Return the subjects as they will stand in the Statement; one that is still to be hashed gets a stand-in."""
+    """Return the subjects as they are known; one that is still to be hashed has no digest yet."""
     if len(asked) > bounds.subjects:
         raise Refusal(
             "statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects"
         )
-    subjects = tuple(
-        [Subject(s.name, s.digest if s.digest is not UNSET else {"sha256": _UNHASHED}) for s in asked]
-    )
-    hashed = [s for s, a in zip(subjects, asked, strict=True) if a.digest is not UNSET]
-    if len(hashed) == len(subjects):
-        check_subjects(subjects)
-        return subjects
-    # Digests that the daemon makes itself cannot be malformed; names can, and equal ones are found once all are known.
-    for index, subject in enumerate(subjects):
-        if asked[index].digest is UNSET:
-            check_subjects((subject,))
-    if hashed:
-        check_subjects(hashed)
+    subjects = tuple([Subject(s.name, {} if s.digest is UNSET else s.digest) for s in asked])
+    # What the daemon hashes itself cannot be malformed, and equal digests are found once all are known. Until
+    # then each has a stand-in, no two alike, that no caller can guess.
+    judged = [
+        subject
+        if asked[index].digest is not UNSET
+        else Subject(subject.name, {"sha256": f"{_STAND_IN}{index:016x}"})
+        for index, subject in enumerate(subjects)
+    ]
+    check_subjects(judged, max_digests=min(bounds.digests, MOST_DIGESTS))
     return subjects
 
 

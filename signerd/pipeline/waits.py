@@ -1,8 +1,8 @@
 """What a story waits for.
 
 The pipeline holds no trio primitive. A stage that must wait yields one of these; whoever steps the coroutine
-(:mod:`signerd.daemon.story`) brings the answer by ``send``, or throws a deadline, a cancel or a hang-up into it. So a
-request need not be a task: with warm caches the story yields once, in ``seal``.
+(:mod:`signerd.daemon.story`) brings the answer by ``send``, or throws a deadline, a cancel or a hang-up into
+it. So a request need not be a task: with warm caches the story yields once, in ``seal``.
 """
 
 import types
@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SealWait:
-    """For the sealer: the answer is a ``Sealed`` and its descriptors. ``fd`` is the payload's memfd where it travels so."""
+    """For the sealer: the answer is a ``Sealed`` and its descriptors. ``fd`` is a large payload's memfd."""
 
     item: SealItem
     fd: int | None

@@ -1,8 +1,9 @@
-"""One thread for what would stop the sealer's loop: hashing and assembling large payloads, reading the log.
+"""A thread for what would stop the sealer's loop: commits, hashing and assembling large payloads, reading the log.
 
 Work runs in order, one at a time; what it brings back is handed over in the loop, so nothing else needs a lock.
 """
 
+import contextlib
 import os
 import queue
 import threading
@@ -39,12 +40,18 @@ class Aside:
 
     def collect(self) -> None:
         """Hand over what is finished."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._signal)
-        except BlockingIOError:
-            return
         while self._done:
             self._done.popleft()()
+
+    def settle(self) -> None:
+        """Wait until all that was given is done, and hand it over."""
+        if self._thread is not None:
+            idle = threading.Event()
+            self._work.put(idle.set)
+            idle.wait()
+            self.collect()
 
     def close(self) -> None:
         """Let the thread finish what it has and end."""
@@ -64,7 +71,7 @@ class Aside:
             result = work()
         except SignerdError as error:
             result = error
-        except (OSError, MemoryError, ValueError) as exc:
+        except Exception as exc:  # noqa: BLE001  # one boundary per piece of work: the thread outlives a defect
             result = Fault("internal", "aside", "the signer failed", operator=f"{type(exc).__name__}: {exc}")
         self._done.append(lambda: done(result))
         os.eventfd_write(self._signal, 1)

@@ -6,6 +6,7 @@ the reverse.
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 
 from signerd.contracts.services import Leaf
 from signerd.errors import Fault, Refusal
-from signerd.sealer.database import failure_reason, open_read_only, open_writable
+from signerd.sealer.database import BUSY_S, failure_reason, open_read_only, open_writable
 from signerd.sealer.tree import leaf_hash
 
 __all__ = ["FILE_NAME", "FILTERS", "MOST_ROWS", "AuditReader", "Page", "SqliteAuditStore"]
@@ -33,7 +34,8 @@ FILTERS: Final = ("audit_id", "code", "kind", "outcome")
 DAY_MS: Final = 86_400_000
 _NO_END: Final = 2**63 - 1
 
-# No audit_id (start and ring leaves) is NULL, which a UNIQUE constraint never counts as equal.
+# An id begins one record, decided or refused, and that has one outcome. No audit_id (start and ring leaves) is NULL,
+# which a unique index never counts as equal.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS leaves (
   leaf_index INTEGER PRIMARY KEY,
@@ -44,9 +46,9 @@ CREATE TABLE IF NOT EXISTS leaves (
   outcome TEXT NOT NULL,
   code TEXT NOT NULL,
   leaf_hash BLOB NOT NULL,
-  leaf BLOB NOT NULL,
-  UNIQUE (audit_id, kind)
+  leaf BLOB NOT NULL
 ) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS leaves_record ON leaves (audit_id, kind = 'outcome');
 CREATE INDEX IF NOT EXISTS leaves_of_tenant ON leaves (tenant, leaf_index);
 CREATE INDEX IF NOT EXISTS leaves_signed ON leaves (time, tenant)
   WHERE kind = 'outcome' AND outcome IN ('signed', 'signed_undelivered');
@@ -97,14 +99,19 @@ class SqliteAuditStore:
 
     Every failure is ``audit.unavailable`` with one of the reasons ``read_only``, ``disk_full``, ``locked``,
     ``io_error``, ``corrupt``, ``cannot_open``, ``duplicate``, ``no_memory``, ``failed``. After a failure the
-    file is opened anew by the next call, so that the log goes on by itself once the disk has room again.
+    file is opened anew by the next call, so that the log goes on by itself once the disk has room again. Two threads may
+    append: the sealer commits groups in one and changes of the ring in another.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the log at ``path``; ``audit.unavailable`` where that fails."""
+    def __init__(self, path: Path, wait_s: float = BUSY_S) -> None:
+        """Open or make the log at ``path``; ``audit.unavailable`` where that fails. ``wait_s`` is how long a lock
+        is waited for.
+        """
         self._path = path
+        self._wait_s = wait_s
         self._database: sqlite3.Connection | None = None
         self._next = 0
+        self._lock = threading.Lock()
         self._reach()
 
     @property
@@ -115,7 +122,7 @@ class SqliteAuditStore:
     def _reach(self) -> sqlite3.Connection:
         if self._database is None:
             try:
-                database = open_writable(self._path, _SCHEMA)
+                database = open_writable(self._path, _SCHEMA, self._wait_s)
                 try:
                     (last,) = database.execute("SELECT coalesce(max(leaf_index), -1) FROM leaves").fetchone()
                 except BaseException:
@@ -129,8 +136,12 @@ class SqliteAuditStore:
     def append_many(self, leaves: Sequence[Leaf]) -> int:
         """Make all durable in one commit and return the index of the first; the rest follow it without a gap.
 
-        Waits at most 2 s for a lock. Raises ``audit.unavailable`` and keeps nothing of the group otherwise.
+        Waits for a lock as long as it was told to. Raises ``audit.unavailable`` and keeps nothing of the group otherwise.
         """
+        with self._lock:
+            return self._append(leaves)
+
+    def _append(self, leaves: Sequence[Leaf]) -> int:
         database = self._reach()
         first = self._next
         if not leaves:

@@ -18,6 +18,7 @@ from signerd.errors import CODES
 from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned
 from signerd.host.supervision import State, Supervision
+from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
 from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Response
 from signerd.wire.worker_calls import BatchCall, BatchParams, BatchResult, CallError
@@ -32,6 +33,9 @@ _message: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Mess
 
 CALLS_PER_FRAME: Final = 8
 """A batch is cut here, so that its first signatures are verified and released while the last are made."""
+
+_DYING_S: Final = 0.05
+"""Seconds; the loop stands still meanwhile, once per worker that breaks its link and lives."""
 
 _UNAVAILABLE: Final = CallError("key.backend_unavailable", "worker_down", "the key's backend is not available")
 
@@ -122,8 +126,13 @@ class Backend:
             self._start(now)
 
     def call_many(self, calls: Sequence[Call]) -> None:
-        """Send the calls, many in a frame; each ``done`` is called exactly once, at the latest at the deadline."""
+        """Send the calls, many in a frame; each ``done`` is called exactly once, at the latest at the deadline.
+
+        Takes the calls' descriptors over.
+        """
         if self._link is None or not self.up:
+            for call in calls:
+                _close(call.fds)
             _fail(calls, _UNAVAILABLE)
             return
         self._send(calls)
@@ -147,9 +156,9 @@ class Backend:
         except LinkClosed as closed:
             self._broken(str(closed))
             return
+        for _, fds in frames:
+            _close(fds)
         for frame, fds in frames:
-            for fd in fds:
-                os.close(fd)
             if self._link is not link:
                 return  # it was taken down by what it said before
             if fds:
@@ -211,7 +220,7 @@ class Backend:
     def _take(self, frame: memoryview | bytes) -> None:
         try:
             message = _message.decode(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except BROKEN as exc:
             self._broken(f"a frame that is no message: {exc}")
             return
         if self._supervision.state is State.STARTING:
@@ -236,7 +245,7 @@ class Backend:
             return
         try:
             outcomes = _batch.decode(response.result).outcomes
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except BROKEN:
             outcomes = ()
         if len(outcomes) != len(calls):
             _fail(calls, _SHAPE)
@@ -244,10 +253,13 @@ class Backend:
             return
         self._supervision.answered()
         for call, outcome in zip(calls, outcomes, strict=True):
-            if outcome.ok is not msgspec.UNSET and outcome.error is None:
+            if outcome.ok is msgspec.UNSET:
+                call.done(worker_error(outcome.error))
+            elif outcome.error is None:
                 call.done(outcome.ok)
             else:
-                call.done(worker_error(outcome.error))
+                call.done(_SHAPE)
+                self.condemn("an outcome that is both a result and an error")
 
     def _calls_of(self, frame_id: int) -> tuple[Call, ...] | None:
         """Return what a frame asked for, once; None for a late answer. What nobody asked, or asked once, is a lie (T17)."""
@@ -260,7 +272,8 @@ class Backend:
 
     def _broken(self, why: str) -> None:
         """Take down a worker whose link ended or that broke the protocol."""
-        if self._spawned is not None and not self._spawned.reap():
+        # A process that dies closes its link a moment before its end shows: that is a death, and no lie.
+        if self._spawned is not None and not self._spawned.reap(_DYING_S):
             self.condemn(why)
         else:
             self._gone()
@@ -294,6 +307,11 @@ def worker_error(error: CallError | None) -> CallError:
     if error is None or error.code not in CODES or not error.code.startswith("key."):
         return CallError("key.backend_fault", "foreign_code", "the key's backend failed")
     return CallError(error.code, error.reason[:64], error.message[:200], error.operator)
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _fail(calls: Sequence[Call], error: CallError) -> None:

@@ -2,6 +2,7 @@
 reason.
 """
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -32,14 +33,14 @@ _REASONS: Final = {
 def failure_reason(exc: BaseException) -> str:
     """Return the stable word for an error of SQLite or of the file system; ``failed`` for any other."""
     if isinstance(exc, OSError):
-        return "cannot_open"
+        return "read_only" if exc.errno == errno.EROFS else "cannot_open"
     name: str = getattr(exc, "sqlite_errorname", "") or ""
     # Extended codes carry their primary code in front: SQLITE_IOERR_FSYNC, SQLITE_READONLY_DBMOVED.
     primary = "_".join(name.split("_")[:2])
     return _REASONS.get(primary, "failed")
 
 
-def open_writable(path: Path, schema: str) -> sqlite3.Connection:
+def open_writable(path: Path, schema: str, wait_s: float = BUSY_S) -> sqlite3.Connection:
     """Open or make the database at ``path`` with ``schema``, and return a connection in autocommit mode.
 
     The file is 0600 and so are the log and index that SQLite puts beside it (it copies the mode). A symlink
@@ -52,7 +53,7 @@ def open_writable(path: Path, schema: str) -> sqlite3.Connection:
             os.fchmod(fd, 0o600)
     finally:
         os.close(fd)
-    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         # FULL: the log is synced by every commit. NORMAL would lose the last commits in a power cut.

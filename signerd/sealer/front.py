@@ -16,6 +16,7 @@ from signerd.errors import SignerdError
 from signerd.host.link import Frame, Link
 from signerd.sealer.job import Violation
 from signerd.sealer.seal import Sealing
+from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
@@ -91,7 +92,7 @@ class Front:
     def _take(self, frame: Frame, fds: list[int]) -> None:
         try:
             message = _message.decode(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except BROKEN as exc:
             raise Violation("frame_shape") from exc
         if isinstance(message, Open):
             if self.opened or message.version != LINK_VERSION:
@@ -123,8 +124,8 @@ class Front:
             return
         if not 0 <= payload.fd < len(fds) or fds[payload.fd] < 0:
             raise Violation("descriptor_index", item.audit_id)
-        fd, fds[payload.fd] = fds[payload.fd], -1
-        self._sealing.admit(item, fd)
+        self._sealing.admit(item, fds[payload.fd])
+        fds[payload.fd] = -1
 
 
 def answer_of(query: Query, read: Callable[[], Answer]) -> Answer:

@@ -24,12 +24,16 @@ class Violation(Exception):  # noqa: N818  # a broken or hostile front end, not 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A key of the ring with its public half loaded: what every signature is verified against."""
+    """A key of the ring with its public half loaded: what every signature is verified against.
+
+    ``unfit`` says why it does not sign now: its backend has not described it yet, or has another key in its place.
+    """
 
     entry: RingEntry
     public: PublicKey
     backend: str
     prehash: bool
+    unfit: CallError | None = None
 
 
 @dataclass(slots=True)
@@ -38,7 +42,8 @@ class Job:
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
-    large. ``ended`` is the outcome by which the front end gave the job up meanwhile.
+    large. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread reads
+    the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -58,6 +63,7 @@ class Job:
     error: CallError | None = None
     ended: str = ""
     answered: bool = False
+    aside: bool = False
 
     @property
     def durable(self) -> bool:
@@ -78,7 +84,9 @@ class Job:
             self.message = message
 
     def close_descriptors(self) -> None:
-        """Close the memfds that the job owns; harmless when done twice."""
+        """Close the memfds that the job owns; harmless when done twice, and while ``aside``."""
+        if self.aside:
+            return
         fds, self.payload_fd, self.message_fd = (self.payload_fd, self.message_fd), None, None
         for fd in fds:
             if fd is not None:

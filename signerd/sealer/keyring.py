@@ -6,7 +6,7 @@ signs nothing before the ring does.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
@@ -19,6 +19,7 @@ from signerd.sealer.job import Pinned
 from signerd.sealer.leaves import ring_leaf
 from signerd.sealer.ring import RingStore
 from signerd.verification.keys import PublicKey
+from signerd.wire.decoding import BROKEN
 from signerd.wire.links import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
@@ -26,6 +27,9 @@ __all__ = ["KeySpec", "Keyring"]
 
 _log = logging.getLogger(__name__)
 _describe_result: Final = msgspec.msgpack.Decoder(DescribeResult)
+
+_NOT_DESCRIBED: Final = CallError("key.backend_unavailable", "not_described", "the key's backend is not available")
+_ANOTHER: Final = CallError("key.backend_fault", "key_replaced", "the key is not the one that has been known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,15 @@ class Keyring(Mapping[str, Pinned]):
         self._audit = audit
         self._clock = clock
         self._held = {entry.key: entry for entry in store.load()}
-        self._pinned: dict[str, Pinned] = {}
         self._open: set[str] = {spec.key for spec in specs}
+        self._pinned = {spec.key: self._known(self._held[spec.key], spec) for spec in specs if spec.key in self._held}
         self.changed = False
+
+    @staticmethod
+    def _known(entry: RingEntry, spec: KeySpec) -> Pinned:
+        """Return a key as the ring has held it: it is there, and signs once its backend has described it."""
+        unfit = _ANOTHER if entry.tenant != spec.tenant else _NOT_DESCRIBED
+        return Pinned(entry, PublicKey.from_spki(entry.spki), spec.backend, prehash=False, unfit=unfit)
 
     def __getitem__(self, key: str) -> Pinned:
         return self._pinned[key]
@@ -85,13 +95,17 @@ class Keyring(Mapping[str, Pinned]):
 
     def _described(self, backend: Backend, spec: KeySpec, result: CallResult) -> None:
         if isinstance(result, CallError):
+            if result.reason == "call_deadline":
+                # It was not up to the key; a worker that hangs misses this one too, and is started again.
+                backend.call_many([Call("describe", DescribeParams(spec.key), partial(self._described, backend, spec))])
+                return
             if result.code == "key.not_found" and spec.generate and spec.key not in self._held:
                 call = Call(
                     "generate", GenerateParams(spec.key, spec.generate), partial(self._pin, backend, spec, "generate")
                 )
                 backend.call_many([call])
                 return
-            _log.error("key %s: %s (%s) %s", spec.key, result.code, result.reason, result.operator)
+            self._lost(spec, result)
             self._settle(spec)
         else:
             self._pin(backend, spec, "import", result)
@@ -100,11 +114,11 @@ class Keyring(Mapping[str, Pinned]):
         self, backend: Backend, spec: KeySpec, change: Literal["generate", "import"], result: CallResult
     ) -> None:
         if isinstance(result, CallError):
-            _log.error("key %s: %s (%s) %s", spec.key, result.code, result.reason, result.operator)
+            self._lost(spec, result)
         else:
             try:
                 self._take(backend, spec, change, _describe_result.decode(result))
-            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            except BROKEN as exc:
                 backend.condemn(f"a description of {spec.key} out of shape: {exc}")
             except SignerdError as error:
                 _log.error("key %s: %s", spec.key, error)
@@ -128,11 +142,22 @@ class Keyring(Mapping[str, Pinned]):
             self._held[spec.key] = entry
         elif entry.keyid != public.keyid or entry.tenant != spec.tenant:
             _log.error("key %s is not the one that the ring has held (%s): it does not sign", spec.key, entry.keyid)
-            self._pinned.pop(spec.key, None)
+            self._unfit(spec, _ANOTHER)
             return
         prehash = described.prehash == "sha256" and public.prehash
+        known = self._pinned.get(spec.key)
         self._pinned[spec.key] = Pinned(entry, public, spec.backend, prehash)
-        self.changed = True
+        self.changed = self.changed or known is None or known.entry != entry
+
+    def _lost(self, spec: KeySpec, error: CallError) -> None:
+        """Take a backend's word that it has no such key, or cannot use it."""
+        _log.error("key %s: %s (%s) %s", spec.key, error.code, error.reason, error.operator)
+        self._unfit(spec, error)
+
+    def _unfit(self, spec: KeySpec, why: CallError) -> None:
+        known = self._pinned.get(spec.key)
+        if known is not None:
+            self._pinned[spec.key] = replace(known, unfit=why)
 
     def _settle(self, spec: KeySpec) -> None:
         self._open.discard(spec.key)

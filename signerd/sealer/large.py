@@ -12,13 +12,13 @@ from typing import Final
 from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle
 from signerd.attestation.dsse import encode_base64, encode_envelope, pae_header
 from signerd.errors import SignerdError
-from signerd.host.memfd import check_sealed, seal_memfd
+from signerd.host.memfd import seal_memfd
 from signerd.sealer.job import Job
 from signerd.sealer.signatures import signers
 from signerd.wire.links import Sealed, SealedSignature
 from signerd.wire.worker_calls import Descriptor
 
-__all__ = ["SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
+__all__ = ["LARGEST", "SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
 
 SLICE_BYTES: Final = 192 * 1024
 """A multiple of 3, so that the base64 of the slices is that of the whole."""
@@ -39,11 +39,10 @@ class LargeSealed:
 
 
 def hash_payload(job: Job) -> None:
-    """Check and hash the payload's memfd; where a key signs the PAE itself, make that as a memfd too."""
+    """Hash the payload's memfd, which was found to be sealed; where a key signs the PAE itself, make that as a memfd too."""
     assert job.payload_fd is not None
     descriptor = job.item.payload
     assert isinstance(descriptor, Descriptor)
-    check_sealed(job.payload_fd, descriptor.size, LARGEST)
     header = pae_header(job.item.payload_type, descriptor.size)
     statement, framed = hashlib.sha256(), hashlib.sha256(header)
     fd = os.memfd_create("pae", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) if job.wants_message else None

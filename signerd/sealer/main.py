@@ -25,7 +25,7 @@ from signerd.host.clock import SystemClock
 from signerd.host.config import decode, load
 from signerd.host.config_model import Config
 from signerd.host.hardening import harden
-from signerd.host.link import Link, LinkClosed
+from signerd.host.link import Link, LinkBroken, LinkClosed
 from signerd.host.spawn import Spawned, spawn
 from signerd.sealer.aside import Aside
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
@@ -35,6 +35,7 @@ from signerd.sealer.job import Violation
 from signerd.sealer.keyring import Keyring, KeySpec
 from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.lock import StateLock, prepare_state
+from signerd.sealer.plugins import plugin_facts
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.wire.frames import encode_frame
@@ -63,7 +64,7 @@ class Process:
         self.backends = {b.name: Backend(self._spec(b.name), clock, self._backend_changed) for b in config.backends}
         for backend in self.backends.values():
             backend.tick(clock.monotonic())
-        self._store = SqliteAuditStore(state / "audit.sqlite")
+        self._store = SqliteAuditStore(state / "audit.sqlite", config.limits.audit_write_s)
         self._begin_log()
         specs = [KeySpec(k.key, k.tenant, k.backend, k.key.partition(":")[0], k.generate or "") for k in config.keys]
         self.ring = Keyring(specs, RingStore(state / "ring.sqlite"), self._store, clock)
@@ -77,15 +78,20 @@ class Process:
         try:
             while True:
                 self._turn()
+        except LinkBroken as broken:
+            self._violated(Violation(broken.reason))
         except LinkClosed:
             pass
         except Violation as violation:
-            _log.error("the front end broke the link's rules: %s %s", violation.reason, violation.audit_id)
-            self.sealing.record_violation(violation)
+            self._violated(violation)
         finally:
             self.sealing.give_up()
             for backend in self.backends.values():
                 backend.close(0.2)
+
+    def _violated(self, violation: Violation) -> None:
+        _log.error("the front end broke the link's rules: %s %s", violation.reason, violation.audit_id[:64])
+        self.sealing.record_violation(violation)
 
     def _turn(self) -> None:
         ready = self._poll()
@@ -123,6 +129,9 @@ class Process:
                 looks.append(look)
         if self.front.opened and not self._answered_open:
             looks.append(self._open_limit)
+        look = self.sealing.next_look()
+        if look is not None:
+            looks.append(look)
         wait = None if not looks else max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
         return dict(poll.poll(wait))
 
@@ -132,7 +141,7 @@ class Process:
         leaves = [outcome_leaf(leaf.audit_id, leaf.tenant, now, "unknown") for leaf in self._store.open_records()]
         if leaves:
             _log.warning("%d records were open and are closed as unknown", len(leaves))
-        self._store.append_many([*leaves, start_leaf(__version__, (), now)])
+        self._store.append_many([*leaves, start_leaf(__version__, plugin_facts(self._config), now)])
 
     def _open_if_ready(self, now: float) -> None:
         if self._answered_open:
@@ -182,8 +191,9 @@ class Process:
             return Answer(query.id, page.records, page.indices, page.next)
 
         def done(answer: Answer | SignerdError) -> None:
-            if isinstance(answer, Answer):
-                self.front.send(answer)
+            if isinstance(answer, SignerdError):
+                answer = Answer(query.id, error=CallError(answer.code, answer.reason, answer.public))
+            self.front.send(answer)
 
         self._aside.run(lambda: answer_of(query, read), done)
 
@@ -210,6 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             process = Process(config, link, SystemClock(), state)
             gc.collect()
             gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
             process.run()
     except SignerdError as error:
         _log.error("%s", error)

@@ -5,37 +5,37 @@ the ring, ``ask`` sends it to its workers, ``commit`` makes the group's leaves d
 back, ``release`` answers what is both durable and verified. Nothing is released that is not (promises 2 and 4).
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, cast
 
-import msgspec
-
 from signerd.attestation.statement import PAYLOAD_TYPE
-from signerd.contracts.services import AuditStore, Clock, Leaf
+from signerd.contracts.services import AuditStore, Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
+from signerd.host.memfd import check_sealed
 from signerd.sealer import large
 from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.group import Group, Groups
 from signerd.sealer.job import Job, Pinned, Violation
-from signerd.sealer.leaves import decided_leaf, outcome_leaf, refused_leaf
-from signerd.sealer.signatures import assemble
+from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, Sealed, SealItem, SealOutcome
-from signerd.wire.worker_calls import CallError, Descriptor, SignParams, SignResultParams
+from signerd.wire.worker_calls import CallError, Descriptor, SignParams
 
 __all__ = ["Sealing"]
 
 _log = logging.getLogger(__name__)
-_sign_result: Final = msgspec.msgpack.Decoder(SignResultParams)
-
 DELIVERED: Final = frozenset({"signed", "signed_undelivered"})
+LONGEST_ID: Final = 64
+MOST_CROSSING: Final = 65_536
+"""Requests that all connections together may have in flight; no more can be closed while their answer is on its way."""
 CUT_SHORT: Final = frozenset({"cancelled", "fault", "refused", "unknown"})
-LARGEST_SIGNATURE: Final = 8 * 1024
-"""Bytes; above any algorithm's. What is longer is not looked at."""
+_REFUTED: Final = CallError("key.backend_fault", "signature_refused", "the key's backend failed")
 
 
 class Sealing:
@@ -46,34 +46,37 @@ class Sealing:
     """
 
     def __init__(
-        self, store: AuditStore, ring: Mapping[str, Pinned], backends: Mapping[str, Backend], clock: Clock, aside: Aside
+        self,
+        store: AuditStore,
+        ring: Mapping[str, Pinned],
+        backends: Mapping[str, Backend],
+        clock: Clock,
+        aside: Aside,
+        commits: Aside | None = None,
     ) -> None:
-        self._store = store
         self._ring = ring
         self._backends = backends
         self._clock = clock
         self._aside = aside
+        self._groups = Groups(store, clock, commits)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
-        self._waiting: list[Job] = []
-        self._closing: list[Leaf] = []
-        self._refusals: list[Refusal] = []
         self._calls: dict[str, list[Call]] = {}
         self._early: dict[str, SealOutcome] = {}
-        self._silent: set[str] = set()
+        # Ended without a signature, and not closed by the front end yet: its close may be on its way.
+        self._failed: dict[str, None] = {}
         self.outcomes: list[tuple[SealOutcome, tuple[int, ...]]] = []
         self.recorded: list[tuple[tuple[str, ...], CallError | None]] = []
 
     # What came from the front end.
 
     def admit(self, item: SealItem, payload_fd: int | None) -> None:
-        """Check one item against the ring, and put it into the group. Takes ``payload_fd`` over.
+        """Check one item against the ring, and put it into the group. Takes ``payload_fd`` over unless it raises.
 
         Raises Violation for what no honest front end sends: an id used twice, a key that is not the tenant's.
         """
         audit_id = item.audit_id
-        if audit_id in self._jobs or audit_id in self._undelivered:
-            raise Violation("audit_id_twice", audit_id)
+        self._check_id(audit_id)
         if item.payload_type != PAYLOAD_TYPE:
             raise Violation("payload_type", audit_id)
         decision = item.decision
@@ -87,6 +90,8 @@ class Sealing:
             if use.keyid != pinned.entry.keyid or use.version != pinned.entry.version:
                 raise Violation("foreign_key_version", audit_id)
             keys.append(pinned)
+        if payload_fd is not None:
+            _check_payload(item, payload_fd)
         job = Job(item, tuple(keys), self._clock.monotonic() + item.deadline_ms / 1000, payload_fd)
         error = self._refusal(job)
         if error is not None:
@@ -103,7 +108,7 @@ class Sealing:
         """Put the job into the group and have each of its keys sign: the digest where the key takes it, or the PAE."""
         job.signatures = [None] * len(job.keys)
         job.missing = len(job.keys)
-        self._waiting.append(job)
+        self._groups.decide(job)
         for place, pinned in enumerate(job.keys):
             done = partial(self.judge, job, place)
             if pinned.prehash:
@@ -120,11 +125,18 @@ class Sealing:
         if error is not None:
             self._jobs.pop(job.item.audit_id, None)
             self._refuse(job, CallError(error.code, error.reason, error.public))
+            if job.ended:
+                self._failed.pop(job.item.audit_id, None)
         elif job.ended:
             self._jobs.pop(job.item.audit_id, None)
-            self._refusals.append(Refusal(job.item.audit_id, job.item.request, job.ended, "request.cancelled", "given_up"))
-            self._silent.add(job.item.audit_id)
+            assert job.error is not None
+            self._groups.refuse(Refusal(job.item.audit_id, job.item.request, job.ended, job.error.code, "given_up"))
+            self._early[job.item.audit_id] = SealOutcome(job.item.audit_id, error=job.error)
             job.close_descriptors()
+        elif (over := self._refusal(job)) is not None:
+            # Hashing took its time: validity is read again just before the worker's call.
+            self._jobs.pop(job.item.audit_id, None)
+            self._refuse(job, over)
         else:
             self.ask(job)
 
@@ -135,6 +147,9 @@ class Sealing:
             # The signature has left the sealer: whatever the front end says, it may be out there.
             outcome = close.outcome if close.outcome in DELIVERED else "signed_undelivered"
             self._end(delivered, outcome, close.code)
+            return
+        if close.audit_id in self._failed:
+            del self._failed[close.audit_id]
             return
         job = self._jobs.get(close.audit_id)
         if job is None or job.ended:
@@ -148,51 +163,54 @@ class Sealing:
 
     def refuse(self, refusal: Refusal) -> None:
         """Take what ended before it came here: one leaf."""
-        if refusal.audit_id in self._jobs or refusal.audit_id in self._undelivered:
-            raise Violation("audit_id_twice", refusal.audit_id)
-        self._refusals.append(refusal)
+        self._check_id(refusal.audit_id)
+        self._groups.refuse(refusal)
+
+    def _check_id(self, audit_id: str) -> None:
+        """Refuse an id that is none, or is in use; one that was used before is found by the log itself."""
+        if not 0 < len(audit_id) <= LONGEST_ID or not audit_id.isascii() or not audit_id.isalnum():
+            raise Violation("audit_id_shape", audit_id)
+        if audit_id in self._jobs or audit_id in self._undelivered or audit_id in self._early:
+            raise Violation("audit_id_twice", audit_id)
 
     # One turn.
 
     def turn(self) -> None:
-        """Send the workers what waits, commit the group while they sign, release what is ready."""
+        """Send the workers what waits, and commit the group while they sign."""
         calls, self._calls = self._calls, {}
         for name, group in calls.items():
             self._backends[name].call_many(group)
             self._backends[name].flush()
-        if self._waiting or self._closing or self._refusals:
-            self.commit()
+        self.commit()
 
     def commit(self) -> None:
         """Make the group durable: outcomes of before, refusals, and the ``decided`` leaves of all that waits.
 
-        Where the log cannot be written, nothing of the group is released; outcomes are kept for the next group, as
-        they belong to what was released before.
+        Beside the loop; a single request that is alone waits for it here, as a second thread costs it more.
         """
-        now = self._clock.now_ms()
-        waiting, self._waiting = self._waiting, []
-        refusals, self._refusals = self._refusals, []
-        leaves = list(self._closing)
-        leaves.extend([refused_leaf(refusal, now) for refusal in refusals])
-        decided_from = len(leaves)
-        for job in waiting:
-            item = job.item
-            leaf, job.decision_digest = decided_leaf(
-                item.request, item.decision, item.audit_id, job.statement_sha256, item.payload_type, now
-            )
-            leaves.append(leaf)
-        try:
-            first = self._store.append_many(leaves)
-        except SignerdError as error:
-            if error.reason == "duplicate":
-                raise Violation("audit_id_twice") from None
-            self._not_recorded(waiting, refusals, error)
+        self._groups.commit(self._committed, beside=len(self._jobs) > 1)
+
+    def next_look(self) -> float | None:
+        """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
+        return self._groups.next_look()
+
+    def _committed(self, group: Group, result: int | SignerdError) -> None:
+        """Take a commit's end: what it made durable is answered as soon as it is verified.
+
+        Where the log could not be written, nothing of the group is released.
+        """
+        if isinstance(result, SignerdError):
+            if result.reason == "duplicate":
+                for refusal in group.refusals:
+                    self._groups.refuse(refusal)
+                raise Violation("audit_id_twice")
+            self._not_recorded(group.waiting, group.refusals, result)
             return
-        self._closing.clear()
-        self._recorded(refusals, None)
-        for place, job in enumerate(waiting, decided_from):
+        self._recorded(group.refusals, None)
+        first = result + len(group.closing) + len(group.refusals)
+        for place, job in enumerate(group.waiting):
             job.index = first + place
-            job.leaf_hash = leaf_hash(leaves[place].text).hex()
+            job.leaf_hash = leaf_hash(group.decided[place].text).hex()
             self._settle(job)
 
     def judge(self, job: Job, place: int, result: CallResult) -> None:
@@ -202,32 +220,13 @@ class Sealing:
         if isinstance(result, CallError):
             job.error = job.error or result
         else:
-            job.error = job.error or self._verified(job, place, result)
+            try:
+                job.signatures[place] = verified(job, place, result)
+            except Refuted as why:
+                self._backends[job.keys[place].backend].condemn(str(why))
+                job.error = job.error or _REFUTED
         job.missing -= 1
         self._settle(job)
-
-    def _verified(self, job: Job, place: int, result: msgspec.Raw) -> CallError | None:
-        pinned = job.keys[place]
-        backend = self._backends[pinned.backend]
-        fault = CallError("key.backend_fault", "signature_refused", "the key's backend failed")
-        try:
-            answer = _sign_result.decode(result)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            backend.condemn("a signature out of shape")
-            return fault
-        if answer.keyid != pinned.entry.keyid or len(answer.signature) > LARGEST_SIGNATURE:
-            backend.condemn(f"signed {pinned.entry.key} with another key")
-            return fault
-        try:
-            if pinned.prehash:
-                pinned.public.verify_prehashed(answer.signature, job.pae_sha256)
-            else:
-                pinned.public.verify(answer.signature, bytes(job.message))
-        except SignerdError as error:
-            backend.condemn(f"a signature by {pinned.entry.key} does not verify ({error.reason})")
-            return fault
-        job.signatures[place] = answer.signature
-        return None
 
     def _settle(self, job: Job) -> None:
         """Answer the job if it is durable and complete, or failed."""
@@ -246,12 +245,15 @@ class Sealing:
         if job.payload_fd is None:
             self._release(job, assemble(job, cast("bytes", job.item.payload)))
         else:
+            job.aside = True
             self._aside.run(partial(large.assemble, job), partial(self._assembled, job))
 
     def _assembled(self, job: Job, result: large.LargeSealed | SignerdError) -> None:
         """Take what was assembled aside, unless the front end has given the job up meanwhile."""
+        job.aside = False
         if job.answered:
             large.discard(result)
+            job.close_descriptors()
         elif isinstance(result, SignerdError):
             job.error = CallError(result.code, result.reason, result.public)
             self._fail(job)
@@ -275,7 +277,10 @@ class Sealing:
         expires = job.item.principal_expires_at
         if expires and now >= expires:
             return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
-        for pinned in job.keys:
+        for used in job.keys:
+            pinned = self._ring.get(used.entry.key, used)
+            if pinned.unfit is not None:
+                return pinned.unfit
             try:
                 check_validity(pinned.entry, now)
             except SignerdError as error:
@@ -288,9 +293,10 @@ class Sealing:
         """Refuse before ``decided``: one leaf, and the answer once it is durable."""
         item = job.item
         job.close_descriptors()
-        outcome = "fault" if error.code in ("request.deadline", "key.backend_unavailable") else "refused"
-        self._refusals.append(Refusal(item.audit_id, item.request, outcome, error.code, error.reason))
+        outcome = "refused" if error.code in _REFUSED_LATE or error.code == "key.not_found" else "fault"
+        self._groups.refuse(Refusal(item.audit_id, item.request, outcome, error.code, error.reason))
         self._early[item.audit_id] = SealOutcome(item.audit_id, error=error)
+        self._remember(item.audit_id)
 
     def _fail(self, job: Job) -> None:
         """Close a decided record that is not released: its outcome is in the next group, the answer goes now."""
@@ -300,21 +306,23 @@ class Sealing:
         outcome = job.ended or ("refused" if job.error.code in _REFUSED_LATE else "fault")
         self._end(job, outcome, job.error.code)
         if not job.ended:
-            self._answer(SealOutcome(job.item.audit_id, error=job.error))
+            self._remember(job.item.audit_id)
+        # What was given up is answered too: the front end takes a sealer that falls silent for hung.
+        self._answer(SealOutcome(job.item.audit_id, error=job.error))
+
+    def _remember(self, audit_id: str) -> None:
+        """Expect a close that crossed the answer, if any: the front end may have given up just then."""
+        self._failed[audit_id] = None
+        if len(self._failed) > MOST_CROSSING:
+            self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
 
     def _end(self, job: Job, outcome: str, code: str) -> None:
-        digests = job.bundle_digests if outcome in DELIVERED else ()
-        self._closing.append(
-            outcome_leaf(job.item.audit_id, job.item.decision.tenant, self._clock.now_ms(), outcome, code, digests)
-        )
+        self._groups.close(job, outcome, code, job.bundle_digests if outcome in DELIVERED else ())
         job.close_descriptors()
 
     def _recorded(self, refusals: Sequence[Refusal], error: CallError | None) -> None:
         ids = []
         for refusal in refusals:
-            if refusal.audit_id in self._silent:
-                self._silent.discard(refusal.audit_id)
-                continue
             early = self._early.pop(refusal.audit_id, None)
             if early is None:
                 ids.append(refusal.audit_id)
@@ -335,26 +343,42 @@ class Sealing:
             self._jobs.pop(job.item.audit_id, None)
             job.close_descriptors()
             if not job.ended:
-                self._answer(SealOutcome(job.item.audit_id, error=told, recorded=False))
+                self._remember(job.item.audit_id)
+            self._answer(SealOutcome(job.item.audit_id, error=told, recorded=False))
 
     def record_violation(self, violation: Violation) -> None:
         """Record what broke the link: a leaf of its own, as the id that it came under may be somebody else's."""
         facts = RequestFacts(f"link:{violation.audit_id[:64]}", PeerFacts(0, 0))
-        self._refusals.append(Refusal("", facts, "fault", "internal", violation.reason))
+        self._groups.refuse(Refusal("", facts, "fault", "internal", violation.reason))
 
     def give_up(self) -> None:
-        """Close what is open with ``unknown``: the front end has gone."""
+        """Close what is open with ``unknown``: the front end has gone.
+
+        What was not decided yet is recorded as what the front end tells its callers.
+        """
+        with contextlib.suppress(Violation):  # on the way out already
+            self._groups.settle()
         for job in [*self._jobs.values(), *self._undelivered.values()]:
             if job.durable:
                 self._end(job, "unknown", "")
+            else:
+                item = job.item
+                self._groups.refuse(Refusal(item.audit_id, item.request, "fault", "audit.unavailable", "link_closed"))
         self._jobs.clear()
         self._undelivered.clear()
-        self._waiting.clear()
-        if self._closing or self._refusals:
-            try:
-                self.commit()
-            except Violation as violation:
-                _log.error("audit log: %s while closing", violation.reason)
+        error = self._groups.append_rest()
+        if error is not None:
+            _log.error("audit log: %s while closing", error)
+
+
+def _check_payload(item: SealItem, fd: int) -> None:
+    try:
+        assert isinstance(item.payload, Descriptor)
+        if item.payload.size < 1:
+            raise Violation("descriptor_size", item.audit_id)
+        check_sealed(fd, item.payload.size, large.LARGEST)
+    except SignerdError as error:
+        raise Violation(error.reason, item.audit_id) from error
 
 
 _REFUSED_LATE: Final = frozenset(

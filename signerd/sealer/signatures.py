@@ -1,13 +1,47 @@
-"""Envelope and bundles of an inline payload, from signatures that have verified."""
+"""What a worker answered, verified; envelope and bundles of an inline payload, from signatures that have."""
 
 import hashlib
+from typing import Final
+
+import msgspec
 
 from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle
 from signerd.attestation.dsse import Signature, encode_base64, encode_envelope
+from signerd.errors import SignerdError
 from signerd.sealer.job import Job
+from signerd.wire.decoding import BROKEN
 from signerd.wire.links import Sealed, SealedSignature
+from signerd.wire.worker_calls import SignResultParams
 
-__all__ = ["assemble", "signers"]
+__all__ = ["LARGEST_SIGNATURE", "Refuted", "assemble", "signers", "verified"]
+
+_sign_result: Final = msgspec.msgpack.Decoder(SignResultParams)
+
+LARGEST_SIGNATURE: Final = 8 * 1024
+"""Bytes; above any algorithm's. What is longer is not looked at."""
+
+
+class Refuted(Exception):  # noqa: N818  # the name says what is known of the worker now
+    """The worker lied: its answer is no signature of the pinned key over the job's bytes. The text is the operator's."""
+
+
+def verified(job: Job, place: int, result: msgspec.Raw) -> bytes:
+    """Return the signature in ``result`` by the job's key at ``place``; raises Refuted (T17)."""
+    pinned = job.keys[place]
+    try:
+        answer = _sign_result.decode(result)
+    except BROKEN as exc:
+        raise Refuted("a signature out of shape") from exc
+    if answer.keyid != pinned.entry.keyid or len(answer.signature) > LARGEST_SIGNATURE:
+        raise Refuted(f"signed {pinned.entry.key} with another key")
+    try:
+        if pinned.prehash:
+            pinned.public.verify_prehashed(answer.signature, job.pae_sha256)
+        else:
+            pinned.public.verify(answer.signature, bytes(job.message))
+    except SignerdError as error:
+        raise Refuted(f"a signature by {pinned.entry.key} does not verify ({error.reason})") from error
+    return answer.signature
 
 
 def assemble(job: Job, payload: bytes) -> Sealed:

@@ -53,11 +53,11 @@ class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: str = ""
 
 
-class SubjectFacts(msgspec.Struct, frozen=True):
-    """A subject as it was asked for: name and its SHA-256."""
+class SubjectFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A subject as it was asked for: name and, once it is known, its SHA-256."""
 
     name: str
-    sha256: str
+    sha256: str = ""
 
 
 class RequestFacts(msgspec.Struct, frozen=True, omit_defaults=True):

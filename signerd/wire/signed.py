@@ -92,6 +92,8 @@ class ReleaseDecision(msgspec.Struct, frozen=True):
     """`signature`, `allowlist`, `approval` or `none`"""
     binding: str
     """`attested`: the daemon read the digest from the peer; `asserted`: the caller named it; `exempt`"""
+    version: str | UnsetType = UNSET
+    """year.month of the tool, where the evidence proves one"""
 
 
 class DecisionKey(msgspec.Struct, frozen=True):

@@ -19,6 +19,9 @@ __all__ = ["JOINT", "STEPS", "Kind", "ProtocolState", "Role", "State"]
 class Role(Enum):
     """A side of the connection."""
 
+    # Members are single objects: hashing them as such is what Enum does by name, in a tenth of the time.
+    __hash__ = object.__hash__
+
     CLIENT = auto()
     SERVER = auto()
 
@@ -30,6 +33,8 @@ class Role(Enum):
 
 class Kind(Enum):
     """What a side can do, as far as state is concerned."""
+
+    __hash__ = object.__hash__
 
     HELLO = auto()
     REQUEST = auto()
@@ -46,6 +51,8 @@ class Kind(Enum):
 
 class State(Enum):
     """Where a side stands."""
+
+    __hash__ = object.__hash__
 
     GREETING = auto()
     """its hello is what it says next"""

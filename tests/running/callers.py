@@ -13,7 +13,7 @@ from typing import Self
 
 from running.daemon import RELEASE
 from signerd.errors import SignerdError
-from signerd_client import Signer, SignRequest, Subject
+from signerd_client import BatchOutcome, Signer, SignRequest, Subject
 
 __all__ = ["SBOM_TYPE", "Callers", "Held", "held", "request", "sign_until", "unrecorded"]
 
@@ -105,7 +105,7 @@ class Callers:
     ``errors`` counts the codes of everything else.
     """
 
-    def __init__(self, path: Path, number: int = 4) -> None:
+    def __init__(self, path: Path, number: int = 3) -> None:
         self.held: list[Held] = []
         self.errors: dict[str, int] = {}
         self._path = path
@@ -151,14 +151,16 @@ class Callers:
                 self._ending.wait(0.01)
 
     def _ask(self, signer: Signer, statement: int) -> None:
-        """Ask for eight at once: many are in flight when something dies, and what is lost of a batch is lost whole."""
+        """Ask for eight at once, so that many are in flight when something dies."""
+        outcome = BatchOutcome(0)
         for outcome in signer.sign_batch([request(statement + n) for n in range(8)], deadline_s=5):
             if outcome.signed is not None:
                 self._answers.append((outcome.signed.bundles[0], outcome.signed.receipt))
-            elif outcome.error is not None:
-                self._count(outcome.error)
-                if outcome.error.code == "daemon.draining" or not outcome.error.retryable:
-                    raise outcome.error
+        if outcome.error is not None:
+            if outcome.error.code.startswith("daemon."):
+                raise outcome.error
+            self._count(outcome.error)
+            self._ending.wait(0.01)
 
     def _count(self, error: SignerdError) -> None:
         name = f"{error.code}:{error.reason}"

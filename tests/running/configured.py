@@ -1,0 +1,65 @@
+"""Configuration files for test daemons, and what can be seen of a process from outside."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from running.daemon import RELEASE
+
+__all__ = ["configuration", "memory_kib", "open_descriptors", "until"]
+
+
+def configuration(base: Path, limits: Mapping[str, float], *, sign: str = "") -> str:
+    """The embedded defaults as a file, with other ``limits``; ``sign`` is the text of ``[sockets.sign]``."""
+    table = "\n".join(f"{name} = {value}" for name, value in limits.items())
+    return f"""
+[sockets.sign]
+{sign}
+[limits]
+{table}
+[plugins.auth-peercred]
+[plugins.entitlement-file]
+[plugins.release-allowlist]
+releases = [{{ digest = "{RELEASE}" }}]
+[plugins.predicates-intoto]
+[plugins.predicates-stella]
+[backends.file]
+scheme = "file"
+settings = {{ directory = "{base}/state/keys" }}
+[tenants.local]
+keys = ["file:default"]
+[keys."file:default"]
+backend = "file"
+tenant = "local"
+generate = "ES256"
+"""
+
+
+def memory_kib(pid: int, field: str = "VmRSS") -> int:
+    """A field of /proc/PID/status that is counted in KiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise AssertionError(f"no {field}")
+
+
+def open_descriptors(pid: int) -> int:
+    """How many descriptors a process has open. The folder of one that is not dumpable is root's, its size is not."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except PermissionError:
+        counted = os.stat(f"/proc/{pid}/fd").st_size
+        if not counted:
+            pytest.skip("this kernel does not count another process's descriptors (Linux 6.2 does)")
+        return counted
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until a condition holds; fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

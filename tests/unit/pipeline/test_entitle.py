@@ -1,0 +1,55 @@
+import pytest
+
+from fakes.services import LIMITS, Later, complete, order, refusal, request, understood, world
+from signerd.contracts.values import Entitlement, ProofOfEntitlement
+from signerd.errors import Fault, Refusal
+from signerd.pipeline.entitle import entitle
+from signerd.wire.methods import Poe
+
+PLAN = Entitlement("gold", LIMITS, "fake", degraded=("entitlement_cached",))
+
+
+@pytest.mark.parametrize("answer", [PLAN, Later(PLAN)])
+def test_the_plan_is_the_sources(answer: object) -> None:
+    given = world(plan=answer)
+    asked = request()
+    evidence = complete(entitle(understood(given, asked), given.services), given)
+    assert evidence.entitlement is PLAN
+    assert evidence.order is asked.order
+
+
+@pytest.mark.parametrize(
+    ("poe", "proof"),
+    [
+        ({}, ProofOfEntitlement("none", None)),
+        ({"poe": Poe("none")}, ProofOfEntitlement("none", None)),
+        ({"poe": Poe("jwt", "e30.e30.")}, ProofOfEntitlement("jwt", "e30.e30.")),
+        ({"poe": Poe("mtls")}, ProofOfEntitlement("mtls", None)),
+    ],
+)
+def test_the_source_sees_the_proof_that_was_shown(poe: dict[str, Poe], proof: ProofOfEntitlement) -> None:
+    given = world()
+    complete(entitle(understood(given, request(order(**poe))), given.services), given)
+    assert given.plans.proofs == [proof]
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "code", "reason"),
+    [
+        (Refusal("entitlement.denied", "tenant_unknown", "no"), "entitlement.denied", "tenant_unknown"),
+        (Refusal("entitlement.expired", "expired", "no"), "entitlement.expired", "expired"),
+        (Fault("entitlement.unavailable", "outage", "no"), "entitlement.unavailable", "outage"),
+        (KeyError("x"), "entitlement.unavailable", "plugin_failed"),
+    ],
+)
+def test_what_the_source_says_is_what_is_said(answer: Exception, code: str, reason: str, later: bool) -> None:
+    given = world(plan=Later(answer) if later else answer)
+    assert refusal(entitle(understood(given, request()), given.services), given) == (code, reason, {})
+
+
+@pytest.mark.parametrize("answer", [True, "gold", Later(True)])
+def test_a_yes_is_no_entitlement(answer: object) -> None:
+    given = world(plan=answer)
+    stage = entitle(understood(given, request()), given.services)
+    assert refusal(stage, given) == ("entitlement.unavailable", "plugin_type", {})

@@ -1,0 +1,276 @@
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from fakes.services import (
+    DIGEST,
+    EXEMPT,
+    NEEDS_RELEASE,
+    PRINCIPAL,
+    REPORT,
+    World,
+    complete,
+    order,
+    refusal,
+    request,
+    world,
+)
+from signerd.errors import Refusal
+from signerd.pipeline.evidence import Order
+from signerd.pipeline.request import SignRequest
+from signerd.pipeline.tenants import Tenant
+from signerd.pipeline.understand import understand
+from signerd.wire.methods import Descriptor, Options, PolicyMetadata, Subject
+
+NO_SCOPE = msgspec.structs.replace(PRINCIPAL, scopes=frozenset({"signer.keys"}))
+BAD_SUBJECT = (Subject("", digest={"sha256": DIGEST}),)
+
+
+def understood(given: World, asked: SignRequest) -> Order:
+    assert asked.bound is not None
+    return complete(understand(asked.bound, asked, given.services), given)
+
+
+def refused(given: World, asked: SignRequest) -> tuple[str, str, dict[str, Any]]:
+    assert asked.bound is not None
+    found = refusal(understand(asked.bound, asked, given.services), given)
+    assert asked.order is None
+    return found
+
+
+def test_what_is_understood_is_an_order() -> None:
+    given = world()
+    asked = request()
+    evidence = understood(given, asked)
+    assert asked.order is evidence
+    assert evidence.request is asked
+    assert evidence.params == order()
+    assert evidence.principal is PRINCIPAL
+    assert evidence.tenant.name == "acme"
+    assert evidence.predicate_type.uri == NEEDS_RELEASE
+    assert [(s.name, s.digest) for s in evidence.subjects] == [("artefact", {"sha256": DIGEST})]
+
+
+def test_a_short_name_is_the_type_of_its_uri() -> None:
+    assert understood(world(), request(order(predicate_type="sbom"))).predicate_type.uri == NEEDS_RELEASE
+
+
+def test_what_a_batch_has_decoded_is_taken_as_it_is() -> None:
+    asked = request()
+    asked.params = order()
+    assert understood(world(), asked).params is asked.params
+    asked.params = Refusal("request.malformed", "missing_field", "no", details={"field": "subject"})
+    asked.order = None
+    assert refused(world(), asked) == ("request.malformed", "missing_field", {"field": "subject"})
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "reason"),
+    [
+        ({}, "request.malformed", "missing_field"),
+        ([], "request.malformed", "wrong_type"),
+        (
+            {**msgspec.to_builtins(order(), builtin_types=(bytes,)), "x": 1},
+            "request.unsupported",
+            "unknown_field",
+        ),
+    ],
+)
+def test_params_out_of_shape(params: object, code: str, reason: str) -> None:
+    assert refused(world(), request(params))[:2] == (code, reason)
+
+
+def test_descriptors_are_checked_with_the_shape() -> None:
+    asked = request(order(predicate=Descriptor(0, 5), predicate_type="unknown"))
+    assert refused(world(), asked)[:2] == ("request.malformed", "descriptor_index")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"approval_id": "a"}, "approval_id"),
+        ({"idempotency_key": "k"}, "idempotency_key"),
+        ({"options": Options(mode="keyless")}, "mode=keyless"),
+        ({"options": Options(profile="dsse")}, "profile=dsse"),
+        ({"options": Options(profile="cose")}, "profile=cose"),
+        ({"options": Options(transparency="async")}, "transparency=async"),
+        ({"options": Options(transparency="required")}, "transparency=required"),
+        ({"options": Options(timestamp=True)}, "timestamp"),
+        ({"options": Options(identity_token="e30")}, "identity_token"),
+        ({"options": Options(include=("rekor_request",))}, "include=rekor_request"),
+        ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
+        ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
+    ],
+)
+def test_what_is_not_served_is_not_ignored(changes: dict[str, Any], name: str) -> None:
+    found = refused(world(), request(order(**changes)))
+    assert found == ("request.unsupported", "not_served", {"name": name})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope", "chain")),
+        Options(mode="keyful", include=()),
+    ],
+)
+def test_what_is_served_passes(options: Options) -> None:
+    assert understood(world(), request(order(options=options))).params.options == options
+
+
+def test_the_policy_of_a_report_passes() -> None:
+    asked = request(order(predicate_type=REPORT, policy=PolicyMetadata("sha256:x", "v")))
+    assert understood(world(), asked).predicate_type.uri == REPORT
+
+
+@pytest.mark.parametrize(
+    ("subjects", "reason", "pointer"),
+    [
+        ([], "no_subject", None),
+        ([("", {"sha256": DIGEST})], "name_empty", "/subject/0/name"),
+        ([("a\n", {"sha256": DIGEST})], "name_control_character", "/subject/0/name"),
+        ([("a", {})], "digest_missing_sha256", "/subject/0/digest"),
+        ([("a", {"sha256": DIGEST, "md5": "0" * 32})], "digest_unknown", "/subject/0/digest"),
+        ([("a", {"sha256": DIGEST.upper()})], "digest_malformed", "/subject/0/digest/sha256"),
+        ([("a", {"sha256": DIGEST}), ("a", {"sha256": "0" * 64})], "duplicate_name", "/subject/1/name"),
+        ([("a", {"sha256": DIGEST}), ("b", {"sha256": DIGEST})], "duplicate_digest", "/subject/1/digest"),
+    ],
+)
+def test_subjects_that_cannot_stand_in_a_statement(
+    subjects: list[tuple[str, dict[str, str]]], reason: str, pointer: str | None
+) -> None:
+    asked = request(order(subject=tuple(Subject(name, digest=digest) for name, digest in subjects)))
+    details = {} if pointer is None else {"pointer": pointer}
+    assert refused(world(), asked) == ("statement.invalid", reason, details)
+
+
+def described(names: str, *, digests: str = "") -> SignRequest:
+    """A request with a subject for each letter: those of ``digests`` by digest, the others by descriptor."""
+    subjects = tuple(
+        Subject(name, digest={"sha256": f"{index:064x}"})
+        if name in digests
+        else Subject(name, fd=index, size=1)
+        for index, name in enumerate(names)
+    )
+    asked = request()
+    # A batch has checked the descriptors of all its items before.
+    asked.params = order(subject=subjects)
+    return asked
+
+
+def test_a_subject_that_is_still_to_be_hashed_has_no_digest() -> None:
+    evidence = understood(world(), described("abc", digests="b"))
+    assert [(s.name, s.digest) for s in evidence.subjects] == [
+        ("a", {}),
+        ("b", {"sha256": f"{1:064x}"}),
+        ("c", {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "digests", "reason", "pointer"),
+    [
+        ("aba", "b", "duplicate_name", "/subject/2/name"),
+        ("aa", "", "duplicate_name", "/subject/1/name"),
+        ("ab\n", "a", "name_control_character", "/subject/2/name"),
+        ("\nab", "ab", "name_control_character", "/subject/0/name"),
+    ],
+)
+def test_names_are_judged_before_anything_is_hashed(
+    names: str, digests: str, reason: str, pointer: str
+) -> None:
+    found = refused(world(), described(names, digests=digests))
+    assert found == ("statement.invalid", reason, {"pointer": pointer})
+
+
+@pytest.mark.parametrize(("count", "limit", "passes"), [(3, 3, True), (4, 3, False), (1025, 2000, False)])
+def test_subjects_are_limited(count: int, limit: int, passes: bool) -> None:
+    subjects = tuple(Subject(str(index), digest={"sha256": f"{index:064x}"}) for index in range(count))
+    asked = request(order(subject=subjects))
+    if passes:
+        assert len(understood(world(subjects=limit), asked).subjects) == count
+    else:
+        assert refused(world(subjects=limit), asked) == ("statement.invalid", "too_many_subjects", {})
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(2, False), (3, True)])
+def test_digests_of_a_subject_are_limited(limit: int, passes: bool) -> None:
+    digest = {"sha256": DIGEST, "sha384": "0" * 96, "sha512": "0" * 128}
+    asked = request(order(subject=(Subject("a", digest=digest),)))
+    if passes:
+        assert understood(world(digests=limit), asked).subjects[0].digest == digest
+    else:
+        assert refused(world(digests=limit), asked)[:2] == ("statement.invalid", "too_many_digests")
+
+
+def test_a_limit_above_what_verifiers_read_does_not_count() -> None:
+    digest = {"sha256": DIGEST} | {f"x{index}": "0" for index in range(32)}
+    asked = request(order(subject=(Subject("a", digest=digest),)))
+    assert refused(world(digests=1000), asked)[:2] == ("statement.invalid", "too_many_digests")
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_an_inline_predicate_is_limited(over: int) -> None:
+    asked = request(order(predicate=b"x" * (100 + over)))
+    if over:
+        assert refused(world(inline_bytes=100), asked) == (
+            "request.too_large",
+            "inline_too_large",
+            {"limit": 100},
+        )
+    else:
+        assert understood(world(inline_bytes=100), asked).params.predicate == b"x" * 100
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_predicate_by_descriptor_is_limited(over: int) -> None:
+    asked = request()
+    asked.params = order(predicate=Descriptor(0, 100 + over))
+    if over:
+        assert refused(world(payload_bytes=100), asked) == (
+            "request.too_large",
+            "payload_too_large",
+            {"limit": 100},
+        )
+    else:
+        assert understood(world(payload_bytes=100), asked).params.predicate == Descriptor(0, 100)
+
+
+def test_the_tenant_must_be_served_here() -> None:
+    asked = request(bound=msgspec.structs.replace(PRINCIPAL, tenant="other"))
+    assert refused(world(), asked) == ("auth.tenant_mismatch", "unknown_tenant", {})
+
+
+def test_a_type_outside_the_catalogue() -> None:
+    asked = request(order(predicate_type="https://example.org/none"))
+    assert refused(world(), asked) == ("predicate.unsupported", "unknown_type", {})
+
+
+def test_a_tenant_may_be_kept_to_some_types() -> None:
+    given = world(tenants=[Tenant("acme", "file:acme", predicates=frozenset({EXEMPT}))])
+    assert refused(given, request()) == ("predicate.unsupported", "not_allowed", {})
+    assert understood(given, request(order(predicate_type="note"))).predicate_type.uri == EXEMPT
+
+
+def test_the_scope_must_be_the_principals() -> None:
+    assert refused(world(), request(bound=NO_SCOPE)) == ("auth.scope_missing", "scope_missing", {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"approval_id": "a", "subject": BAD_SUBJECT, "predicate_type": "none"}, "not_served"),
+        ({"subject": BAD_SUBJECT, "predicate_type": "none"}, "name_empty"),
+        ({"predicate": b"x" * 101, "predicate_type": "none"}, "inline_too_large"),
+        ({"predicate_type": "none"}, "unknown_type"),
+        ({}, "scope_missing"),
+    ],
+)
+def test_shape_comes_before_catalogue_and_catalogue_before_scope(
+    changes: dict[str, Any], reason: str
+) -> None:
+    asked = request(order(scanner_image_digest=UNSET, **changes), bound=NO_SCOPE)
+    assert refused(world(inline_bytes=100), asked)[1] == reason
