@@ -26,7 +26,10 @@ def bind(path: Path, mode: int) -> socket.socket:
     on which somebody answers. A socket that nobody answers on is a dead daemon's and is replaced.
     """
     directory = path.parent
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _unfit(directory, f"cannot be made: {exc.strerror}", "directory") from exc
     _check_directory(directory)
     if len(os.fsencode(path)) > 107:
         raise _unfit(path, "is longer than a Unix socket's path may be (107 bytes)", "path_length")
@@ -50,12 +53,10 @@ def bind(path: Path, mode: int) -> socket.socket:
 
 
 def release(listening: socket.socket, path: Path) -> None:
-    """Stop listening, and remove the socket's name if it is still this socket's."""
-    with contextlib.suppress(OSError):
-        bound = os.stat(path, follow_symlinks=False)
-        if stat.S_ISSOCK(bound.st_mode):
-            path.unlink()
+    """Stop listening, and remove the socket's name unless somebody else answers there by now."""
     listening.close()
+    with contextlib.suppress(OSError, Refusal):
+        _remove_dead(path)
 
 
 async def serve(listening: socket.socket, accept: Callable[[socket.socket], Awaitable[None]]) -> None:

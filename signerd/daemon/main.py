@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -108,24 +109,29 @@ class Daemon:
         nursery.start_soon(self.poller.run)
         nursery.start_soon(self._ticker)
         await self.process.opened()
+        # Signals are held to the end: a second SIGTERM must not cut off what the first one lets finish.
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            await self._serve(path, signals)
+            await self._drain()
+        nursery.cancel_scope.cancel()
+
+    async def _serve(self, path: Path, signals: AsyncIterator[int]) -> None:
+        """Accept until a signal says to end."""
         listening = listener.bind(path, self._config.sockets.sign.mode)
         try:
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-                async with trio.open_nursery() as accepting:
-                    accepting.start_soon(listener.serve, listening, self.frontend.accept)
-                    print(f"ready unix:{path}", file=sys.stderr, flush=True)
-                    async for number in signals:
-                        if number != signal.SIGHUP:
-                            break
-                        self.process.reload()
-                    accepting.cancel_scope.cancel()
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(listener.serve, listening, self.frontend.accept)
+                print(f"ready unix:{path}", file=sys.stderr, flush=True)  # noqa: T201  # what starters wait for
+                async for number in signals:
+                    if number != signal.SIGHUP:
+                        break
+                    self.process.reload()
+                accepting.cancel_scope.cancel()
         finally:
             listener.release(listening, path)
-        await self._drain()
-        nursery.cancel_scope.cancel()
 
     async def _drain(self) -> None:
         self._draining = True

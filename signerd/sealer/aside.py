@@ -1,4 +1,4 @@
-"""A thread for what would stop the sealer's loop: commits, hashing and assembling large payloads, reading the log.
+"""A thread for what would stop the sealer's loop: hashing and assembling large payloads, reading the log.
 
 Work runs in order, one at a time; what it brings back is handed over in the loop, so nothing else needs a lock.
 """
@@ -44,14 +44,6 @@ class Aside:
             os.eventfd_read(self._signal)
         while self._done:
             self._done.popleft()()
-
-    def settle(self) -> None:
-        """Wait until all that was given is done, and hand it over."""
-        if self._thread is not None:
-            idle = threading.Event()
-            self._work.put(idle.set)
-            idle.wait()
-            self.collect()
 
     def close(self) -> None:
         """Let the thread finish what it has and end."""

@@ -5,8 +5,8 @@ stop right then, the group may still be found on disk at the next start: a recor
 the reverse.
 """
 
+import contextlib
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -55,6 +55,8 @@ CREATE INDEX IF NOT EXISTS leaves_signed ON leaves (time, tenant)
 CREATE INDEX IF NOT EXISTS leaves_start ON leaves (leaf_index) WHERE kind = 'start';
 """
 _ROW: Final = "(?,?,?,?,?,?,?,?,?)"
+_LAST_RESORT_PAGES: Final = 16_384
+"""64 MB: only where the copying beside the loop does not get on is it done within a commit."""
 _ROWS_A_STATEMENT: Final = 512
 """9 columns each: well below the 32,766 variables that a statement of SQLite 3.32 or later may have."""
 
@@ -99,8 +101,7 @@ class SqliteAuditStore:
 
     Every failure is ``audit.unavailable`` with one of the reasons ``read_only``, ``disk_full``, ``locked``,
     ``io_error``, ``corrupt``, ``cannot_open``, ``duplicate``, ``no_memory``, ``failed``. After a failure the
-    file is opened anew by the next call, so that the log goes on by itself once the disk has room again. Two threads may
-    append: the sealer commits groups in one and changes of the ring in another.
+    file is opened anew by the next call, so that the log goes on by itself once the disk has room again.
     """
 
     def __init__(self, path: Path, wait_s: float = BUSY_S) -> None:
@@ -111,7 +112,6 @@ class SqliteAuditStore:
         self._wait_s = wait_s
         self._database: sqlite3.Connection | None = None
         self._next = 0
-        self._lock = threading.Lock()
         self._reach()
 
     @property
@@ -124,6 +124,7 @@ class SqliteAuditStore:
             try:
                 database = open_writable(self._path, _SCHEMA, self._wait_s)
                 try:
+                    database.execute(f"PRAGMA wal_autocheckpoint = {_LAST_RESORT_PAGES}")
                     (last,) = database.execute("SELECT coalesce(max(leaf_index), -1) FROM leaves").fetchone()
                 except BaseException:
                     database.close()
@@ -138,10 +139,6 @@ class SqliteAuditStore:
 
         Waits for a lock as long as it was told to. Raises ``audit.unavailable`` and keeps nothing of the group otherwise.
         """
-        with self._lock:
-            return self._append(leaves)
-
-    def _append(self, leaves: Sequence[Leaf]) -> int:
         database = self._reach()
         first = self._next
         if not leaves:
@@ -166,6 +163,11 @@ class SqliteAuditStore:
             part = leaves[start : start + _ROWS_A_STATEMENT]
             database.execute(_insert(len(part)), tuple(chain.from_iterable(_values(first + start, part))))
         database.execute("COMMIT")
+
+    def copy_rest(self) -> None:
+        """Copy what is left of the write-ahead log into the database; see :mod:`signerd.sealer.checkpoint`."""
+        with contextlib.suppress(sqlite3.Error):  # tried again later; a commit tells of a bad disk
+            self._reach().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def open_records(self) -> Sequence[Leaf]:
         """Return the ``decided`` leaves without an ``outcome``, oldest first, since the last ``start`` leaf.

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from signerd.contracts.services import AuditStore, Clock, Leaf
 from signerd.errors import SignerdError
-from signerd.sealer.aside import Aside
 from signerd.sealer.job import Job
 from signerd.sealer.leaves import decided_leaf, outcome_leaf, refused_leaf
 from signerd.wire.links import Refusal
 
 __all__ = ["Group", "Groups"]
 
+OUTCOME_S: Final = 0.005
+"""Seconds that an outcome waits for a decision to share its commit with. A commit of its own would hold the loop up for
+as long as a decision's does; a crash before it leaves ``unknown``, never a signature off the record."""
 RETRY_S: Final = 1.0
 """Seconds after which outcomes are tried again where the log could not be written and nothing else happens."""
 
@@ -39,15 +40,13 @@ class Group:
 
 
 class Groups:
-    """One commit at a time; what comes meanwhile is the next group."""
+    """One commit at a time, in the caller's loop; what comes meanwhile is the next group."""
 
-    def __init__(self, store: AuditStore, clock: Clock, commits: Aside | None) -> None:
+    def __init__(self, store: AuditStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._commits = commits
         self._next = Group()
-        self._committing = False
-        self._retry_at = float("-inf")
+        self._outcomes_at = float("inf")
 
     def decide(self, job: Job) -> None:
         """Have the job's ``decided`` leaf in the next group."""
@@ -60,43 +59,37 @@ class Groups:
     def close(self, job: Job, outcome: str, code: str, digests: tuple[str, ...]) -> None:
         """Have the leaf that closes the job's record."""
         item = job.item
+        if not self._next.closing:
+            self._outcomes_at = self._clock.monotonic() + OUTCOME_S
         self._next.closing.append(
             outcome_leaf(item.audit_id, item.decision.tenant, self._clock.now_ms(), outcome, code, digests)
         )
 
     def next_look(self) -> float | None:
         """Return when :meth:`commit` has something to do although nothing comes, in monotonic seconds."""
-        waits = self._next.closing or self._next.refusals or self._next.waiting
-        return self._retry_at if waits and not self._committing else None
+        if self._next.refusals or self._next.waiting:
+            return float("-inf")
+        return self._outcomes_at if self._next.closing else None
 
-    def commit(self, done: Callable[[Group, int | SignerdError], None], *, beside: bool) -> None:
+    def commit(self, done: Callable[[Group, int | SignerdError], None]) -> None:
         """Make the next group durable; ``done`` gets the index of its first leaf, or why nothing of it is durable.
 
-        ``beside`` the loop, which verifies signatures meanwhile, where there is a thread for it. Where the log cannot
-        be written, outcomes go into the next group, as they belong to what was released before.
+        Where the log cannot be written, outcomes go into the next group, as they belong to what was released before.
         """
         group = self._next
-        if self._committing or not (group.waiting or group.refusals or group.closing):
-            return
-        if not (group.waiting or group.refusals) and self._clock.monotonic() < self._retry_at:
+        if not (group.waiting or group.refusals) and not (
+            group.closing and self._clock.monotonic() >= self._outcomes_at
+        ):
             return
         self._next = Group()
-        append = partial(self._store.append_many, group.leaves(self._clock.now_ms()))
-        self._committing = True
-        if beside and self._commits is not None:
-            self._commits.run(append, partial(self._ended, group, done))
-            return
         result: int | SignerdError
         try:
-            result = append()
+            result = self._store.append_many(group.leaves(self._clock.now_ms()))
         except SignerdError as error:
             result = error
-        self._ended(group, done, result)
-
-    def settle(self) -> None:
-        """Wait for the commit in hand and take its end."""
-        if self._commits is not None:
-            self._commits.settle()
+            self._next.closing = group.closing
+            self._outcomes_at = self._clock.monotonic() + RETRY_S
+        done(group, result)
 
     def append_rest(self) -> SignerdError | None:
         """Append the outcomes and refusals that are left, and return why one of them is not in the log.
@@ -119,12 +112,3 @@ class Groups:
         except SignerdError as error:
             return error
         return None
-
-    def _ended(
-        self, group: Group, done: Callable[[Group, int | SignerdError], None], result: int | SignerdError
-    ) -> None:
-        self._committing = False
-        if isinstance(result, SignerdError):
-            self._next.closing[:0] = group.closing
-            self._retry_at = self._clock.monotonic() + RETRY_S
-        done(group, result)

@@ -30,6 +30,7 @@ from signerd.host.spawn import Spawned, spawn
 from signerd.sealer.aside import Aside
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.backends import Backend, BackendSpec
+from signerd.sealer.checkpoint import Checkpoints
 from signerd.sealer.front import Front, answer_of
 from signerd.sealer.job import Violation
 from signerd.sealer.keyring import Keyring, KeySpec
@@ -47,6 +48,7 @@ __all__ = ["Process", "main"]
 _log = logging.getLogger("signerd.sealer")
 
 DAY_MS = 86_400_000
+POLLIN, POLLOUT = select.POLLIN, select.POLLOUT
 OPEN_LIMIT_S = 5.0
 """Seconds after which ``opened`` is sent although a backend has not said whether it works: others need not wait."""
 
@@ -64,12 +66,16 @@ class Process:
         self.backends = {b.name: Backend(self._spec(b.name), clock, self._backend_changed) for b in config.backends}
         for backend in self.backends.values():
             backend.tick(clock.monotonic())
-        self._store = SqliteAuditStore(state / "audit.sqlite", config.limits.audit_write_s)
+        audit = state / "audit.sqlite"
+        self._store = SqliteAuditStore(audit, config.limits.audit_write_s)
+        self._checkpoints = Checkpoints(audit, self._store, self._aside)
         self._begin_log()
         specs = [KeySpec(k.key, k.tenant, k.backend, k.key.partition(":")[0], k.generate or "") for k in config.keys]
         self.ring = Keyring(specs, RingStore(state / "ring.sqlite"), self._store, clock)
         self.sealing = Sealing(self._store, self.ring, self.backends, clock, self._aside)
         self.front = Front(link, self.sealing, self._query)
+        self._poller = select.poll()
+        self._polled: dict[int, int] = {}
         self._answered_open = False
         self._open_limit = clock.monotonic() + OPEN_LIMIT_S
 
@@ -109,21 +115,23 @@ class Process:
         if self._link.fileno() in ready:
             self.front.read()
         self.sealing.turn()
+        self._checkpoints.turn()
         for backend in self.backends.values():
             backend.flush()
         self._open_if_ready(now)
         self.front.flush()
 
     def _poll(self) -> dict[int, int]:
-        poll = select.poll()
-        poll.register(self._link.fileno(), select.POLLIN | (select.POLLOUT if self._link.wants_write else 0))
-        poll.register(self._aside.fileno(), select.POLLIN)
+        wanted = {
+            self._link.fileno(): POLLIN | POLLOUT if self._link.wants_write else POLLIN,
+            self._aside.fileno(): POLLIN,
+        }
         looks = []
         for backend in self.backends.values():
             fds = backend.descriptors()
             if fds:
-                poll.register(fds[0], select.POLLIN | (select.POLLOUT if backend.wants_write() else 0))
-                poll.register(fds[1], select.POLLIN)
+                wanted[fds[0]] = POLLIN | POLLOUT if backend.wants_write() else POLLIN
+                wanted[fds[1]] = POLLIN
             look = backend.next_look()
             if look is not None:
                 looks.append(look)
@@ -132,8 +140,13 @@ class Process:
         look = self.sealing.next_look()
         if look is not None:
             looks.append(look)
+        if wanted != self._polled:
+            # Workers come and go rarely: the poll object is made anew only then.
+            self._poller, self._polled = select.poll(), wanted
+            for fd, events in wanted.items():
+                self._poller.register(fd, events)
         wait = None if not looks else max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
-        return dict(poll.poll(wait))
+        return dict(self._poller.poll(wait))
 
     def _begin_log(self) -> None:
         """Close what a crash left open, with the ``start`` leaf that bounds the next search, in one group."""

@@ -5,7 +5,6 @@ the ring, ``ask`` sends it to its workers, ``commit`` makes the group's leaves d
 back, ``release`` answers what is both durable and verified. Nothing is released that is not (promises 2 and 4).
 """
 
-import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -52,13 +51,12 @@ class Sealing:
         backends: Mapping[str, Backend],
         clock: Clock,
         aside: Aside,
-        commits: Aside | None = None,
     ) -> None:
         self._ring = ring
         self._backends = backends
         self._clock = clock
         self._aside = aside
-        self._groups = Groups(store, clock, commits)
+        self._groups = Groups(store, clock)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
         self._calls: dict[str, list[Call]] = {}
@@ -186,9 +184,10 @@ class Sealing:
     def commit(self) -> None:
         """Make the group durable: outcomes of before, refusals, and the ``decided`` leaves of all that waits.
 
-        Beside the loop; a single request that is alone waits for it here, as a second thread costs it more.
+        In the loop, while the workers sign: a thread for it would contend with the verification that the loop does next,
+        and cost more than the disk's time (measured, docs/performance.md).
         """
-        self._groups.commit(self._committed, beside=len(self._jobs) > 1)
+        self._groups.commit(self._committed)
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
@@ -356,9 +355,8 @@ class Sealing:
 
         What was not decided yet is recorded as what the front end tells its callers.
         """
-        with contextlib.suppress(Violation):  # on the way out already
-            self._groups.settle()
         for job in [*self._jobs.values(), *self._undelivered.values()]:
+            job.answered = True
             if job.durable:
                 self._end(job, "unknown", "")
             else:

@@ -38,7 +38,7 @@ def verified(job: Job, place: int, result: msgspec.Raw) -> bytes:
         if pinned.prehash:
             pinned.public.verify_prehashed(answer.signature, job.pae_sha256)
         else:
-            pinned.public.verify(answer.signature, bytes(job.message))
+            pinned.public.verify(answer.signature, job.message)
     except SignerdError as error:
         raise Refuted(f"a signature by {pinned.entry.key} does not verify ({error.reason})") from error
     return answer.signature

@@ -225,14 +225,14 @@ class HeldKey:
     _private: Any
 
     @classmethod
-    def make(cls, key: str, tenant: str = "acme", algorithm: str = "ES256", **changes: Any) -> "HeldKey":
+    def make(cls, key: str, tenant: str = "acme", kind: str = "ES256", **changes: Any) -> "HeldKey":
         """A new key; ``changes`` are fields of its ring entry."""
         made: dict[str, Callable[[], Any]] = {
             "ES256": partial(ec.generate_private_key, ec.SECP256R1()),
             "ES384": partial(ec.generate_private_key, ec.SECP384R1()),
             "Ed25519": ed25519.Ed25519PrivateKey.generate,
         }
-        private = made[algorithm]()
+        private = made[kind]()
         public = PublicKey.from_spki(
             private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         )

@@ -209,11 +209,13 @@ def test_nothing_starts_on_a_read_only_log(tmp_path: Path) -> None:
     before = (tmp_path / "state/audit.sqlite").read_bytes()
     with read_only(tmp_path / "state/audit.sqlite"):
         started = Running(tmp_path)
-        assert started.terminate() == 10
-        assert "audit log" in started.said
-        assert "ready" not in started.said
-        assert not started.socket.exists()
-        started.close()
+        try:
+            assert started.wait_ended() == 10
+            assert "audit log" in started.said
+            assert "ready" not in started.said
+            assert not started.socket.exists()
+        finally:
+            started.close()
     assert (tmp_path / "state/audit.sqlite").read_bytes() == before
 
 
@@ -278,8 +280,18 @@ def test_a_deadline_ends_the_request_and_closes_its_record(daemon: Running) -> N
     sound(daemon)
 
 
+def test_a_close_that_crosses_the_sealers_own_answer_breaks_no_rule(short: Running) -> None:
+    """The deadline passes while the sealer waits for its log, and then fails by itself."""
+    sealer = short.child("sealer")
+    with locked(short):
+        assert refused(short, deadline_s=SHORT["audit_write_s"] / 2)[0].code == "request.deadline"
+        time.sleep(SHORT["audit_write_s"])
+    sign_until(short.socket, 5)
+    assert short.child("sealer") == sealer
+    sound(short)
+
+
 def test_deadlines_that_meet_their_answers_break_nothing(daemon: Running) -> None:
-    """A close that crosses the sealer's own answer on the link is no broken rule."""
     sealer = daemon.child("sealer")
     codes = set()
     with Callers(daemon.socket, 2) as callers, Signer.connect(daemon.socket) as signer:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from running.daemon import RELEASE
+from running.daemon import RELEASE, Running
 
-__all__ = ["configuration", "memory_kib", "open_descriptors", "until"]
+__all__ = ["configuration", "memory_kib", "open_descriptors", "records", "until"]
 
 
 def configuration(base: Path, limits: Mapping[str, float], *, sign: str = "") -> str:
@@ -55,6 +55,17 @@ def open_descriptors(pid: int) -> int:
         if not counted:
             pytest.skip("this kernel does not count another process's descriptors (Linux 6.2 does)")
         return counted
+
+
+def records(daemon: Running) -> dict[str, list[str]]:
+    """How each record ended: the outcomes in the log by audit id, oldest first; exactly one each is right (T3)."""
+    found: dict[str, list[str]] = {}
+    for row in daemon.leaves():
+        if row["audit_id"] is not None:
+            ends = found.setdefault(str(row["audit_id"]), [])
+            if row["outcome"]:
+                ends.append(str(row["outcome"]))
+    return found
 
 
 def until(true: Callable[[], bool], seconds: float = 10) -> None:

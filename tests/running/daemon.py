@@ -103,6 +103,12 @@ class Running:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(seconds)
 
+    def wait_ended(self, seconds: float = 20) -> int:
+        """Wait until it has ended by itself, and return its exit status; what it has said is whole then."""
+        status = self._process.wait(seconds)
+        self._reader.join(5)
+        return status
+
     def kill(self) -> None:
         """SIGKILL to the front end; what it started ends by itself."""
         self._process.kill()

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from fakes.services import (
 )
 from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, PlanLimits
-from signerd.errors import Fault
+from signerd.errors import Fault, Refusal
 from signerd.pipeline.admit import admit, charge_for, choose_keys
 from signerd.pipeline.evidence import Admission
 from signerd.pipeline.tenants import Tenant
@@ -62,7 +63,7 @@ def test_the_default_key_and_what_is_left_of_the_plan() -> None:
 
 def test_the_keys_that_are_named_in_their_order() -> None:
     given = world(
-        keys=[HeldKey.make("file:acme"), HeldKey.make("file:b"), HeldKey.make("file:c", algorithm="Ed25519")]
+        keys=[HeldKey.make("file:acme"), HeldKey.make("file:b"), HeldKey.make("file:c", kind="Ed25519")]
     )
     _, admission = enter(given, options=keys("file:c", "file:b"))
     assert [key.key for key in admission.keys] == ["file:c", "file:b"]
@@ -76,7 +77,7 @@ def test_a_key_of_another_tenant_is_as_one_that_does_not_exist(name: str) -> Non
     asked = dataclasses.replace(
         cleared(given, request()).entitled.order, params=order(options=keys("file:acme", name))
     )
-    with pytest.raises(Exception, match="key.not_found") as caught:
+    with pytest.raises(Refusal) as caught:
         choose_keys(asked, given.services)
     assert str(caught.value) == "key.not_found (no_such_key): no such key"
 
@@ -100,7 +101,7 @@ def test_a_default_key_that_the_ring_lacks() -> None:
         ({"algorithm": "ML-DSA-65"}, "key.algorithm_refused", "outside_profile"),
     ],
 )
-def test_every_key_must_be_able_to_sign_now(entry: dict[str, object], code: str, reason: str) -> None:
+def test_every_key_must_be_able_to_sign_now(entry: dict[str, Any], code: str, reason: str) -> None:
     given = world(keys=[HeldKey.make("file:acme"), HeldKey.make("file:b", **entry)])
     assert refused(given, options=keys("file:acme", "file:b")) == (code, reason, {})
     assert left(given, plan()) == Remaining(concurrency=4)
@@ -109,7 +110,7 @@ def test_every_key_must_be_able_to_sign_now(entry: dict[str, object], code: str,
 @pytest.mark.parametrize(
     "entry", [{"status": "retiring"}, {"expires_at": NOON + 1}, {"revoked_at": NOON + 1}]
 )
-def test_a_key_signs_to_its_last_millisecond(entry: dict[str, object]) -> None:
+def test_a_key_signs_to_its_last_millisecond(entry: dict[str, Any]) -> None:
     given = world(keys=[HeldKey.make("file:acme", **entry)])
     assert [key.key for key in enter(given)[1].keys] == ["file:acme"]
 
@@ -133,10 +134,12 @@ def test_the_plans_size(over: int, by_descriptor: bool) -> None:
 
 
 def test_keys_come_before_size_and_size_before_rate() -> None:
-    limits = plan(size=1, rate=1.0, burst=1, concurrency=1)
-    assert refused(world(plan=limits, keys=[]))[0] == "key.not_found"
-    given = world(plan=limits)
-    enter(world(plan=plan(rate=1.0, burst=1)))
+    spent = plan(size=1, rate=1.0, burst=1)
+    assert refused(world(plan=spent, keys=[]))[0] == "key.not_found"
+    given = world(plan=plan(rate=1.0, burst=1))
+    enter(given)
+    assert refused(given)[0] == "quota.rate"
+    given.plans.answer = spent
     assert refused(given)[0] == "quota.size"
 
 

@@ -3,6 +3,7 @@ import pytest
 import trio
 
 from fakes.services import NOON, PEER, PRINCIPAL, Authenticators, Later, complete, refusal, request, world
+from signerd.contracts.providers import Authenticator
 from signerd.contracts.values import Caller
 from signerd.daemon.story import run_in_task
 from signerd.errors import Fault, PluginError, Refusal
@@ -28,9 +29,7 @@ def test_nobody_is_asked_to_bind() -> None:
 @pytest.mark.parametrize(
     ("expires_at", "ends"), [(NOON + 1, False), (NOON, True), (NOON - 1, True), (None, False)]
 )
-def test_a_binding_ends_at_its_time_and_the_record_says_whose_it_was(
-    expires_at: int | None, ends: bool
-) -> None:
+def test_a_binding_ends_at_its_time_and_the_record_says_whose(expires_at: int | None, ends: bool) -> None:
     principal = msgspec.structs.replace(PRINCIPAL, expires_at=expires_at)
     asked = request(bound=principal)
     stage = authenticate(asked, world().services)
@@ -41,7 +40,7 @@ def test_a_binding_ends_at_its_time_and_the_record_says_whose_it_was(
     assert asked.principal is principal
 
 
-def guarded(*fakes: Authenticators) -> list[Guarded[Authenticators]]:
+def guarded(*fakes: Authenticators) -> list[Guarded[Authenticator]]:
     return [Guarded(fake, Guard("authenticator", "fake")) for fake in fakes]
 
 

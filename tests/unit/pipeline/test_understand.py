@@ -74,7 +74,7 @@ def test_what_a_batch_has_decoded_is_taken_as_it_is() -> None:
         (
             {**msgspec.to_builtins(order(), builtin_types=(bytes,)), "x": 1},
             "request.unsupported",
-            "unknown_field",
+            "unknown_key",
         ),
     ],
 )
@@ -148,7 +148,7 @@ def test_subjects_that_cannot_stand_in_a_statement(
 
 
 def described(names: str, *, digests: str = "") -> SignRequest:
-    """A request with a subject for each letter: those of ``digests`` by digest, the others by descriptor."""
+    """A request with a subject for each letter: those of ``digests`` by digest, others by descriptor."""
     subjects = tuple(
         Subject(name, digest={"sha256": f"{index:064x}"})
         if name in digests

@@ -1,0 +1,204 @@
+import hashlib
+import json
+from typing import Any
+
+import msgspec
+import pytest
+import rfc8785
+
+from fakes.services import (
+    EXEMPT,
+    LIMITS,
+    NEEDS_RELEASE,
+    NOON,
+    PEER,
+    PRINCIPAL,
+    TOOL,
+    HeldKey,
+    World,
+    built,
+    complete,
+    order,
+    request,
+    world,
+)
+from signerd.contracts.services import Remaining
+from signerd.contracts.values import Entitlement, Release
+from signerd.pipeline.check_release import WAIVED
+from signerd.pipeline.evidence import Signed
+from signerd.pipeline.record import Entry
+from signerd.pipeline.request import SignRequest
+from signerd.pipeline.seal import decision_of, remaining_of, seal, shown_decision, verify_command
+from signerd.pipeline.tenants import Tenant
+from signerd.pipeline.waits import SealWait
+from signerd.verification.bundle import verify_bundle
+from signerd.verification.keys import PublicKey
+from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RequestFacts, Sealed, SealItem
+from signerd.wire.methods import Options
+from signerd.wire.worker_calls import Descriptor
+
+
+def inline(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def sealed(given: World, asked: SignRequest) -> Signed:
+    entry = Entry(asked, PEER, given.ledger)
+    return complete(seal(built(given, asked), entry, given.services), given, asked)
+
+
+def item(given: World, asked: SignRequest) -> SealItem:
+    entry = Entry(asked, PEER, given.ledger)
+    stage = seal(built(given, asked), entry, given.services)
+    wait = stage.send(None)
+    stage.close()
+    assert isinstance(wait, SealWait)
+    assert wait.fd is None
+    return wait.item
+
+
+def test_what_the_sealer_is_handed() -> None:
+    given = world(release=Release(TOOL, "signature", "2026.3"))
+    asked = request(bound=msgspec.structs.replace(PRINCIPAL, expires_at=NOON + 5))
+    handed = item(given, asked)
+    assert handed.audit_id == "id"
+    assert handed.payload_type == "application/vnd.in-toto+json"
+    assert json.loads(inline(handed.payload))["predicateType"] == NEEDS_RELEASE
+    assert (handed.deadline_ms, handed.envelope, handed.principal_expires_at) == (30_000, False, NOON + 5)
+    assert isinstance(handed.request, RequestFacts)
+    assert handed.request.predicate_sha256 == hashlib.sha256(inline(order().predicate)).hexdigest()
+    key = given.sealer.keys["acme", "file:acme"].entry
+    assert handed.decision == DecisionFacts(
+        "uid:1000",
+        "acme",
+        "default",
+        ReleaseFacts("asserted", "signature", "trusted", "2026.3"),
+        (KeyUse("file:acme", "file", key.keyid, 1),),
+    )
+
+
+@pytest.mark.parametrize(("passed", "left"), [(0.0, 30_000), (29.5, 500), (30.0, 1), (99.0, 1)])
+def test_the_sealer_has_what_is_left_of_the_time(passed: float, left: int) -> None:
+    given = world()
+    given.clock.seconds += passed
+    assert item(given, request()).deadline_ms == left
+
+
+@pytest.mark.parametrize("include", [(), ("chain",), ("envelope",)])
+def test_the_envelope_comes_when_it_is_asked_for(include: tuple[Any, ...]) -> None:
+    given = world()
+    result = sealed(given, request(order(options=Options(include=include)))).result
+    assert ("envelope" in include) == (result.envelope is not msgspec.UNSET)
+    if result.envelope is not msgspec.UNSET:
+        envelope = json.loads(inline(result.envelope))
+        assert envelope["payload"] == json.loads(inline(result.bundles[0]))["dsseEnvelope"]["payload"]
+
+
+DECISIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "a version": {"release": Release(TOOL, "signature", "2026.3")},
+    "degraded": {
+        "release": Release(TOOL, "approval", degraded=("manual_approval",)),
+        "plan": Entitlement("gold", LIMITS, "fake", degraded=("entitlement_cached",)),
+    },
+    "exempt": {"asked": {"predicate_type": EXEMPT}},
+    "exempt by configuration": {"tenants": [Tenant("acme", "file:acme", exempt=frozenset({NEEDS_RELEASE}))]},
+    "two keys": {
+        "keys": [HeldKey.make("file:acme"), HeldKey.make("file:b", kind="ES384", version=7)],
+        "asked": {"options": Options(keys=("file:b", "file:acme"))},
+    },
+}
+
+
+@pytest.mark.parametrize("parts", DECISIONS.values(), ids=DECISIONS)
+def test_the_receipt_shows_what_the_leaf_holds(parts: dict[str, Any]) -> None:
+    given = world(**{name: value for name, value in parts.items() if name != "asked"})
+    receipt = sealed(given, request(order(**parts.get("asked", {})))).result.receipt
+    shown = json.loads(msgspec.json.encode(receipt.decision))
+    (leaf,) = given.sealer.leaves
+    assert json.loads(leaf)["decision"] == shown
+    assert hashlib.sha256(rfc8785.dumps(shown)).hexdigest() == receipt.decision_digest
+    assert hashlib.sha256(b"\0" + leaf).hexdigest() == receipt.leaf_hash
+    assert (receipt.audit_id, receipt.index) == ("id", 0)
+
+
+def test_what_the_leaf_leaves_out_the_receipt_leaves_out() -> None:
+    decision = DecisionFacts(
+        "p", "t", "plan", ReleaseFacts("exempt", "none", "exempt"), (KeyUse("fulcio:", "x"),)
+    )
+    assert msgspec.to_builtins(shown_decision(decision)) == msgspec.to_builtins(decision)
+
+
+def test_nothing_that_was_not_fresh_is_kept_silent() -> None:
+    parts = DECISIONS["degraded"]
+    assert decision_of(built(world(**parts), request())).degraded == ("entitlement_cached", "manual_approval")
+    parts = DECISIONS["exempt by configuration"]
+    decision = decision_of(built(world(**parts), request()))
+    assert decision.degraded == (WAIVED,)
+    assert decision.release == ReleaseFacts("exempt", "none", "exempt")
+
+
+def test_the_result() -> None:
+    given = world(keys=DECISIONS["two keys"]["keys"])
+    result = sealed(given, request(order(options=Options(keys=("file:b", "file:acme"))))).result
+    b, acme = (given.sealer.keys["acme", name].entry for name in ("file:b", "file:acme"))
+    assert [i.keyid for i in result.signing_identity] == [b.keyid, acme.keyid]
+    assert [(i.mode, i.algorithm, i.key_version) for i in result.signing_identity] == [
+        ("keyful", "ES384", 7),
+        ("keyful", "ES256", 1),
+    ]
+    for bundle, digest, key in zip(result.bundles, result.bundle_sha256, (b, acme), strict=True):
+        assert hashlib.sha256(inline(bundle)).hexdigest() == digest
+        verify_bundle(inline(bundle), PublicKey.from_spki(key.spki))
+    payload = item(world(), request(order())).payload
+    assert result.statement_sha256 == hashlib.sha256(inline(payload)).hexdigest()
+    assert result.cosign_verifiable
+    assert len(result.warnings) == 1
+    assert "sha384" in result.warnings[0]
+    assert [("--signature-digest-algorithm" in c.argv) for c in result.verify_command] == [True, False]
+    assert result.entitlement.plan == "default"
+    assert result.entitlement.remaining.concurrency == 3
+
+
+def test_large_values_keep_their_descriptors() -> None:
+    given = world()
+    asked = request()
+    stage = seal(built(given, asked), Entry(asked, PEER, given.ledger), given.services)
+    wait = stage.send(None)
+    assert isinstance(wait, SealWait)
+    answer, _ = given.sealer.seal(wait)
+    large = Sealed(
+        tuple(msgspec.structs.replace(s, bundle=Descriptor(0, 9)) for s in answer.signatures),
+        answer.statement_sha256,
+        answer.decision_digest,
+        answer.leaf_hash,
+        answer.index,
+        Descriptor(1, 7),
+    )
+    with pytest.raises(StopIteration) as ended:
+        stage.send((large, (70, 71)))
+    signed = ended.value.value
+    assert signed.fds == (70, 71)
+    assert msgspec.to_builtins((signed.result.bundles[0], signed.result.envelope)) == (
+        {"fd": 0, "size": 9},
+        {"fd": 1, "size": 7},
+    )
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"),
+    [
+        (Remaining(3), {"concurrency": 3}),
+        (Remaining(0, rate=0, daily=0), {"concurrency": 0, "rate": 0, "daily": 0}),
+    ],
+)
+def test_a_limit_that_the_plan_lacks_is_absent(left: Remaining, shown: dict[str, int]) -> None:
+    assert msgspec.to_builtins(remaining_of(left)) == shown
+
+
+def test_the_verify_command_is_quoted_and_names_its_type() -> None:
+    command = verify_command("ES256", "https://example.org/x", "it's; rm")
+    assert command.argv[-3:] == ("--type", "https://example.org/x", "it's; rm")
+    assert command.line.endswith("""'it'"'"'s; rm'""")
+    assert verify_command("ES256", "t", "-rf").argv[-2:] == ("--", "-rf")

@@ -1,0 +1,104 @@
+import hashlib
+import mmap
+import os
+
+import pytest
+
+from fakes.sealing import Bench, SoftKey
+from signerd.attestation.dsse import pae
+from signerd.attestation.statement import PAYLOAD_TYPE
+from signerd.errors import Fault
+from signerd.host.memfd import check_sealed, sealed_memfd
+from signerd.sealer import signatures
+from signerd.sealer.job import Job
+from signerd.sealer.large import SLICE_BYTES, assemble, discard, hash_payload
+from signerd.wire.worker_calls import Descriptor
+
+KEYS = (SoftKey(), SoftKey("file:ed", "Ed25519"))
+SIZES = [1, 2, 3, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES + 2]
+
+
+def payload_of(size: int) -> bytes:
+    return os.urandom(1024) * (size // 1024) + bytes(size % 1024)
+
+
+def jobs(payload: bytes, *keys: SoftKey) -> tuple[Job, Job]:
+    """The same item twice: its payload inline, and in a memfd."""
+    bench = Bench(*keys)
+    inline = Job(bench.item(payload, envelope=True), tuple(key.pinned() for key in keys), 2000.0)
+    fd = sealed_memfd("payload", payload)
+    item = bench.item(Descriptor(0, len(payload)), envelope=True)
+    bench.close()
+    return inline, Job(item, tuple(key.pinned() for key in keys), 2000.0, fd)
+
+
+def content(fd: int, size: int) -> bytes:
+    check_sealed(fd, size, 1 << 30)
+    return os.pread(fd, size, 0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    payload = payload_of(size)
+    inline, large = jobs(payload, *KEYS)
+    inline.hash_inline(payload)
+    hash_payload(large)
+    assert (large.statement_sha256, large.pae_sha256) == (inline.statement_sha256, inline.pae_sha256)
+    assert large.message_fd is not None
+    message = pae(PAYLOAD_TYPE, payload)
+    assert content(large.message_fd, len(message)) == message == bytes(large.message)
+    inline.signatures = large.signatures = [KEYS[0].sign(inline.pae_sha256), KEYS[1].sign(message)]
+    expected = signatures.assemble(inline, payload)
+    made = assemble(large)
+    for one, other in zip(made.sealed.signatures, expected.signatures, strict=True):
+        assert isinstance(one.bundle, Descriptor)
+        assert content(made.fds[one.bundle.fd], one.bundle.size) == other.bundle
+        assert (one.bundle_sha256, one.envelope_sha256) == (other.bundle_sha256, other.envelope_sha256)
+        assert (one.key, one.keyid, one.version) == (other.key, other.keyid, other.version)
+    assert isinstance(made.sealed.envelope, Descriptor)
+    assert content(made.fds[made.sealed.envelope.fd], made.sealed.envelope.size) == expected.envelope
+    discard(made)
+    large.close_descriptors()
+    assert isinstance(large.message, mmap.mmap)
+    large.message.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_message_is_made_where_every_key_signs_the_digest() -> None:
+    payload = payload_of(SLICE_BYTES + 7)
+    _, large = jobs(payload, KEYS[0])
+    hash_payload(large)
+    assert large.message_fd is None
+    assert large.message == b""
+    assert large.pae_sha256 == hashlib.sha256(pae(PAYLOAD_TYPE, payload)).digest()
+    large.close_descriptors()
+
+
+def test_a_failure_half_way_leaves_no_descriptor_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, large = jobs(payload_of(SLICE_BYTES * 2), *KEYS)
+    before = len(os.listdir("/proc/self/fd"))
+    large.signatures = [b"a", b"b"]
+    written = os.write
+    calls = 0
+
+    def full(fd: int, data: memoryview) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise OSError(28, "No space left on device")
+        return written(fd, data)
+
+    monkeypatch.setattr("signerd.sealer.large.os.write", full)
+    for work in (hash_payload, assemble):
+        calls = 0
+        with pytest.raises(OSError, match="No space"):
+            work(large)
+        assert len(os.listdir("/proc/self/fd")) == before
+    large.close_descriptors()
+
+
+def test_discarding_an_error_is_nothing() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    discard(Fault("internal", "aside", "the signer failed"))
+    assert len(os.listdir("/proc/self/fd")) == before
