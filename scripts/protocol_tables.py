@@ -17,7 +17,7 @@ from msgspec import Meta, Raw, UnsetType
 from signerd.errors import CODES
 from signerd.wire.methods import METHODS
 
-__all__ = ["error_table", "field_table", "method_sections", "method_table", "table"]
+__all__ = ["error_table", "field_table", "field_texts", "method_sections", "method_table", "table"]
 
 _PLAIN = {str: "str", int: "integer", bool: "bool", bytes: "bin", Raw: "any value"}
 
@@ -71,7 +71,7 @@ def method_sections() -> str:
 
 def field_table(cls: type[msgspec.Struct]) -> str:
     """The fields of a message or map: key, type, meaning. A key with `?` may be absent."""
-    texts = _texts(cls)
+    texts = field_texts(cls)
     rows = (
         (f"`{field.encode_name}{'' if field.required else '?'}`", _type(field.type), texts[field.name])
         for field in msgspec.structs.fields(cls)
@@ -83,14 +83,14 @@ def _sentence(cls: type) -> str:
     return " ".join((inspect.getdoc(cls) or "").split())
 
 
-def _texts(cls: type) -> dict[str, str]:
-    """The strings under the fields of a class and of those that it extends."""
+def field_texts(cls: type) -> dict[str, str]:
+    """The strings under the fields of a Struct and of those that it extends, by field."""
     found: dict[str, str] = {}
     for owner in reversed(cls.__mro__):
         if owner in (object, msgspec.Struct) or not issubclass(owner, msgspec.Struct):
             continue
         body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-        assert isinstance(body, ast.ClassDef)  # noqa: S101 -- the source of a class is one
+        assert isinstance(body, ast.ClassDef)
         for field, text in zip(body.body, body.body[1:], strict=False):
             if (
                 isinstance(field, ast.AnnAssign)
@@ -131,7 +131,7 @@ def _type(annotation: object) -> str:
         return f"array of {_type(arguments[0])}"
     if origin is dict:
         return f"map of {_type(arguments[0])} to {_type(arguments[1])}"
-    assert isinstance(annotation, type)  # noqa: S101 -- nothing else is left of an annotation
+    assert isinstance(annotation, type)
     return _PLAIN.get(annotation) or f"`{annotation.__name__}`"
 
 

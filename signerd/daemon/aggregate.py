@@ -40,7 +40,8 @@ class _Count:
 
 
 class Aggregate:
-    """Counts of one minute, from ``now`` on; ``bytes_per_minute`` is what one uid's single refusals may take in the log."""
+    """Counts of one minute, from ``now`` on; ``bytes_per_minute`` is what one uid's single refusals may take in the
+    log."""
 
     def __init__(self, bytes_per_minute: int, now: float) -> None:
         self._bytes_per_minute = bytes_per_minute

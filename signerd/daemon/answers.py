@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -29,14 +29,13 @@ def sign_answer(signed: Signed, inline_max: int) -> tuple[Raw, tuple[int, ...]]:
     result = signed.result
     if not signed.fds and all([_inline(bundle, inline_max) for bundle in result.bundles]):
         envelope = result.envelope
-        if envelope is UNSET or _inline(envelope, inline_max):
-            # One bundle of what travels inline at all fits.
-            if len(result.bundles) == 1 or _size(result, inline_max) <= FRAME_ROOM:
-                return Raw(encode(result)), ()
-    fds: list[int] = []
+        # One bundle of what travels inline at all fits.
+        fits = len(result.bundles) == 1 or _size(result, inline_max) <= FRAME_ROOM
+        if fits and (envelope is UNSET or _inline(envelope, inline_max)):
+            return Raw(encode(result)), ()
     # As many values as keys, and the envelope: never more than one message carries.
-    moved = _moved(result, signed.fds, _limit([signed], inline_max), fds)
-    return Raw(encode(moved)), tuple(fds)
+    with _Descriptors([signed]) as fds:
+        return Raw(encode(_moved(result, signed.fds, _limit([signed], inline_max), fds))), tuple(fds)
 
 
 def batch_answer(
@@ -46,27 +45,42 @@ def batch_answer(
 
     An outcome per item, in order. One frame and one message bound what an answer can hold: an item beyond that was
     signed in vain, its outcome is ``request.too_large``, reason ``answer_too_large``, and its descriptors are closed.
+    Raises OSError where no descriptor is left, as :func:`sign_answer` does.
     """
-    limit = _limit([result for result in results if isinstance(result, Signed)], inline_max)
+    signed = [result for result in results if isinstance(result, Signed)]
+    limit = _limit(signed, inline_max)
     room = FRAME_ROOM
-    fds: list[int] = []
     outcomes = []
     left_out = []
-    for index, result in enumerate(results):
-        if not isinstance(result, Signed):
-            outcomes.append(
-                BatchOutcome(index, error=BatchError(result.code, result.public, dict(result.details)))
-            )
-            continue
-        size = _size(result.result, limit)
-        if size <= room:
-            room -= size
-            outcomes.append(BatchOutcome(index, ok=_moved(result.result, result.fds, limit, fds)))
-        else:
-            left_out.append(result)
-            outcomes.append(BatchOutcome(index, error=_NO_ROOM))
-    close_all(left_out)
-    return Raw(encode(BatchResult(tuple(outcomes)))), tuple(fds), left_out
+    with _Descriptors(signed) as fds:
+        for index, result in enumerate(results):
+            if not isinstance(result, Signed):
+                error = BatchError(result.code, result.public, dict(result.details))
+                outcomes.append(BatchOutcome(index, error=error))
+            elif (size := _size(result.result, limit)) <= room:
+                room -= size
+                outcomes.append(BatchOutcome(index, ok=_moved(result.result, result.fds, limit, fds)))
+            else:
+                left_out.append(result)
+                outcomes.append(BatchOutcome(index, error=_NO_ROOM))
+        return Raw(encode(BatchResult(tuple(outcomes)))), tuple(fds), left_out
+
+
+class _Descriptors(list[int]):
+    """The answer's descriptors. Of those that the results came with, what is not sent on is closed at the end; all of
+    both where the answer cannot be made.
+    """
+
+    def __init__(self, signed: Sequence[Signed]) -> None:
+        super().__init__()
+        self._own = [fd for one in signed for fd in one.fds]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        for fd in {*self._own, *self} if kind is not None else {*self._own}.difference(self):
+            os.close(fd)
 
 
 _NO_ROOM: Final = BatchError(
@@ -96,10 +110,7 @@ def _place(value: Bin, own: Sequence[int], limit: int, fds: list[int]) -> Bin:
     if isinstance(value, Descriptor):
         fd = own[value.fd]
         if value.size <= limit:
-            try:
-                return os.pread(fd, value.size, 0)
-            finally:
-                os.close(fd)
+            return os.pread(fd, value.size, 0)
         fds.append(fd)
         return Descriptor(len(fds) - 1, value.size)
     if len(value) <= limit:

@@ -17,4 +17,5 @@ class AuditIds:
         self._numbers = itertools.count(int.from_bytes(os.urandom(8), "big"))
 
     def __call__(self) -> str:
+        """Return the next id."""
         return f"{time.time_ns() // 1_000_000:012x}{next(self._numbers) & 0xFFFF_FFFF_FFFF_FFFF:016x}"

@@ -40,9 +40,7 @@ def check_claims(orders: Iterable[SignDsse], fds: tuple[int, ...], payload_bytes
             else:
                 _check_file(fds[number], size)
     if len(named) != len(fds):
-        raise Refusal(
-            "request.malformed", "descriptor_surplus", "a descriptor came that the request does not name"
-        )
+        raise Refusal("request.malformed", "descriptor_surplus", "a descriptor came that the request does not name")
 
 
 def hash_file(fd: int, size: int) -> str:

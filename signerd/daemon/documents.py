@@ -102,11 +102,16 @@ class Documents:
                 return
             assert self._link is not None
             story, wait = self._waiting.popleft()
+            try:
+                fds = () if wait.fd is None else (os.dup(wait.fd),)
+            except OSError as exc:
+                story.throw(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
+                continue
             self._number += 1
             self._current = story
             self._since = self._clock.monotonic()
             call = msgspec.structs.replace(wait.call, id=self._number)
-            self._link.queue(encode_frame(call), () if wait.fd is None else (os.dup(wait.fd),))
+            self._link.queue(encode_frame(call), fds)
             try:
                 self._flush()
             except LinkClosed as exc:

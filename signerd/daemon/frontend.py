@@ -190,9 +190,7 @@ class Frontend:
         """Refuse a uid whose requests, whole or not, make the daemon hold too many descriptors (T19)."""
         uid = session.peer.uid
         if sum(s.descriptors for s in self._sessions if s.peer.uid == uid) > self._most_descriptors:
-            session.fail(
-                Fault("daemon.overloaded", "descriptors", "too many descriptors are held for this user")
-            )
+            session.fail(Fault("daemon.overloaded", "descriptors", "too many descriptors are held for this user"))
 
     def failed(self, session: Session, code: str, reason: str) -> None:
         """Count what was refused to a connection, not to a request of a known method (T13)."""
@@ -252,16 +250,12 @@ class Frontend:
     def _audit_query(self, session: Session, request_id: int, params: AuditQuery) -> None:
         tenant = cast("Principal", session.principal).tenant
         filters = {
-            n: str(v)
-            for n in params.filters.__struct_fields__
-            if (v := getattr(params.filters, n)) is not UNSET
+            n: str(v) for n in params.filters.__struct_fields__ if (v := getattr(params.filters, n)) is not UNSET
         }
         cursor = 0
         if params.cursor is not UNSET:
             if not params.cursor.isascii() or not params.cursor.isdigit() or len(params.cursor) > 18:
-                raise Refusal(
-                    "request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"}
-                )
+                raise Refusal("request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"})
             cursor = int(params.cursor)
 
         def answered(answer: Answer | SignerdError) -> None:
@@ -276,8 +270,7 @@ class Frontend:
 
 def _page(answer: Answer) -> AuditRecords:
     records = tuple(
-        AuditRecord(_audit_id(leaf), index, leaf)
-        for index, leaf in zip(answer.indices, answer.records, strict=True)
+        AuditRecord(_audit_id(leaf), index, leaf) for index, leaf in zip(answer.indices, answer.records, strict=True)
     )
     return AuditRecords(records, str(answer.next) if answer.next else UNSET)
 

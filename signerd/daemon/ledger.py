@@ -8,7 +8,8 @@ __all__ = ["CappedLedger"]
 
 
 class CappedLedger:
-    """Ledger of :mod:`signerd.pipeline.services`. A refusal above the cap is counted, and its answer waits for nothing."""
+    """Ledger of :mod:`signerd.pipeline.services`. A refusal above the cap is counted, and its answer waits for
+    nothing."""
 
     def __init__(self, sealer: SealerLink, aggregate: Aggregate) -> None:
         self._sealer = sealer

@@ -83,9 +83,7 @@ def _check_directory(directory: Path) -> None:
     if status.st_uid not in (os.geteuid(), 0):
         raise _unfit(directory, f"belongs to uid {status.st_uid}", "directory_owner")
     if status.st_mode & 0o022:
-        raise _unfit(
-            directory, f"can be written by others (mode {status.st_mode & 0o7777:04o})", "directory_mode"
-        )
+        raise _unfit(directory, f"can be written by others (mode {status.st_mode & 0o7777:04o})", "directory_mode")
 
 
 def _remove_dead(path: Path) -> None:

@@ -112,7 +112,10 @@ class Daemon:
         # Signals are held to the end: a second SIGTERM must not cut off what the first one lets finish.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             await self._serve(path, signals)
-            await self._drain()
+            async with trio.open_nursery() as ending:
+                ending.start_soon(_ignore, signals)
+                await self._drain()
+                ending.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
 
     async def _serve(self, path: Path, signals: AsyncIterator[int]) -> None:
@@ -124,7 +127,7 @@ class Daemon:
             gc.set_threshold(50_000, 20, 100)
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(listener.serve, listening, self.frontend.accept)
-                print(f"ready unix:{path}", file=sys.stderr, flush=True)  # noqa: T201  # what starters wait for
+                print(f"ready unix:{path}", file=sys.stderr, flush=True)  # what starters wait for
                 async for number in signals:
                     if number != signal.SIGHUP:
                         break
@@ -137,10 +140,10 @@ class Daemon:
         self._draining = True
         self.frontend.drain()
         with trio.move_on_after(DRAIN_S):
-            while self.frontend.in_flight:
+            while self.frontend.in_flight:  # noqa: ASYNC110  # once in a life, and it costs no event on every answer
                 await trio.sleep(TICK_S / 5)
         with trio.move_on_after(LAST_WORDS_S):
-            while self.frontend.unsent:
+            while self.frontend.unsent:  # noqa: ASYNC110  # the same
                 await trio.sleep(TICK_S / 5)
         self.frontend.close()
         self._turned()
@@ -150,9 +153,11 @@ class Daemon:
     async def _ticker(self) -> None:
         """Look at what time alone brings: deadlines, silent peers, workers to be started again."""
         while True:
-            busy = len(self.deadlines) or not self.sealer.connected
-            with trio.move_on_after(TICK_S if busy else IDLE_TICK_S):
-                await (trio.sleep_forever() if busy else self._wake.wait())
+            if len(self.deadlines) or not self.sealer.connected:
+                await trio.sleep(TICK_S)
+            else:
+                with trio.move_on_after(IDLE_TICK_S):
+                    await self._wake.wait()
             self._wake = trio.Event()
             now = self._clock.monotonic()
             self.signing.expire(self.deadlines.expired(now))
@@ -183,6 +188,12 @@ class Daemon:
             "development": config.daemon.development,
         }
         return spawn("signerd.worker.document", settings=msgspec.json.encode(settings))
+
+
+async def _ignore(signals: AsyncIterator[int]) -> None:
+    """Take signals and do nothing: what is left untaken would be raised again at the end."""
+    async for number in signals:
+        _log.info("signal %d: already ending", number)
 
 
 async def _main(config: Config) -> None:

@@ -23,9 +23,7 @@ def read_peer(connection: socket.socket) -> Peer:
     same number; ``auth.peer_denied``, reason ``peer_gone``, where it has ended already. Executable and unit are left
     out where they cannot be read.
     """
-    pid, uid, gid = CREDENTIALS.unpack(
-        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    )
+    pid, uid, gid = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
     try:
         pidfd = _pidfd(connection, pid)
     except OSError as exc:

@@ -73,9 +73,7 @@ class Reads:
         if bind.tenant is not UNSET and bind.tenant != principal.tenant:
             raise Refusal("auth.tenant_mismatch", "other_tenant", "the session is bound to another tenant")
         state = self._state(session, principal)
-        return methods.SessionBound(
-            **{n: getattr(state, n) for n in state.__struct_fields__}, nonce=os.urandom(16)
-        )
+        return methods.SessionBound(**{n: getattr(state, n) for n in state.__struct_fields__}, nonce=os.urandom(16))
 
     def _status(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         return self._state(session, _bound(session))
@@ -103,13 +101,9 @@ class Reads:
         source = self.services.entitlements
         found = source.guard(source.provider.entitle, Entitlement, principal, ProofOfEntitlement())
         if not isinstance(found, Entitlement):
-            raise Fault(
-                "entitlement.unavailable", "not_cached", "the plan is not known yet; sign once, or try again"
-            )
+            raise Fault("entitlement.unavailable", "not_cached", "the plan is not known yet; sign once, or try again")
         limits = found.limits
-        charge = Charge(
-            principal.tenant, found.plan, limits.rate, limits.burst, limits.daily, limits.concurrency
-        )
+        charge = Charge(principal.tenant, found.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)
         quotas = self.services.quotas
         left = quotas.peek(charge) if isinstance(quotas, MemoryQuotaStore) else None
         window = found.window

@@ -103,7 +103,14 @@ class SealerLink:
             story.throw(_unavailable("sealer_down"))
             return
         # The link keeps a descriptor of its own: the story may be over before the frame leaves.
-        fd = None if wait.fd is None else os.dup(wait.fd)
+        try:
+            fd = None if wait.fd is None else os.dup(wait.fd)
+        except OSError as exc:
+            item = wait.item
+            self.refuse(Refusal(item.audit_id, item.request, "fault", "internal", "descriptors"))
+            story.request.settled = True
+            story.throw(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
+            return
         self._items.append((wait.item, fd))
         self._seals[wait.item.audit_id] = (story, self._clock.monotonic())
 
@@ -236,9 +243,7 @@ class SealerLink:
             self._open = self._open or isinstance(message, Opened)
             self._news(message)
 
-    def _sealed(
-        self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]
-    ) -> None:
+    def _sealed(self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]) -> None:
         story, _ = self._seals.pop(audit_id, (None, 0.0))
         if story is None:
             for fd in fds:

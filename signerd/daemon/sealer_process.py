@@ -41,7 +41,10 @@ class SealerProcess:
         self._poller = poller
         self._clock = clock
         self._wake = wake
-        self._supervision = Supervision(first_retry_at_once=True)
+        limits = config.limits
+        self._supervision = Supervision(
+            first_retry_at_once=True, first_s=limits.worker_backoff_first_s, longest_s=limits.worker_backoff_longest_s
+        )
         self._spawned: Spawned | None = None
         self._leaving: list[tuple[Spawned, float]] = []
         self._fd = -1
@@ -176,7 +179,5 @@ class SealerProcess:
         self._supervision.died(self._clock.monotonic())
         self._wake()  # the next one is started by the tick
         if not self._opened.is_set():
-            self._failure = self._failure or Fault(
-                "audit.unavailable", "sealer_start", "the sealer ended at its start"
-            )
+            self._failure = self._failure or Fault("audit.unavailable", "sealer_start", "the sealer ended at its start")
             self._opened.set()

@@ -54,7 +54,8 @@ class Owner(Protocol):
         """Return the server's hello."""
 
     def request(self, session: "Session", request: Request, fds: tuple[int, ...]) -> None:
-        """Handle one request; the answer comes by :meth:`Session.answer` or :meth:`Session.refuse`. Takes ``fds`` over."""
+        """Handle one request; the answer comes by :meth:`Session.answer` or :meth:`Session.refuse`. Takes ``fds``
+        over."""
 
     def cancel(self, session: "Session", request_id: int) -> None:
         """Withdraw a request that is in flight."""
@@ -270,17 +271,15 @@ class Session:
         known = credentials is not None and credentials == self._credentials
         if known and not flags & CTRUNC:
             return fds
-        if credentials is not None and not flags & CTRUNC and self._credentials is None:
-            # SO_PEERCRED has the effective ids, a message the real ones: the pid must agree, the rest is pinned here.
-            if sender_pid(credentials) == self.peer.pid:
-                self._credentials = credentials
-                return fds
+        first = self._credentials is None and not flags & CTRUNC
+        # SO_PEERCRED has the effective ids, a message the real ones: the pid must agree, the rest is pinned here.
+        if first and credentials is not None and sender_pid(credentials) == self.peer.pid:
+            self._credentials = credentials
+            return fds
         for fd in fds:
             os.close(fd)
         if flags & CTRUNC:
-            raise RemoteProtocolError(
-                "request.malformed", "descriptors_cut_off", "too many descriptors came at once"
-            )
+            raise RemoteProtocolError("request.malformed", "descriptors_cut_off", "too many descriptors came at once")
         if credentials is None or sender_pid(credentials) == 0:
             raise OSError("end of stream")  # what carries no sender is no data
         raise _foreign_sender()
@@ -339,6 +338,4 @@ class Session:
 
 
 def _foreign_sender() -> Refusal:
-    return Refusal(
-        "auth.peer_denied", "foreign_sender", "a frame came from a process that did not open the connection"
-    )
+    return Refusal("auth.peer_denied", "foreign_sender", "a frame came from a process that did not open the connection")

@@ -34,9 +34,7 @@ _NO_OUTCOME: Final = Fault("internal", "no_outcome", "the signer failed")
 class Signing:
     """Starts stories, collects their ends, and answers."""
 
-    def __init__(
-        self, services: Services, waiters: Waiters, sealer: SealerLink, limits: Limits, clock: Clock
-    ) -> None:
+    def __init__(self, services: Services, waiters: Waiters, sealer: SealerLink, limits: Limits, clock: Clock) -> None:
         self._services = services
         self._waiters = waiters
         self._sealer = sealer
@@ -92,17 +90,26 @@ class Signing:
         elif not running.batch and not signed:
             session.refuse(running.request_id, cast("SignerdError", results[0]))
         else:
+            self._answer(running, signed)
+
+    def _answer(self, running: "_Running", signed: list[Signed]) -> None:
+        session = running.session
+        left_out: list[Signed] = []
+        try:
             if running.batch:
-                raw, fds, left_out = batch_answer(results, session.inline_max)
-                if left_out:
-                    self._close(left_out, delivered=False)
-                    gone = {one.audit_id for one in left_out}
-                    signed = [one for one in signed if one.audit_id not in gone]
+                raw, fds, left_out = batch_answer(running.results, session.inline_max)
             else:
                 raw, fds = sign_answer(signed[0], session.inline_max)
-            session.answer(
-                Response(running.request_id, raw), fds, lambda done: self._close(signed, delivered=done)
-            )
+        except OSError as exc:
+            self._close(signed, delivered=False)
+            fault = Fault("internal", "descriptors", "the signer failed", operator=str(exc))
+            session.refuse(running.request_id, fault)
+            return
+        if left_out:
+            self._close(left_out, delivered=False)
+            gone = {one.audit_id for one in left_out}
+            signed = [one for one in signed if one.audit_id not in gone]
+        session.answer(Response(running.request_id, raw), fds, lambda done: self._close(signed, delivered=done))
 
     def _close(self, signed: Sequence[Signed], *, delivered: bool) -> None:
         outcome = "signed" if delivered else "signed_undelivered"
@@ -133,9 +140,7 @@ class Signing:
             self._begin(running, index, self._sign_request(session, request, item, running.fds))
 
     def _begin(self, running: "_Running", index: int, request: SignRequest) -> None:
-        story = Story(
-            request, sign(request, running.session.peer, self._services), self._waiters, running.ended
-        )
+        story = Story(request, sign(request, running.session.peer, self._services), self._waiters, running.ended)
         running.place[story] = index
         self._waiters.stories[request.audit_id] = story
         story.start()

@@ -1,4 +1,5 @@
-"""What the front end knows of the sealer: the ring, the backends. It decides by these copies; the sealer checks again."""
+"""What the front end knows of the sealer: the ring, the backends. It decides by these copies; the sealer checks
+again."""
 
 from collections.abc import Sequence
 

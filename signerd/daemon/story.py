@@ -98,12 +98,13 @@ class Story:
             self._end(exc)
         except Exception as exc:  # noqa: BLE001  # one boundary per story: a defect fails this request alone
             _log.exception("request %s: defect", self.request.audit_id)
-            self._end(
-                Fault("internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}")
-            )
+            self._end(Fault("internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}"))
         else:
             self._waiting = wait
-            self._begin(wait)
+            try:
+                self._begin(wait)
+            except OSError as exc:  # no descriptor is left: this request fails alone
+                self._step(None, Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
 
     def _begin(self, wait: Wait) -> None:
         # A provider's own waits never come here: guard and ``ask`` hand its awaitable over unawaited.

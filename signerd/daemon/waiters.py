@@ -53,7 +53,13 @@ class Waiters:
     def hash(self, story: Story, wait: HashWait) -> None:
         """Hash files in a thread, on descriptors of its own: the thread may outlive the request."""
         # Whoever takes the list out closes its descriptors: the thread, or the task where no thread came to it.
-        held = [[(os.dup(fd), size) for fd, size in wait.files]]
+        held: list[list[tuple[int, int]]] = [[]]
+        try:
+            for fd, size in wait.files:
+                held[0].append((os.dup(fd), size))
+        except OSError:
+            _close(held[0])
+            raise
 
         def work() -> list[str]:
             files = held.pop() if held else []
@@ -114,9 +120,7 @@ class Waiters:
             except OSError as exc:
                 outcome = Fault("internal", "file", "a file could not be read", operator=str(exc))
             except Exception as exc:  # noqa: BLE001  # a defect fails this request alone
-                outcome = Fault(
-                    "internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}"
-                )
+                outcome = Fault("internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}")
         if scope.cancel_called:
             return
         del self._tasks[story.request.audit_id]

@@ -1,7 +1,8 @@
 """The shape of the configuration: frozen Structs, and the defaults as named constants with their reasons.
 
 What a section may hold is what its Struct has; :mod:`signerd.host.config` reads a file into these and refuses
-the rest. Paths are absolute, sizes bytes, times seconds.
+the rest. Paths are absolute, sizes bytes, times seconds. ``scripts/config-doc`` makes the tables of
+docs/configuration.md of the texts under constants and fields.
 """
 
 from typing import Annotated, Final, Literal
@@ -81,8 +82,12 @@ class Daemon(msgspec.Struct, frozen=True):
     """
 
     state: str
+    """State directory, an absolute path. Absent: `$STATE_DIRECTORY` (systemd's), else `$XDG_STATE_HOME/signerd`, else
+    `~/.local/state/signerd`. `--state` goes before it."""
     development: bool = False
+    """Let in plugins of editable installations, whose files nobody can compare with a RECORD; `daemon.info` shows it."""
     user: str = ""
+    """The user that the daemon must run as; as anybody else it refuses to start. Empty: as whoever starts it."""
 
 
 class Socket(msgspec.Struct, frozen=True):
@@ -93,8 +98,12 @@ class Socket(msgspec.Struct, frozen=True):
     """
 
     path: str = ""
+    """Where it listens, an absolute path of at most 107 bytes. Empty: `$XDG_RUNTIME_DIR/signerd/sign.sock`, else in a
+    fresh 0700 directory that the `ready` line names. `--socket` goes before it."""
     mode: Literal[0o600, 0o660, 0o666] = 0o600
+    """Who may open it at all: the own user, its group too, or everybody. The authenticators decide after that."""
     uids: tuple[Uid, ...] = ()
+    """The only uids that are let in, before any authenticator is asked. Empty: the authenticators alone decide."""
 
 
 class Sockets(msgspec.Struct, frozen=True):
@@ -134,9 +143,13 @@ class Plugin(msgspec.Struct, frozen=True):
     """
 
     name: Name
+    """The entry point's name, as `signerd plugins` lists it."""
     settings: dict[str, object] = {}
+    """Every other key of the table: the plugin's own, refused by it if unknown."""
     version: Annotated[str, Meta(min_length=1)] | None = None
+    """Pin: the distribution must have this version."""
     record: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    """Pin: the distribution's RECORD must have this SHA-256, which `signerd plugins` prints."""
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -146,12 +159,19 @@ class Backend(msgspec.Struct, frozen=True):
     """
 
     name: Name
+    """The instance: several of one scheme may stand side by side, each in a worker of its own."""
     scheme: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]{0,31}\Z")]
+    """Which backend: the entry point of this name, and the part of its key references before the colon."""
     settings: dict[str, object] = {}
+    """The backend's own table. Only its worker understands it: a fault in it shows when that starts."""
     kind: Literal["software", "hsm", "network"] = "software"
+    """Chooses among the `worker_call_*` limits the deadline of its calls."""
     call_deadline_s: Seconds | None = None
+    """A deadline of its own for each call, in place of the one by `kind`."""
     version: Annotated[str, Meta(min_length=1)] | None = None
+    """Pin, as a plugin's."""
     record: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    """Pin, as a plugin's."""
 
     def deadline_s(self, limits: Limits) -> float:
         """Return how many seconds a call to this backend may take."""
@@ -170,21 +190,34 @@ class Tenant(msgspec.Struct, frozen=True):
     """
 
     name: Name
+    """As authenticators name it in a principal."""
     keys: Annotated[tuple[KeyReference, ...], Meta(min_length=1)]
+    """Its keys; no other tenant can name, use or list them."""
     default_key: KeyReference = ""
+    """Signs where a request names no key. May be left out where there is one key."""
     profile: Literal["world"] = "world"
+    """Which algorithms its keys may have."""
     predicates: tuple[Uri, ...] | None = None
+    """The predicate types that it may have signed, as URIs of the catalogue. Absent: all of it."""
     exempt_predicates: tuple[Uri, ...] = ()
+    """Types that need no release although their catalogue says so; each record says `release_check_waived`."""
     require_attested: bool = False
+    """Refuse a tool's digest that the caller merely asserted. No check attests yet, so this refuses every type that needs
+    a release."""
 
 
 class Key(msgspec.Struct, frozen=True):
     """``[keys."REF"]``: whose key it is and which backend has it; ``generate`` makes it at first start."""
 
     key: KeyReference
+    """The reference, `SCHEME:` and the backend's name for it."""
     backend: Name
+    """The `[backends.NAME]` that has it."""
     tenant: Name
+    """Whose it is; that tenant's `keys` must name it too."""
     generate: Literal["ES256", "ES384", "ES512", "Ed25519"] | None = None
+    """Make a key of this algorithm at the first start that does not find one. A key that was there before is never made
+    anew."""
 
 
 class Config(msgspec.Struct, frozen=True):

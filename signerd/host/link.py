@@ -26,7 +26,7 @@ _ANCILLARY: Final = socket.CMSG_SPACE(MOST_DESCRIPTORS * array("i").itemsize)
 Frame = memoryview | bytes
 
 
-class LinkClosed(Exception):  # noqa: N818  # the name says what happened
+class LinkClosed(Exception):  # the name says what happened
     """The other side is gone, or broke the framing; nothing more can be said to it."""
 
 

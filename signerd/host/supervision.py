@@ -38,8 +38,7 @@ class State(enum.Enum):
 class Supervision:
     """One worker. ``first_retry_at_once`` starts it without delay after a death that followed good service.
 
-    The delay doubles with each death that follows no answer, from :data:`BACKOFF_FIRST` to
-    :data:`BACKOFF_LONGEST`. An answer in time forgets earlier deaths, unless the worker was condemned after
+    The delay in seconds doubles with each death that follows no answer, from ``first_s`` to ``longest_s``. An answer in time forgets earlier deaths, unless the worker was condemned after
     it: a backend that describes its key well and then lies must not come back ten times a second.
     """
 
@@ -47,14 +46,20 @@ class Supervision:
         "_condemned",
         "_failures",
         "_first_retry_at_once",
+        "_first_s",
+        "_longest_s",
         "_missed",
         "_retry_at",
         "_since",
         "_state",
     )
 
-    def __init__(self, *, first_retry_at_once: bool = False) -> None:
+    def __init__(
+        self, *, first_retry_at_once: bool = False, first_s: float = BACKOFF_FIRST, longest_s: float = BACKOFF_LONGEST
+    ) -> None:
         self._first_retry_at_once = first_retry_at_once
+        self._first_s = first_s
+        self._longest_s = longest_s
         self._state = State.DOWN
         self._retry_at = float("-inf")
         self._since = 0.0
@@ -141,4 +146,4 @@ class Supervision:
             return 0.0
         # 2**20 is far above the longest delay: the exponent stays small however long a worker has been
         # failing.
-        return min(BACKOFF_LONGEST, BACKOFF_FIRST * float(2 ** min(self._failures, 20)))
+        return min(self._longest_s, self._first_s * float(2 ** min(self._failures, 20)))

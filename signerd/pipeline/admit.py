@@ -71,9 +71,7 @@ def choose_keys(order: Order, services: Services) -> tuple[RingEntry, ...]:
             raise Refusal("key.not_found", "no_such_key", "no such key")
         check_validity(entry, now)
         if entry.algorithm not in allowed or entry.algorithm not in COSIGN_ALGORITHMS:
-            raise Refusal(
-                "key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile"
-            )
+            raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
         chosen.append(entry)
     return tuple(chosen)
 

@@ -33,11 +33,7 @@ async def build_statement(admission: Admission, services: Services) -> BuiltStat
     order = admission.cleared.entitled.order
     kind, predicate = order.predicate_type, order.params.predicate
     subjects = await _hashed_subjects(order)
-    if (
-        isinstance(predicate, Descriptor)
-        or kind.heavy
-        or len(predicate) > services.bounds.front_document_bytes
-    ):
+    if isinstance(predicate, Descriptor) or kind.heavy or len(predicate) > services.bounds.front_document_bytes:
         return await _in_worker(admission, subjects)
     order.request.predicate_sha256 = digest = hashlib.sha256(predicate).hexdigest()
     document = canonicalise(predicate)

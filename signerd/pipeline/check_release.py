@@ -39,9 +39,7 @@ async def check_release(entitled: Entitled, services: Services) -> Cleared:
             "this predicate type needs the digest of the tool that made its content",
         )
     if order.tenant.require_attested:
-        raise Refusal(
-            "release.untrusted", "binding_asserted", "the digest was asserted, and this tenant demands more"
-        )
+        raise Refusal("release.untrusted", "binding_asserted", "the digest was asserted, and this tenant demands more")
     releases = []
     for guarded in services.release_checks:
         release = await ask(guarded, guarded.provider.check, Release, digest, order.principal)

@@ -20,9 +20,7 @@ class Guard(Protocol):
     arrive as ``PluginError kind(name)``.
     """
 
-    def __call__(
-        self, method: Callable[..., object], expected: type | tuple[type, ...], *args: object
-    ) -> object:
+    def __call__(self, method: Callable[..., object], expected: type | tuple[type, ...], *args: object) -> object:
         """Call ``method``; return its answer, of ``expected``, or the awaitable that it gave instead."""
         ...
 

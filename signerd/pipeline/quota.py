@@ -81,9 +81,7 @@ class MemoryQuotaStore:
         # Slots in use count too: what is being signed will be signed, and the limit holds across a burst.
         if charge.daily is not None and state.signed + state.slots >= charge.daily:
             reset = (state.day + 1) * DAY_MS
-            raise _refusal(
-                "quota.daily", "the plan's signatures of this day are used up", charge.daily, 0, reset
-            )
+            raise _refusal("quota.daily", "the plan's signatures of this day are used up", charge.daily, 0, reset)
         if charge.rate is not None:
             self._charge_rate(state, charge.rate, charge.burst)
         state.slots += 1

@@ -83,9 +83,7 @@ def facts(request: "SignRequest", peer: Peer) -> RequestFacts:
         process,
         tenant,
         name,
-        subjects=tuple(
-            [SubjectFacts(s.name, s.digest.get("sha256", "")) for s in subjects[:SUBJECTS_IN_RECORD]]
-        ),
+        subjects=tuple([SubjectFacts(s.name, s.digest.get("sha256", "")) for s in subjects[:SUBJECTS_IN_RECORD]]),
         subject_count=len(subjects),
         predicate_type=order.predicate_type.uri,
         predicate_sha256=request.predicate_sha256,

@@ -52,9 +52,7 @@ def decision_of(built: BuiltStatement) -> DecisionFacts:
     principal = cleared.entitled.order.principal
     degraded = entitlement.degraded + cleared.degraded
     keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
-    return DecisionFacts(
-        principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded
-    )
+    return DecisionFacts(principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded)
 
 
 def _release_facts(cleared: Cleared) -> ReleaseFacts:

@@ -43,9 +43,7 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
         raise Refusal("auth.tenant_mismatch", "unknown_tenant", "this tenant is not served here")
     kind = services.catalogue.find(params.predicate_type).provider
     if tenant.predicates is not None and kind.uri not in tenant.predicates:
-        raise Refusal(
-            "predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant"
-        )
+        raise Refusal("predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant")
     if params.policy is not UNSET and not kind.needs_policy:
         raise _unserved("policy")
     if SIGN_SCOPE not in principal.scopes:
@@ -58,16 +56,12 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
 def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject, ...]:
     """Return the subjects as they are known; one that is still to be hashed has no digest yet."""
     if len(asked) > bounds.subjects:
-        raise Refusal(
-            "statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects"
-        )
+        raise Refusal("statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects")
     subjects = tuple([Subject(s.name, {} if s.digest is UNSET else s.digest) for s in asked])
     # What the daemon hashes itself cannot be malformed, and equal digests are found once all are known. Until
     # then each has a stand-in, no two alike, that no caller can guess.
     judged = [
-        subject
-        if asked[index].digest is not UNSET
-        else Subject(subject.name, {"sha256": f"{_STAND_IN}{index:016x}"})
+        subject if asked[index].digest is not UNSET else Subject(subject.name, {"sha256": f"{_STAND_IN}{index:016x}"})
         for index, subject in enumerate(subjects)
     ]
     check_subjects(judged, max_digests=min(bounds.digests, MOST_DIGESTS))
@@ -120,6 +114,4 @@ def _refuse_unserved_options(options: Options) -> None:
 
 
 def _unserved(name: str) -> Refusal:
-    return Refusal(
-        "request.unsupported", "not_served", f"this daemon does not serve {name}", details={"name": name}
-    )
+    return Refusal("request.unsupported", "not_served", f"this daemon does not serve {name}", details={"name": name})

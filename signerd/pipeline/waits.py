@@ -73,9 +73,7 @@ def provider(awaitable: Awaitable[object]) -> Generator[ProviderWait, object, ob
 
 
 @types.coroutine
-def check_document(
-    call: CheckDocument, fd: int | None
-) -> Generator[DocumentWait, DocumentChecked, DocumentChecked]:
+def check_document(call: CheckDocument, fd: int | None) -> Generator[DocumentWait, DocumentChecked, DocumentChecked]:
     """Wait for the document worker; ``fd`` is the sealed memfd that holds the predicate."""
     return (yield DocumentWait(call, fd))
 

@@ -17,7 +17,7 @@ from signerd.contracts.services import Clock
 from signerd.errors import CODES
 from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned
-from signerd.host.supervision import State, Supervision
+from signerd.host.supervision import BACKOFF_FIRST, BACKOFF_LONGEST, State, Supervision
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
 from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Response
@@ -57,12 +57,14 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
-    """What the configuration says of a backend: ``deadline_s`` is that of one call."""
+    """What the configuration says of a backend: ``deadline_s`` is that of one call, ``backoff_s`` the first and longest
+    pause before a start."""
 
     name: str
     scheme: str
     deadline_s: float
     start: Callable[[], Spawned]
+    backoff_s: tuple[float, float] = (BACKOFF_FIRST, BACKOFF_LONGEST)
 
 
 class Backend:
@@ -72,7 +74,7 @@ class Backend:
         self.spec = spec
         self._clock = clock
         self._changed = changed
-        self._supervision = Supervision()
+        self._supervision = Supervision(first_s=spec.backoff_s[0], longest_s=spec.backoff_s[1])
         self._spawned: Spawned | None = None
         self._link: Link | None = None
         self._frames: dict[int, tuple[Call, ...]] = {}
@@ -276,7 +278,7 @@ class Backend:
         if self._spawned is not None and not self._spawned.reap(_DYING_S):
             self.condemn(why)
         else:
-            self._gone()
+            self.reap()
 
     def _kill(self) -> None:
         """Kill the process; its end is seen through the pidfd, but nothing is sent to it any more."""

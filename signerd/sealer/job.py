@@ -13,7 +13,7 @@ from signerd.wire.worker_calls import CallError
 __all__ = ["Job", "Pinned", "Violation"]
 
 
-class Violation(Exception):  # noqa: N818  # a broken or hostile front end, not an error of ours
+class Violation(Exception):  # a broken or hostile front end, not an error of ours
     """A message out of shape or order: the link is closed, and what is open is recorded as it stands (T27)."""
 
     def __init__(self, reason: str, audit_id: str = "") -> None:

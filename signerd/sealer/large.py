@@ -51,12 +51,11 @@ def hash_payload(job: Job) -> None:
             _write(fd, header)
         with mmap.mmap(job.payload_fd, descriptor.size, prot=mmap.PROT_READ) as payload, memoryview(payload) as view:
             for at in range(0, descriptor.size, SLICE_BYTES):
-                part = view[at : at + SLICE_BYTES]
-                statement.update(part)
-                framed.update(part)
-                if fd is not None:
-                    _write(fd, part)
-                part.release()
+                with view[at : at + SLICE_BYTES] as part:
+                    statement.update(part)
+                    framed.update(part)
+                    if fd is not None:
+                        _write(fd, part)
         if fd is not None:
             seal_memfd(fd)
             job.message = mmap.mmap(fd, len(header) + descriptor.size, prot=mmap.PROT_READ)
@@ -135,9 +134,11 @@ def _fill(job: Job, template: bytes, hashed: bytes) -> tuple[int, int, tuple[str
 
 
 def _write(fd: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    at = 0
+    with memoryview(data) as view:
+        while at < len(view):
+            with view[at:] as rest:
+                at += os.write(fd, rest)
 
 
 def _close(fds: list[int]) -> None:

@@ -194,7 +194,9 @@ class Process:
         def start() -> Spawned:
             return spawn("signerd.worker.key", settings=msgspec.json.encode(settings))
 
-        return BackendSpec(name, configured.scheme, configured.deadline_s(self._config.limits), start)
+        limits = self._config.limits
+        backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
+        return BackendSpec(name, configured.scheme, configured.deadline_s(limits), start, backoff_s)
 
     def _query(self, query: Query) -> None:
         def read() -> Answer:

@@ -100,6 +100,7 @@ class Sealing:
             job.hash_inline(cast("bytes", item.payload))
             self.ask(job)
         else:
+            job.aside = True
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
@@ -120,7 +121,10 @@ class Sealing:
 
     def _hashed(self, job: Job, error: SignerdError | None) -> None:
         """Take a large payload that was hashed aside."""
-        if error is not None:
+        job.aside = False
+        if job.answered:
+            job.close_descriptors()  # the link has ended meanwhile
+        elif error is not None:
             self._jobs.pop(job.item.audit_id, None)
             self._refuse(job, CallError(error.code, error.reason, error.public))
             if job.ended:
@@ -362,6 +366,7 @@ class Sealing:
             else:
                 item = job.item
                 self._groups.refuse(Refusal(item.audit_id, item.request, "fault", "audit.unavailable", "link_closed"))
+                job.close_descriptors()
         self._jobs.clear()
         self._undelivered.clear()
         error = self._groups.append_rest()

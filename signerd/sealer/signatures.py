@@ -21,7 +21,7 @@ LARGEST_SIGNATURE: Final = 8 * 1024
 """Bytes; above any algorithm's. What is longer is not looked at."""
 
 
-class Refuted(Exception):  # noqa: N818  # the name says what is known of the worker now
+class Refuted(Exception):  # the name says what is known of the worker now
     """The worker lied: its answer is no signature of the pinned key over the job's bytes. The text is the operator's."""
 
 

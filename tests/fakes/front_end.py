@@ -224,3 +224,7 @@ class LyingProcess(Process):
         for backend in self.backends.values():
             backend.close(0.0)
         self.front_end.link.close()
+        self._link.close()
+        self._aside.close()
+        self._store.close()
+        self.ring._store.close()

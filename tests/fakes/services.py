@@ -233,12 +233,8 @@ class HeldKey:
             "Ed25519": ed25519.Ed25519PrivateKey.generate,
         }
         private = made[kind]()
-        public = PublicKey.from_spki(
-            private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        )
-        entry = RingEntry(
-            key, tenant, 1, public.keyid, public.algorithm, public.spki, "file", "active", NOON - 1000
-        )
+        public = PublicKey.from_spki(private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        entry = RingEntry(key, tenant, 1, public.keyid, public.algorithm, public.spki, "file", "active", NOON - 1000)
         return cls(msgspec.structs.replace(entry, **changes), private)
 
     def sign(self, message: bytes) -> bytes:
@@ -274,9 +270,7 @@ class MemorySealer:
             assert wait.fd is not None
             payload = os.pread(wait.fd, payload.size, 0)
         held = [self.keys[item.decision.tenant, use.key] for use in item.decision.keys]
-        pinned = tuple(
-            Pinned(h.entry, PublicKey.from_spki(h.entry.spki), "fake", prehash=False) for h in held
-        )
+        pinned = tuple(Pinned(h.entry, PublicKey.from_spki(h.entry.spki), "fake", prehash=False) for h in held)
         job = Job(item, pinned, 0.0)
         job.hash_inline(payload)
         leaf, job.decision_digest = decided_leaf(

@@ -30,9 +30,7 @@ def codes(outcomes: list[dict[str, Any]]) -> list[str | None]:
     return [outcome.get("error", {}).get("code") for outcome in outcomes]
 
 
-def test_256_items_are_256_statements_with_a_record_each(
-    daemon: Running, client: Client, sbom: dict[str, Any]
-) -> None:
+def test_256_items_are_256_statements_with_a_record_each(daemon: Running, client: Client, sbom: dict[str, Any]) -> None:
     known = set(records(daemon))
     spki = client.result("keys.describe", {"key": "file:default"})["spki"]
     outcomes = client.result("sign.batch", {"items": [item(sbom, n) for n in range(256)]})["outcomes"]
@@ -45,9 +43,7 @@ def test_256_items_are_256_statements_with_a_record_each(
     until(lambda: all(records(daemon)[audit_id] == ["signed"] for audit_id in ids))
 
 
-def test_items_fail_alone_each_with_its_own_reason(
-    daemon: Running, client: Client, sbom: dict[str, Any]
-) -> None:
+def test_items_fail_alone_each_with_its_own_reason(daemon: Running, client: Client, sbom: dict[str, Any]) -> None:
     outcomes = client.result(
         "sign.batch",
         {
@@ -149,9 +145,7 @@ def test_items_that_the_answer_has_no_room_for_are_told_so_and_recorded(
 
 
 @pytest.mark.parametrize("cause", ["cancel", "deadline"])
-def test_a_batch_is_cut_short_as_one(
-    daemon: Running, client: Client, sbom: dict[str, Any], cause: str
-) -> None:
+def test_a_batch_is_cut_short_as_one(daemon: Running, client: Client, sbom: dict[str, Any], cause: str) -> None:
     sealer = daemon.child("sealer")
     os.kill(sealer, signal.SIGSTOP)
     more = {"deadline_ms": 100} if cause == "deadline" else {}
@@ -176,8 +170,6 @@ def test_a_batch_counts_as_many_signatures(daemon: Running, client: Client, sbom
     second = client.ask("sign.batch", {"items": items[:3]})
     assert client.call("daemon.health", {})["result"]["ready"] is True  # both were taken by now
     os.kill(sealer, signal.SIGCONT)
-    answers = {
-        answer["id"]: answer["result"]["outcomes"] for answer in (client.take(), client.take()) if answer
-    }
+    answers = {answer["id"]: answer["result"]["outcomes"] for answer in (client.take(), client.take()) if answer}
     assert codes(answers[first]) == [None] * 256
     assert codes(answers[second]) == ["quota.concurrency"] * 3

@@ -74,9 +74,7 @@ def test_a_large_document_is_signed_to_the_reference_bytes(
         assert isinstance(result["bundles"][0], bytes), "it is below inline_max"
     else:
         descriptor = memfd(text)
-        result = client.result(
-            "sign.dsse", {**params, "predicate": {"fd": 0, "size": len(text)}}, [descriptor]
-        )
+        result = client.result("sign.dsse", {**params, "predicate": {"fd": 0, "size": len(text)}}, [descriptor])
         os.close(descriptor)
         assert result["bundles"][0]["size"] > size
     bundle = content(client, result["bundles"][0])
@@ -92,9 +90,7 @@ def test_a_large_document_is_signed_to_the_reference_bytes(
         assert base64.b64decode(envelope["payload"]) == payload
 
 
-def test_what_is_above_the_clients_inline_max_comes_as_a_sealed_memfd(
-    connect: Connect, sbom: dict[str, Any]
-) -> None:
+def test_what_is_above_the_clients_inline_max_comes_as_a_sealed_memfd(connect: Connect, sbom: dict[str, Any]) -> None:
     text = large_sbom(300_000)
     bundles = []
     for inline_max in (100_000, 4 * MIB):
@@ -133,9 +129,7 @@ def test_a_worker_that_dies_of_a_document(
     with stopped(worker):
         asked = client.ask("sign.dsse", by_fd, [document])
         queued = client.ask("sign.dsse", by_fd, [document])
-        assert (
-            client.call("daemon.health", {})["result"]["ready"] is True
-        )  # so the worker has the first in hand
+        assert client.call("daemon.health", {})["result"]["ready"] is True  # so the worker has the first in hand
         os.kill(worker, signal.SIGKILL)
     answers = {answer["id"]: answer for answer in (client.take(), client.take()) if answer}
     assert answers[asked]["code"] == "internal"

@@ -1,4 +1,5 @@
-"""Clients that are silent, slow, half open, greedy or gone: honest callers keep their answers, and memory stays."""
+"""Clients that are silent, slow, half open, greedy or gone: honest callers keep their answers, and memory
+stays."""
 
 import contextlib
 import os
@@ -86,7 +87,8 @@ def info(number: int) -> dict[str, Any]:
 
 
 def fill(client: Client, most: int = 20_000) -> tuple[int, bytes]:
-    """Ask without reading until the daemon takes no more; return how often, and the rest of the last request."""
+    """Ask without reading until the daemon takes no more; return how often, and the rest of the last
+    request."""
     client.socket.settimeout(0.3)
     for number in range(1, most + 1):
         data = memoryview(frame(info(number)))

@@ -5,6 +5,7 @@ callers sign without pause and keep whatever reaches them.
 """
 
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -17,6 +18,8 @@ import pytest
 
 from running.callers import Callers, sign_until, unrecorded
 from running.daemon import Running
+
+_log = logging.getLogger(__name__)
 
 DEATHS = 50
 PAUSE_S = 0.03
@@ -47,7 +50,8 @@ class Series:
             "SELECT count(*) FROM leaves AS d WHERE kind = 'decided' AND NOT EXISTS "
             "(SELECT 1 FROM leaves AS o WHERE o.audit_id = d.audit_id AND o.kind = 'outcome')"
         )
-        with contextlib.closing(sqlite3.connect(f"file:{self.daemon.state}/audit.sqlite?mode=ro", uri=True)) as database:
+        log = f"file:{self.daemon.state}/audit.sqlite?mode=ro"
+        with contextlib.closing(sqlite3.connect(log, uri=True)) as database:
             return int(database.execute(query).fetchone()[0])
 
 
@@ -108,7 +112,7 @@ def test_a_child_dies_and_the_next_signature_comes_within_a_second(
             os.kill(pid, signal.SIGKILL)
             gone([pid], 5)
             times.append(sign_until(series.daemon.socket, 10))
-    print("seconds to the next signature:", spread(times))
+    _log.info("seconds to the next signature: %s", spread(times))
     all_recorded(series, callers)
     assert mostly(times) <= 1.0
 
@@ -126,7 +130,7 @@ def test_the_front_end_dies_and_takes_all_with_it(series: Series) -> None:
             series.daemon.close()
             series.start()
         callers.wait_for_more(1)
-    print("seconds until all were gone:", spread(times))
+    _log.info("seconds until all were gone: %s", spread(times))
     all_recorded(series, callers)
 
 

@@ -42,8 +42,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def padded(size: int) -> bytes:
     """A document of exactly ``size`` bytes."""
-    document = b'{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"serialNumber":"","metadata":{"properties":[{"name":"%s"}]}}'
-    document = document.replace(b'"serialNumber":"",', b"")
+    document = b'{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"metadata":{"properties":[{"name":"%s"}]}}'
     return document % (b"x" * (size - len(document) + 2))
 
 
@@ -70,9 +69,7 @@ def test_the_hello_tells_the_limits(connect: Callable[[], Client]) -> None:
 
 
 def test_requests_in_flight(client: Client, sbom: dict[str, Any]) -> None:
-    asked = [
-        {"type": "request", "id": number, "method": "sign.dsse", "params": sbom} for number in range(1, 5)
-    ]
+    asked = [{"type": "request", "id": number, "method": "sign.dsse", "params": sbom} for number in range(1, 5)]
     # One write, so that all four are read before any of them can be answered.
     client.socket.sendall(b"".join(map(frame, asked)))
     answers = {answer["id"]: answer for answer in (client.take() for _ in asked) if answer}
@@ -110,13 +107,10 @@ def test_items_of_a_batch(client: Client, sbom: dict[str, Any]) -> None:
 
 def test_subjects_of_a_statement(client: Client, sbom: dict[str, Any]) -> None:
     subjects = [
-        {"name": f"a{number}", "digest": {"sha256": hashlib.sha256(b"%d" % number).hexdigest()}}
-        for number in range(4)
+        {"name": f"a{number}", "digest": {"sha256": hashlib.sha256(b"%d" % number).hexdigest()}} for number in range(4)
     ]
     assert client.result("sign.dsse", {**sbom, "subject": subjects[:3]})["bundles"]
-    refused(
-        client.error("sign.dsse", {**sbom, "subject": subjects}), "statement.invalid", "too_many_subjects"
-    )
+    refused(client.error("sign.dsse", {**sbom, "subject": subjects}), "statement.invalid", "too_many_subjects")
 
 
 def test_digests_of_a_subject(client: Client, sbom: dict[str, Any]) -> None:
@@ -141,9 +135,8 @@ def test_connections_of_a_uid(daemon: Running, connect: Callable[[], Client]) ->
     until(let_in)  # their places are free again, as soon as the daemon has seen them go
 
 
-def test_a_deadline_above_the_longest_is_lowered(
-    daemon: Running, client: Client, sbom: dict[str, Any]
-) -> None:
+def test_a_deadline_above_the_longest_is_lowered(daemon: Running, client: Client, sbom: dict[str, Any]) -> None:
+    known = set(records(daemon))
     sealer = daemon.child("sealer")
     os.kill(sealer, signal.SIGSTOP)
     try:
@@ -155,7 +148,7 @@ def test_a_deadline_above_the_longest_is_lowered(
     assert answer["code"] == "request.deadline"
     assert answer["retryable"] is True
     assert 0.35 <= took < 3
-    until(lambda: list(records(daemon).values())[-1] == ["fault"])
+    until(lambda: ["fault"] in [found for audit_id, found in records(daemon).items() if audit_id not in known])
 
 
 @pytest.mark.parametrize("deadline", [0, -1])

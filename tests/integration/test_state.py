@@ -100,13 +100,12 @@ def test_after_a_crash_the_next_one_starts_at_once(tmp_path: Path) -> None:
 
 
 def test_a_key_is_made_once(tmp_path: Path) -> None:
-    seen = set()
-    for _ in range(2):
-        with running(tmp_path) as daemon:
-            seen.add(keyid(daemon))
-            assert daemon.terminate() == 0
-    assert len(seen) == 1
-    kinds = [leaf["kind"] for leaf in daemon.leaves()]
+    with running(tmp_path) as first:
+        made = keyid(first)
+        assert first.terminate() == 0
+    with running(tmp_path) as second:
+        assert keyid(second) == made
+        kinds = [leaf["kind"] for leaf in second.leaves()]
     assert kinds.count("start") == 2
     assert kinds.count("ring") == 1
 
@@ -136,7 +135,8 @@ def test_nor_does_one_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> 
         daemon.child("key", other_than=worker)
         until = time.monotonic() + 5
         while (refused := refusal(daemon)).details["reason"] != "key_replaced":
-            assert refused.code == "key.backend_unavailable"
+            # One that is asked before its backend has described it again is seen by the signature's key id.
+            assert refused.code in ("key.backend_unavailable", "key.backend_fault")
             assert time.monotonic() < until
         assert daemon.child("sealer") == sealer
 

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import pytest
@@ -61,7 +61,7 @@ class Client:
         self.descriptors: list[int] = []
         self.last_id = 0
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,9 +74,7 @@ class Client:
 
     def put(self, message: dict[str, Any], descriptors: Sequence[int] = (), piece: int = 1 << 30) -> None:
         whole = frame(message)
-        ancillary = (
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        )
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         sent = self.socket.sendmsg([whole[:piece]], ancillary)
         for start in range(sent, len(whole), piece):
             self.socket.sendall(whole[start : start + piece])
@@ -98,9 +96,7 @@ class Client:
         return message
 
     def greet(self, versions: Sequence[int] = (1,), **more: Any) -> dict[str, Any] | None:
-        self.put(
-            {"type": "hello", "versions": list(versions), "software": "from-the-page/1", **more, **GREASE}
-        )
+        self.put({"type": "hello", "versions": list(versions), "software": "from-the-page/1", **more, **GREASE})
         return self.take()
 
     def ask(self, method: str, params: Any, descriptors: Sequence[int] = (), **more: Any) -> int:
@@ -118,9 +114,7 @@ class Client:
         assert answer["id"] == request_id
         return answer
 
-    def result(
-        self, method: str, params: Any, descriptors: Sequence[int] = (), **more: Any
-    ) -> dict[str, Any]:
+    def result(self, method: str, params: Any, descriptors: Sequence[int] = (), **more: Any) -> dict[str, Any]:
         answer = self.call(method, params, descriptors, **more)
         assert answer["type"] == "response", answer
         result: dict[str, Any] = answer["result"]

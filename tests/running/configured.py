@@ -47,7 +47,8 @@ def memory_kib(pid: int, field: str = "VmRSS") -> int:
 
 
 def open_descriptors(pid: int) -> int:
-    """How many descriptors a process has open. The folder of one that is not dumpable is root's, its size is not."""
+    """How many descriptors a process has open. The folder of one that is not dumpable is root's, its size is
+    not."""
     try:
         return len(os.listdir(f"/proc/{pid}/fd"))
     except PermissionError:
@@ -58,7 +59,8 @@ def open_descriptors(pid: int) -> int:
 
 
 def records(daemon: Running) -> dict[str, list[str]]:
-    """How each record ended: the outcomes in the log by audit id, oldest first; exactly one each is right (T3)."""
+    """How each record ended: the outcomes in the log by audit id, oldest first; exactly one each is right
+    (T3)."""
     found: dict[str, list[str]] = {}
     for row in daemon.leaves():
         if row["audit_id"] is not None:

@@ -24,14 +24,20 @@ class Running:
     """``signerd serve`` as a process. ``said`` is what it has written to stderr so far."""
 
     def __init__(
-        self, base: Path, *, arguments: Sequence[str] = (), config: str | None = None, environment: dict[str, str] | None = None
+        self,
+        base: Path,
+        *,
+        arguments: Sequence[str] = (),
+        config: str | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.base = base
         self.state = base / "state"
         self.socket = base / "run" / "sign.sock"
         self.release = RELEASE
         self.said = ""
-        command = [Path(sys.executable).parent / "signerd", "serve", "--state", self.state, "--socket", self.socket]
+        program = Path(sys.executable).parent / "signerd"
+        command: list[str | Path] = [program, "serve", "--state", self.state, "--socket", self.socket]
         if config is None:
             command += ["--allow-release", RELEASE]
         else:
@@ -62,7 +68,8 @@ class Running:
 
     def wait_ready(self) -> "Running":
         """Wait for the ``ready`` line; fails with what was said instead."""
-        assert self._ready.wait(START_S) and "ready unix:" in self.said, self.said
+        assert self._ready.wait(START_S), self.said
+        assert "ready unix:" in self.said, self.said
         return self
 
     def children(self) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """What each process of a running daemon has imported and whether it is dumpable, asked of itself by a signal.
 
-A folder on PYTHONPATH holds a ``sitecustomize`` that answers SIGUSR2 with PR_GET_DUMPABLE and the names in ``sys.modules``; signerd's own
-code knows nothing of it. (It is on the path of the children too, or they would not find what their parent found.)
+A folder on PYTHONPATH holds a ``sitecustomize`` that answers SIGUSR2 with PR_GET_DUMPABLE and the names in
+``sys.modules``; signerd's own code knows nothing of it. (PYTHONPATH is on the path of the children too, or they would
+not find what their parent found.)
 """
 
 import os

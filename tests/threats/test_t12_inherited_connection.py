@@ -1,4 +1,5 @@
-"""T12: a child process inherits a bound connection, or another process is handed it. The kernel names each sender."""
+"""T12: a child process inherits a bound connection, or another process is handed it. The kernel names each
+sender."""
 
 import contextlib
 import os
@@ -77,9 +78,7 @@ def test_a_foreign_hello_is_none(connect: Connect, foreign: Foreign) -> None:
     denied(client)
 
 
-def test_a_frame_may_not_be_finished_by_somebody_else(
-    client: Client, sbom: dict[str, Any], foreign: Foreign
-) -> None:
+def test_a_frame_may_not_be_finished_by_somebody_else(client: Client, sbom: dict[str, Any], foreign: Foreign) -> None:
     data = frame({"type": "request", "id": 5, "method": "sign.dsse", "params": sbom})
     client.socket.sendall(data[:20])
     foreign(client, data[20:])

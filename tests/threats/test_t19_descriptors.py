@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,57 +34,53 @@ def nothing_stays_open(daemon: Running, client: Client, sbom: dict[str, Any]) ->
     assert "defect" not in daemon.said
 
 
+KINDS: dict[str, Callable[[Path], list[int]]] = {
+    "fifo": lambda folder: [fifo(folder / "fifo")],
+    "pipe": lambda _: list(os.pipe()),
+    "device": lambda _: [os.open("/dev/zero", os.O_RDONLY)],
+    "o_path": lambda folder: [os.open(folder / "file", os.O_PATH)],
+    "directory": lambda folder: [os.open(folder, os.O_RDONLY)],
+    "socket": lambda _: [end.detach() for end in socket.socketpair()],
+    "write_only": lambda folder: [os.open(folder / "file", os.O_WRONLY)],
+    "regular": lambda folder: [os.open(folder / "file", os.O_RDONLY)],
+    "unsealed": lambda _: [memfd(SBOM, sealed=False)],
+    "no_write": lambda _: [partly_sealed(WRITE)],
+    "no_grow": lambda _: [partly_sealed(GROW | WRITE)],
+    "no_shrink": lambda _: [partly_sealed(SHRINK | WRITE)],
+    "sealed": lambda _: [memfd(SBOM)],
+    "sealed_write_only": lambda _: again(os.O_WRONLY),
+    "sealed_o_path": lambda _: again(os.O_PATH),
+}
+"""How to make a descriptor of each kind, of ``SIZE`` bytes where it has a size: the first of the list."""
+
+
+def fifo(path: Path) -> int:
+    os.mkfifo(path)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+
+def partly_sealed(seals: int) -> int:
+    descriptor = memfd(SBOM, sealed=False)
+    fcntl.fcntl(descriptor, F_ADD_SEALS, seals)
+    return descriptor
+
+
+def again(flags: int) -> list[int]:
+    """A sealed memfd, opened once more with other flags."""
+    sealed = memfd(SBOM)
+    return [os.open(f"/proc/self/fd/{sealed}", flags), sealed]
+
+
 @contextlib.contextmanager
 def made(kind: str, folder: Path) -> Iterator[int]:
-    """A descriptor of that kind, of ``SIZE`` bytes where it has a size."""
-    with contextlib.ExitStack() as stack:
-
-        def opened(descriptor: int) -> int:
-            stack.callback(os.close, descriptor)
-            return descriptor
-
-        file = folder / "file"
-        file.write_bytes(SBOM)
-        match kind:
-            case "fifo":
-                os.mkfifo(folder / "fifo")
-                yield opened(os.open(folder / "fifo", os.O_RDWR | os.O_NONBLOCK))
-            case "pipe":
-                reading, writing = os.pipe()
-                opened(writing)
-                yield opened(reading)
-            case "device":
-                yield opened(os.open("/dev/zero", os.O_RDONLY))
-            case "o_path":
-                yield opened(os.open(file, os.O_PATH))
-            case "directory":
-                yield opened(os.open(folder, os.O_RDONLY))
-            case "socket":
-                ours, theirs = socket.socketpair()
-                with ours, theirs:
-                    yield ours.fileno()
-            case "write_only":
-                yield opened(os.open(file, os.O_WRONLY))
-            case "regular":
-                yield opened(os.open(file, os.O_RDONLY))
-            case "unsealed":
-                yield opened(memfd(SBOM, sealed=False))
-            case "sealed":
-                yield opened(memfd(SBOM))
-            case "sealed_write_only":
-                sealed = opened(memfd(SBOM))
-                yield opened(os.open(f"/proc/self/fd/{sealed}", os.O_WRONLY))
-            case "sealed_o_path":
-                sealed = opened(memfd(SBOM))
-                yield opened(os.open(f"/proc/self/fd/{sealed}", os.O_PATH))
-            case _:
-                seals = {"no_write": WRITE, "no_grow": GROW | WRITE, "no_shrink": SHRINK | WRITE}[kind]
-                partly = opened(memfd(SBOM, sealed=False))
-                fcntl.fcntl(partly, F_ADD_SEALS, seals)
-                yield partly
+    (folder / "file").write_bytes(SBOM)
+    opened = KINDS[kind](folder)
+    yield opened[0]
+    for descriptor in opened:
+        os.close(descriptor)
 
 
-NEVER = ["fifo", "pipe", "device", "o_path", "directory", "socket", "write_only", "sealed_write_only", "sealed_o_path"]  # fmt: skip
+NEVER = [*"fifo pipe device o_path directory socket write_only sealed_write_only sealed_o_path".split()]
 
 
 @pytest.mark.parametrize("kind", [*NEVER, "regular", "unsealed", "no_write", "no_grow", "no_shrink"])
@@ -116,11 +112,7 @@ def test_a_subject_may_be_a_file(client: Client, sbom: dict[str, Any], tmp_path:
 def test_a_size_that_lies(client: Client, sbom: dict[str, Any], tmp_path: Path, off: int, place: str) -> None:
     with made("sealed" if place == "predicate" else "regular", tmp_path) as descriptor:
         value = {"fd": 0, "size": SIZE + off}
-        params = (
-            {**sbom, "predicate": value}
-            if place == "predicate"
-            else {**sbom, "subject": [{"name": "a", **value}]}
-        )
+        params = {**sbom, "predicate": value} if place == "predicate" else {**sbom, "subject": [{"name": "a", **value}]}
         answer = client.error("sign.dsse", params, [descriptor])
     assert (answer["code"], answer["details"]["reason"]) == ("request.malformed", "size_mismatch")
 
@@ -132,12 +124,8 @@ def test_a_file_that_grows_after_it_was_named(client: Client, sbom: dict[str, An
     with file.open("wb") as growing:
         growing.truncate(size)  # sparse: hashing it takes a while all the same
     descriptor = os.open(file, os.O_RDONLY)
-    request_id = client.ask(
-        "sign.dsse", {**sbom, "subject": [{"name": "a", "fd": 0, "size": size}]}, [descriptor]
-    )
-    assert (
-        client.call("daemon.health", {})["result"]["ready"] is True
-    )  # the loop is free, the request was taken
+    request_id = client.ask("sign.dsse", {**sbom, "subject": [{"name": "a", "fd": 0, "size": size}]}, [descriptor])
+    assert client.call("daemon.health", {})["result"]["ready"] is True  # the loop is free, the request was taken
     os.truncate(file, size + 1)
     answer = client.take()
     os.close(descriptor)
@@ -150,7 +138,8 @@ def test_a_file_that_grows_after_it_was_named(client: Client, sbom: dict[str, An
 def test_files_whose_request_is_over_are_closed(
     connect: Connect, client: Client, sbom: dict[str, Any], tmp_path: Path, cause: str
 ) -> None:
-    """More requests than the pool has threads: those that still queue for one give their descriptors back too."""
+    """More requests than the pool has threads: those that still queue for one give their descriptors back
+    too."""
     file = tmp_path / "large"
     size = 512 << 20
     with file.open("wb") as large:
@@ -189,7 +178,8 @@ def test_indices(client: Client, sbom: dict[str, Any]) -> None:
     for params, descriptors, reason in cases:
         answer = client.error("sign.dsse", params, descriptors)
         assert (answer["code"], answer["details"]["reason"]) == ("request.malformed", reason)
-    assert client.error("sign.dsse", {**sbom, "predicate": {"fd": -1, "size": SIZE}}, [document])["code"] == "request.malformed"  # fmt: skip
+    negative = client.error("sign.dsse", {**sbom, "predicate": {"fd": -1, "size": SIZE}}, [document])
+    assert negative["code"] == "request.malformed"
     answer = client.error("sign.batch", {"items": [by_fd, by_fd]}, [document])
     assert answer["details"]["reason"] == "descriptor_index"
     assert client.result("sign.dsse", by_fd, [document])["bundles"]
@@ -248,9 +238,7 @@ def test_descriptors_of_frames_that_never_end(daemon: Running, connect: Connect,
     assert client.result("daemon.health", {})["ready"] is True
 
 
-def test_the_artefact_is_the_one_that_was_hashed(
-    client: Client, sbom: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_artefact_is_the_one_that_was_hashed(client: Client, sbom: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "artefact"
     file.write_bytes(b"the artefact")
     with file.open("rb") as opened:

@@ -1,4 +1,5 @@
-"""T21: a document that stops the loop. It stops at most a process of its own; who sends 2 KB does not notice it."""
+"""T21: a document that stops the loop. It stops at most a process of its own; who sends 2 KB does not notice
+it."""
 
 import os
 import statistics
@@ -62,7 +63,8 @@ def test_a_small_caller_does_not_wait_for_a_large_document(daemon: Running, sbom
     assert len(busy) > 10, "the small caller came to nothing while the large one was served"
     idle_p99 = statistics.quantiles(idle, n=100)[98]
     busy_p99 = statistics.quantiles(busy, n=100)[98]
-    # A tenth of a second: what two cores that others use too may add; inline this document takes several times that.
+    # A tenth of a second: what two cores that others use too may add; inline this document takes several
+    # times that.
     assert busy_p99 <= max(2 * idle_p99, 0.1), (idle_p99, busy_p99, took)
 
 
@@ -103,9 +105,7 @@ def test_documents_made_to_hurt(
     until(lambda: all(len(found) == 1 for found in records(daemon).values()))
 
 
-def test_a_caller_that_leaves_its_document_behind_delays_nobody_small(
-    daemon: Running, sbom: dict[str, Any]
-) -> None:
+def test_a_caller_that_leaves_its_document_behind_delays_nobody_small(daemon: Running, sbom: dict[str, Any]) -> None:
     text = large_sbom(5 * MIB)
     descriptor = memfd(text)
     for _ in range(3):

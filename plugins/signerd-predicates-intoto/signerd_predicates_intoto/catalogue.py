@@ -26,7 +26,7 @@ class DocumentType:
         """Refuse with ``predicate.invalid`` a document that is not of this type."""
         self.judge(document)
 
-    def policy(self, document: dict[str, object]) -> tuple[str, str] | None:  # noqa: ARG002  # the contract's argument
+    def policy(self, document: dict[str, object]) -> tuple[str, str] | None:  # the contract's argument
         """Return None: no document of this catalogue states the policy of a report."""
         return None
 

@@ -94,7 +94,7 @@ class AllowList:
         """Look digests up in what ``listed`` returns at each call."""
         self._listed = listed
 
-    def check(self, digest: str, principal: Principal) -> Release:  # noqa: ARG002  # the same list for everybody
+    def check(self, digest: str, principal: Principal) -> Release:  # the same list for everybody
         """Return the release; ``release.untrusted``, reason ``digest_malformed`` or ``not_listed``,
         otherwise.
 

@@ -40,6 +40,16 @@ def test_what_never_answers_is_restarted_ever_more_slowly_up_to_the_longest_dela
     assert max(delays) == pytest.approx(BACKOFF_LONGEST)
 
 
+def test_the_delays_are_those_that_were_asked_for() -> None:
+    worker = Supervision(first_s=2.0, longest_s=5.0)
+    delays = []
+    for _ in range(3):
+        worker.started(0.0)
+        worker.died(0.0)
+        delays.append(worker.next_look())
+    assert delays == [2.0, 4.0, 5.0]
+
+
 def test_an_answer_forgets_earlier_deaths() -> None:
     worker = Supervision()
     for _ in range(6):

@@ -62,9 +62,7 @@ def test_the_default_key_and_what_is_left_of_the_plan() -> None:
 
 
 def test_the_keys_that_are_named_in_their_order() -> None:
-    given = world(
-        keys=[HeldKey.make("file:acme"), HeldKey.make("file:b"), HeldKey.make("file:c", kind="Ed25519")]
-    )
+    given = world(keys=[HeldKey.make("file:acme"), HeldKey.make("file:b"), HeldKey.make("file:c", kind="Ed25519")])
     _, admission = enter(given, options=keys("file:c", "file:b"))
     assert [key.key for key in admission.keys] == ["file:c", "file:b"]
     _, admission = enter(given, options=Options(keys=()))
@@ -74,9 +72,7 @@ def test_the_keys_that_are_named_in_their_order() -> None:
 @pytest.mark.parametrize("name", ["file:other", "file:none", "", "file:acme "])
 def test_a_key_of_another_tenant_is_as_one_that_does_not_exist(name: str) -> None:
     given = world(tenants=TENANTS, keys=[HeldKey.make("file:acme"), HeldKey.make("file:other", "other")])
-    asked = dataclasses.replace(
-        cleared(given, request()).entitled.order, params=order(options=keys("file:acme", name))
-    )
+    asked = dataclasses.replace(cleared(given, request()).entitled.order, params=order(options=keys("file:acme", name)))
     with pytest.raises(Refusal) as caught:
         choose_keys(asked, given.services)
     assert str(caught.value) == "key.not_found (no_such_key): no such key"
@@ -107,9 +103,7 @@ def test_every_key_must_be_able_to_sign_now(entry: dict[str, Any], code: str, re
     assert left(given, plan()) == Remaining(concurrency=4)
 
 
-@pytest.mark.parametrize(
-    "entry", [{"status": "retiring"}, {"expires_at": NOON + 1}, {"revoked_at": NOON + 1}]
-)
+@pytest.mark.parametrize("entry", [{"status": "retiring"}, {"expires_at": NOON + 1}, {"revoked_at": NOON + 1}])
 def test_a_key_signs_to_its_last_millisecond(entry: dict[str, Any]) -> None:
     given = world(keys=[HeldKey.make("file:acme", **entry)])
     assert [key.key for key in enter(given)[1].keys] == ["file:acme"]

@@ -26,9 +26,7 @@ def test_nobody_is_asked_to_bind() -> None:
     assert asked.principal is None
 
 
-@pytest.mark.parametrize(
-    ("expires_at", "ends"), [(NOON + 1, False), (NOON, True), (NOON - 1, True), (None, False)]
-)
+@pytest.mark.parametrize(("expires_at", "ends"), [(NOON + 1, False), (NOON, True), (NOON - 1, True), (None, False)])
 def test_a_binding_ends_at_its_time_and_the_record_says_whose(expires_at: int | None, ends: bool) -> None:
     principal = msgspec.structs.replace(PRINCIPAL, expires_at=expires_at)
     asked = request(bound=principal)

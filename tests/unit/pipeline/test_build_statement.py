@@ -85,9 +85,7 @@ def test_the_statement_is_canonical_and_the_predicates_digest_that_of_its_bytes(
         (b"{}", "schema", "/ok"),
     ],
 )
-def test_a_predicate_that_does_not_pass(
-    predicate: bytes, reason: str, pointer: str | None, where: str
-) -> None:
+def test_a_predicate_that_does_not_pass(predicate: bytes, reason: str, pointer: str | None, where: str) -> None:
     asked = request(order(predicate=predicate))
     code, found, details = refused(place(where), asked)
     assert (code, found) == ("predicate.invalid", reason)
@@ -95,9 +93,7 @@ def test_a_predicate_that_does_not_pass(
 
 
 @pytest.mark.parametrize("where", PLACES)
-@pytest.mark.parametrize(
-    ("defect", "reason"), [(RuntimeError("secret"), "plugin_failed"), (True, "plugin_type")]
-)
+@pytest.mark.parametrize(("defect", "reason"), [(RuntimeError("secret"), "plugin_failed"), (True, "plugin_type")])
 def test_a_type_that_fails_or_says_yes_has_judged_nothing(defect: object, reason: str, where: str) -> None:
     given = world(
         types=[PredicateTypeFake(NEEDS_RELEASE, needs_release=True, defect=defect)],
@@ -160,9 +156,7 @@ def test_the_policy_of_a_report(
 def test_large_documents_and_heavy_types_go_to_the_worker(size: int, kind: str, aside: bool) -> None:
     given = world(front_document_bytes=100)
     predicate = b'{"ok":true}'.ljust(size)
-    stage = build_statement(
-        admitted(given, request(order(predicate=predicate, predicate_type=kind))), given.services
-    )
+    stage = build_statement(admitted(given, request(order(predicate=predicate, predicate_type=kind))), given.services)
     if not aside:
         with pytest.raises(StopIteration) as ended:
             stage.send(None)

@@ -14,9 +14,7 @@ def catalogue(*kinds: PredicateTypeFake) -> Catalogue:
     return Catalogue([Guarded(kind, Guard("predicate", "fake")) for kind in kinds])
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [(ONE.uri, ONE), ("one", ONE), ("o1", ONE), (TWO.uri, TWO), ("two", TWO)]
-)
+@pytest.mark.parametrize(("name", "kind"), [(ONE.uri, ONE), ("one", ONE), ("o1", ONE), (TWO.uri, TWO), ("two", TWO)])
 def test_a_type_is_found_by_its_uri_and_by_each_name(name: str, kind: PredicateTypeFake) -> None:
     assert catalogue(ONE, TWO).find(name).provider is kind
 

@@ -40,9 +40,7 @@ STEPS = st.lists(st.tuples(st.floats(0, 3, allow_nan=False), st.integers(1, 5)),
 
 
 @given(rate=st.floats(0.1, 1000), burst=st.integers(1, 50), steps=STEPS)
-def test_never_more_than_burst_and_rate_times_time(
-    rate: float, burst: int, steps: Sequence[tuple[float, int]]
-) -> None:
+def test_never_more_than_burst_and_rate_times_time(rate: float, burst: int, steps: Sequence[tuple[float, int]]) -> None:
     clock = FakeClock()
     store = MemoryQuotaStore(clock)
     claim = charge(rate=rate, burst=burst)
@@ -241,9 +239,7 @@ def test_the_rate_is_not_charged_for_what_is_refused_otherwise(claim: Charge, co
 
 def test_each_charge_of_an_array_stands_alone() -> None:
     store = MemoryQuotaStore(FakeClock())
-    outcomes = store.admit_many(
-        [charge(concurrency=1), charge(concurrency=1), charge("other", concurrency=1)]
-    )
+    outcomes = store.admit_many([charge(concurrency=1), charge(concurrency=1), charge("other", concurrency=1)])
     assert outcomes[0] == outcomes[2] == Remaining(0)
     assert isinstance(outcomes[1], Refusal)
 

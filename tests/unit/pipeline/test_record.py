@@ -55,9 +55,7 @@ def run(asked: SignRequest, error: BaseException | None, *, hand_over: bool) -> 
 
 
 @pytest.mark.parametrize(("error", "told"), THROWN)
-def test_what_ends_before_the_sealer_has_it_is_one_leaf(
-    error: BaseException, told: tuple[str, str, str]
-) -> None:
+def test_what_ends_before_the_sealer_has_it_is_one_leaf(error: BaseException, told: tuple[str, str, str]) -> None:
     assert ending(error) == told
     asked = request()
     ledger = run(asked, error, hand_over=False)
@@ -66,9 +64,7 @@ def test_what_ends_before_the_sealer_has_it_is_one_leaf(
 
 
 @pytest.mark.parametrize(("error", "told"), THROWN)
-def test_what_ends_while_the_sealer_has_it_is_closed(
-    error: BaseException, told: tuple[str, str, str]
-) -> None:
+def test_what_ends_while_the_sealer_has_it_is_closed(error: BaseException, told: tuple[str, str, str]) -> None:
     ledger = run(request(), error, hand_over=True)
     assert ledger.written == [Close("id", told[0], told[1])]
 

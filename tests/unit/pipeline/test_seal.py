@@ -124,9 +124,7 @@ def test_the_receipt_shows_what_the_leaf_holds(parts: dict[str, Any]) -> None:
 
 
 def test_what_the_leaf_leaves_out_the_receipt_leaves_out() -> None:
-    decision = DecisionFacts(
-        "p", "t", "plan", ReleaseFacts("exempt", "none", "exempt"), (KeyUse("fulcio:", "x"),)
-    )
+    decision = DecisionFacts("p", "t", "plan", ReleaseFacts("exempt", "none", "exempt"), (KeyUse("fulcio:", "x"),))
     assert msgspec.to_builtins(shown_decision(decision)) == msgspec.to_builtins(decision)
 
 

@@ -43,6 +43,7 @@ def test_a_story_with_warm_caches_waits_once() -> None:
     given = world()
     story, hand = begin(request(), given)
     assert isinstance(hand.wait, SealWait)
+    assert given.deadlines.open == {"id"}
     hand.move(story, given)
     (signed,) = hand.ends
     assert isinstance(signed, Signed)
@@ -98,9 +99,7 @@ ORDER: list[tuple[str, str, list[str], bool, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "right", "scope", "healthy"), ORDER, ids=[row[1] for row in ORDER]
-)
+@pytest.mark.parametrize(("code", "reason", "right", "scope", "healthy"), ORDER, ids=[row[1] for row in ORDER])
 def test_reasons_are_found_in_their_order(
     code: str, reason: str, right: list[str], scope: bool, healthy: set[str]
 ) -> None:

@@ -150,9 +150,7 @@ def test_subjects_that_cannot_stand_in_a_statement(
 def described(names: str, *, digests: str = "") -> SignRequest:
     """A request with a subject for each letter: those of ``digests`` by digest, others by descriptor."""
     subjects = tuple(
-        Subject(name, digest={"sha256": f"{index:064x}"})
-        if name in digests
-        else Subject(name, fd=index, size=1)
+        Subject(name, digest={"sha256": f"{index:064x}"}) if name in digests else Subject(name, fd=index, size=1)
         for index, name in enumerate(names)
     )
     asked = request()
@@ -179,9 +177,7 @@ def test_a_subject_that_is_still_to_be_hashed_has_no_digest() -> None:
         ("\nab", "ab", "name_control_character", "/subject/0/name"),
     ],
 )
-def test_names_are_judged_before_anything_is_hashed(
-    names: str, digests: str, reason: str, pointer: str
-) -> None:
+def test_names_are_judged_before_anything_is_hashed(names: str, digests: str, reason: str, pointer: str) -> None:
     found = refused(world(), described(names, digests=digests))
     assert found == ("statement.invalid", reason, {"pointer": pointer})
 
@@ -269,8 +265,6 @@ def test_the_scope_must_be_the_principals() -> None:
         ({}, "scope_missing"),
     ],
 )
-def test_shape_comes_before_catalogue_and_catalogue_before_scope(
-    changes: dict[str, Any], reason: str
-) -> None:
+def test_shape_comes_before_catalogue_and_catalogue_before_scope(changes: dict[str, Any], reason: str) -> None:
     asked = request(order(scanner_image_digest=UNSET, **changes), bound=NO_SCOPE)
     assert refused(world(inline_bytes=100), asked)[1] == reason

@@ -1,0 +1,130 @@
+"""What fills the places of scripts/config-page.md: a table for each section, from the Struct that it is read into."""
+
+import ast
+import inspect
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Meta
+
+from protocol_tables import field_texts, table
+from signerd.host import config_model
+from signerd.host.config_model import Backend, Daemon, Key, Limits, Plugin, Socket, Tenant
+
+__all__ = ["parts"]
+
+_PLAIN = {str: "text", int: "integer", float: "seconds", bool: "true or false"}
+_ALIASES = {
+    config_model.Name: "name",
+    config_model.KeyReference: "key reference",
+    config_model.Uid: "uid",
+    config_model.Uri: "URI",
+}
+_KIB = 1024
+
+
+def parts() -> dict[str, str]:
+    """The text of each place by its name."""
+    sections = {"daemon": Daemon, "socket": Socket, "plugin": Plugin, "backend": Backend, "tenant": Tenant, "key": Key}
+    return {
+        **{name: _section(cls) for name, cls in sections.items()},
+        "limits": _limits(),
+    }
+
+
+def _section(cls: type[msgspec.Struct]) -> str:
+    """Keys, types, defaults and meanings."""
+    meanings = field_texts(cls)
+    rows = (
+        (f"`{field.name}`", _type(field.type), _default(field), meanings[field.name])
+        for field in msgspec.structs.fields(cls)
+        if (cls, field.name) not in _NO_KEYS
+    )
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+_NO_KEYS = {(Plugin, "name"), (Plugin, "settings"), (Backend, "name"), (Tenant, "name"), (Key, "key")}
+"""What the table's header says, and what is all that is left of a table."""
+
+
+def _limits() -> str:
+    """Each limit with its default and the reason for it, which stands under the constant of its name."""
+    reasons = _reasons()
+    rows = (
+        (f"`{field.name}`", _type(field.type), _default(field), reasons[field.name.upper()])
+        for field in msgspec.structs.fields(Limits)
+    )
+    return table(("key", "type", "default", "why so much"), rows)
+
+
+def _reasons() -> dict[str, str]:
+    body = ast.parse(inspect.getsource(config_model)).body
+    return {
+        constant.target.id: " ".join(str(ast.literal_eval(text.value)).split())
+        for constant, text in zip(body, body[1:], strict=False)
+        if isinstance(constant, ast.AnnAssign) and isinstance(constant.target, ast.Name) and isinstance(text, ast.Expr)
+    }
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default
+    if field.name == "state":
+        return "of the environment"  # filled in before the Struct is made
+    if value is NODEFAULT:
+        if field.default_factory is NODEFAULT:
+            return "required"
+        value = field.default_factory()
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and _octal(field.type):
+        return f"0o{value:o}"
+    if isinstance(value, int):
+        return _size(value) if field.name.endswith("bytes") or "_bytes_" in field.name else f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return f"`{value}`" if value else "empty"
+    return "empty"
+
+
+def _size(value: int) -> str:
+    for unit, size in (("MiB", _KIB * _KIB), ("KiB", _KIB)):
+        if value % size == 0:
+            return f"{value:,} ({value // size} {unit})"
+    return f"{value:,}"
+
+
+def _octal(annotation: object) -> bool:
+    return get_origin(annotation) is Literal and all(isinstance(value, int) for value in get_args(annotation))
+
+
+def _type(annotation: object) -> str:
+    if annotation in _ALIASES:
+        return _ALIASES[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        base, *metas = arguments
+        return _type(base) + "".join(_bounds(meta) for meta in metas if isinstance(meta, Meta))
+    if origin in (Union, UnionType):
+        return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
+    if origin is Literal:
+        return ", ".join(f"`0o{value:o}`" if isinstance(value, int) else f"`{value}`" for value in arguments)
+    if origin is tuple:
+        return f"array of {_type(arguments[0])}"
+    if origin is dict:
+        return "table"
+    assert isinstance(annotation, type)
+    return _PLAIN[annotation]
+
+
+def _bounds(meta: Meta) -> str:
+    if meta.pattern == r"^[0-9a-f]{64}\Z":
+        return ", 64 hex digits"
+    if meta.gt is not None and meta.le is not None:
+        return f", above {meta.gt:g}, at most {meta.le:g}"
+    if meta.ge is not None and meta.le is not None:
+        return f", {meta.ge:,} to {meta.le:,}"
+    return ", not empty" if meta.min_length else ""
