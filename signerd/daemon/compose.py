@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from signerd.contracts.providers import Authenticator, PredicateType, ReleaseCheck
-from signerd.contracts.services import Clock
+from signerd.contracts.services import Clock, QuotaStore
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.descriptors import check_claims
 from signerd.daemon.snapshot import Snapshot
@@ -59,8 +59,9 @@ def services_of(
     ledger: Ledger,
     deadlines: DeadlineHeap,
     clock: Clock,
+    quotas: QuotaStore | None = None,
 ) -> Services:
-    """Return the pipeline's services: every provider under its guard."""
+    """Return the pipeline's services: every provider under its guard. ``quotas`` is the store that is in use already."""
     limits = config.limits
     authenticators: Sequence[Guarded[Authenticator]] = [
         Guarded(p.provider, Guard("authenticator", p.name)) for p in loaded.authenticators
@@ -80,7 +81,7 @@ def services_of(
         catalogue=Catalogue(predicates),
         tenants=_tenants(config),
         ring=snapshot,
-        quotas=MemoryQuotaStore(clock) if store is None else store.provider,
+        quotas=quotas or (MemoryQuotaStore(clock) if store is None else store.provider),
         ledger=ledger,
         deadlines=deadlines,
         clock=clock,

@@ -47,6 +47,7 @@ class Documents:
         self._current: Story | None = None
         self._number = 0
         self._since = 0.0
+        self._stale = False
 
     @property
     def pid(self) -> int | None:
@@ -87,8 +88,16 @@ class Documents:
             self._lost("hangs over a document")
             self._next()
 
+    def renew(self) -> None:
+        """Have the next document go to a new worker, with the settings of then; the one in hand is finished first."""
+        if self._number % 2:
+            self._stale = True
+        else:
+            self.close()
+
     def close(self) -> None:
         """End the worker for good."""
+        self._stale = False
         if self._spawned is not None and self._link is not None:
             self._poller.remove(self._link.fileno())
             self._spawned.end(0.2)
@@ -144,6 +153,8 @@ class Documents:
             _close(fds)
             raise LinkClosed("an answer that nobody waits for")
         self._number += 1
+        if self._stale:
+            self.close()
         story, self._current = self._current, None
         if story is None:
             _close(fds)

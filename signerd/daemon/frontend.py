@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw
 
 from signerd import __version__
 from signerd.contracts.services import Clock
-from signerd.contracts.values import Caller, Principal
+from signerd.contracts.values import Caller, Peer, Principal
 from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
@@ -87,9 +87,7 @@ class Frontend:
         principal, refusal = None, self._not_let_in(peer.uid)
         if refusal is None:
             try:
-                principal = await run_in_task(
-                    bind(Caller(peer, self._services.audience), self._services.authenticators)
-                )
+                principal = await self._bind(peer)
             except SignerdError as error:
                 refusal = error
         session = Session(connection, peer, principal, self, self._poller, self._clock.monotonic())
@@ -97,6 +95,23 @@ class Frontend:
         self._by_uid[peer.uid] += 1
         if refusal is not None:
             session.fail(refusal)
+
+    async def renew(self, services: Services) -> None:
+        """Decide by these from now on; a session that they would not bind as before ends."""
+        self._services = services
+        self._signing.renew(services)
+        self._reads.services = services
+        for session in list(self._sessions):
+            try:
+                principal = await self._bind(session.peer)
+            except SignerdError as error:
+                session.fail(error)
+                continue
+            before = session.principal
+            if before is None or (principal and (principal.name, principal.tenant) == (before.name, before.tenant)):
+                session.principal = principal
+            else:
+                session.fail(Refusal("auth.peer_denied", "configuration", "the configuration has changed; connect again"))
 
     def tick(self, now: float) -> None:
         """Close connections that have not said hello in time, or are not bound in time; record what was counted."""
@@ -209,6 +224,10 @@ class Frontend:
         tenant, name = (principal.tenant, principal.name) if principal else ("", "")
         outcome = "refused" if CODES[code].kind == "refusal" else "fault"
         self._aggregate.count(RequestFacts(method, peer, tenant, name), outcome, code, reason)
+
+    async def _bind(self, peer: Peer) -> Principal | None:
+        services = self._services
+        return await run_in_task(bind(Caller(peer, services.audience), services.authenticators))
 
     def _record_counted(self, *, early: bool = False) -> None:
         # A sealer that has not opened would answer none: what is counted waits for the next.

@@ -26,6 +26,7 @@ from signerd.daemon.frontend import Frontend
 from signerd.daemon.ledger import CappedLedger
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import Reads
+from signerd.daemon.reload import read_again, waiting
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.sealer_process import SealerProcess
 from signerd.daemon.session import MOST_DESCRIPTORS
@@ -36,6 +37,7 @@ from signerd.errors import SignerdError
 from signerd.host.clock import SystemClock
 from signerd.host.config_model import Config
 from signerd.host.hardening import harden
+from signerd.host.distribution import LoadError
 from signerd.host.load import load_policy_plugins
 from signerd.host.spawn import Spawned, spawn
 
@@ -74,8 +76,8 @@ class Daemon:
         self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
         self.deadlines = DeadlineHeap(self._wake_up)
         aggregate = Aggregate(config.limits.audit_refused_bytes, clock.monotonic())
-        ledger = CappedLedger(self.sealer, aggregate)
-        services = services_of(config, loaded, self.snapshot, ledger, self.deadlines, clock)
+        self._ledger = CappedLedger(self.sealer, aggregate)
+        services = services_of(config, loaded, self.snapshot, self._ledger, self.deadlines, clock)
         self._quotas = services.quotas
         self.documents = Documents(self._start_documents, self.poller, clock)
         waiters = Waiters(self.sealer, self.documents, nursery, self._turned)
@@ -131,10 +133,33 @@ class Daemon:
                 async for number in signals:
                     if number != signal.SIGHUP:
                         break
-                    self.process.reload()
+                    await self._reload()
                 accepting.cancel_scope.cancel()
         finally:
             listener.release(listening, path)
+
+    async def _reload(self) -> None:
+        """Read the file again (SIGHUP) and decide by it from then on; one that cannot be used changes nothing."""
+        before = self._config
+        if not before.source:
+            _log.warning("reload: there is no configuration file; embedded defaults do not change")
+            return
+        try:
+            config, loaded = read_again(before)
+        except (SignerdError, LoadError) as exc:
+            _log.error("reload: nothing is changed: %s", exc)
+            return
+        for section in waiting(before, config):
+            _log.warning("reload: [%s] has changed and waits for the next start", section)
+        self._config = msgspec.structs.replace(before, plugins=config.plugins, tenants=config.tenants)
+        self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
+        if before.plugins != config.plugins:
+            self.documents.renew()
+        services = services_of(
+            config, loaded, self.snapshot, self._ledger, self.deadlines, self._clock, self._quotas
+        )
+        await self.frontend.renew(services)
+        _log.info("reload: done")
 
     async def _drain(self) -> None:
         self._draining = True

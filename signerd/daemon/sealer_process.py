@@ -17,8 +17,7 @@ from signerd.host.config_model import Config
 from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned, spawn
 from signerd.host.supervision import Supervision
-from signerd.wire.frames import encode_frame
-from signerd.wire.links import BackendChanged, Failed, Hangup, Opened, RingChanged
+from signerd.wire.links import BackendChanged, Failed, Opened, RingChanged
 
 __all__ = ["SealerProcess"]
 
@@ -113,11 +112,6 @@ class SealerProcess:
         elif isinstance(message, Failed):
             self._failure = self._failure or (None if self._opened.is_set() else told(message.error))
             self._opened.set()
-
-    def reload(self) -> None:
-        """Pass SIGHUP on."""
-        if self._sealer.link is not None:
-            self._sealer.link.queue(encode_frame(Hangup()))
 
     def tick(self, now: float) -> None:
         """Kill a sealer that hangs, start one that is due."""

@@ -46,6 +46,10 @@ class Signing:
     def __len__(self) -> int:
         return len(self._running)
 
+    def renew(self, services: Services) -> None:
+        """Decide by these from the next request on."""
+        self._services = services
+
     def start(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
         """Start what ``request`` asks for. Takes ``fds`` over."""
         running = _Running(self, session, request.id, fds)

@@ -43,7 +43,7 @@ UNBOUND_BYTES_PER_UID: Final = 4 * 1024 * 1024
 INLINE_BYTES: Final = 1024 * 1024
 """Larger values come by descriptor, so that no frame holds up a connection for long."""
 PAYLOAD_BYTES: Final = 128 * 1024 * 1024
-"""Twice the largest SBOMs seen in practice; memory for one document is a multiple of this."""
+"""Twice the largest SBOMs seen in practice, and the most: memory for one document is a multiple of this."""
 BATCH_ITEMS: Final = 256
 """One frame's worth of statements of 2 KB with room to spare; more brings no more speed."""
 SUBJECTS: Final = 1024
@@ -124,7 +124,7 @@ class Limits(msgspec.Struct, frozen=True):
     in_flight: Count = IN_FLIGHT
     unbound_bytes_per_uid: Bytes = UNBOUND_BYTES_PER_UID
     inline_bytes: Annotated[int, Meta(ge=1024, le=FRAME_BYTES - 64 * 1024)] = INLINE_BYTES
-    payload_bytes: Bytes = PAYLOAD_BYTES
+    payload_bytes: Annotated[int, Meta(ge=1, le=PAYLOAD_BYTES)] = PAYLOAD_BYTES
     batch_items: Annotated[int, Meta(ge=1, le=4096)] = BATCH_ITEMS
     subjects: Count = SUBJECTS
     digests: Count = DIGESTS

@@ -22,7 +22,6 @@ from signerd.wire.links import (
     LINK_VERSION,
     Answer,
     CloseMany,
-    Hangup,
     Open,
     Query,
     Recorded,
@@ -36,7 +35,7 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError, Descriptor
 __all__ = ["OUTCOMES_PER_FRAME", "Front"]
 
 _log = logging.getLogger(__name__)
-_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | Hangup)
+_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query)
 
 OUTCOMES_PER_FRAME: Final = 8
 """Answers go out in groups of this size: the first callers need not wait for the last."""

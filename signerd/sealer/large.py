@@ -18,12 +18,10 @@ from signerd.sealer.signatures import signers
 from signerd.wire.links import Sealed, SealedSignature
 from signerd.wire.worker_calls import Descriptor
 
-__all__ = ["LARGEST", "SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
+__all__ = ["SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
 
 SLICE_BYTES: Final = 192 * 1024
 """A multiple of 3, so that the base64 of the slices is that of the whole."""
-LARGEST: Final = 192 * 1024 * 1024
-"""Bytes of a Statement; above the largest payload with its canonical form."""
 _MARK: Final = b"@"
 """Stands for the payload in a template: no base64, no JSON key and no media type has it."""
 

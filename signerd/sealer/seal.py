@@ -24,7 +24,7 @@ from signerd.sealer.job import Job, Pinned, Violation
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, Sealed, SealItem, SealOutcome
-from signerd.wire.worker_calls import CallError, Descriptor, SignParams
+from signerd.wire.worker_calls import STATEMENT_BYTES, CallError, Descriptor, SignParams
 
 __all__ = ["Sealing"]
 
@@ -379,7 +379,7 @@ def _check_payload(item: SealItem, fd: int) -> None:
         assert isinstance(item.payload, Descriptor)
         if item.payload.size < 1:
             raise Violation("descriptor_size", item.audit_id)
-        check_sealed(fd, item.payload.size, large.LARGEST)
+        check_sealed(fd, item.payload.size, STATEMENT_BYTES)
     except SignerdError as error:
         raise Violation(error.reason, item.audit_id) from error
 

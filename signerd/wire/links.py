@@ -19,7 +19,6 @@ __all__ = [
     "CloseMany",
     "DecisionFacts",
     "Failed",
-    "Hangup",
     "KeyUse",
     "Open",
     "Opened",
@@ -178,10 +177,6 @@ class Query(msgspec.Struct, frozen=True, tag_field="type", tag="query"):
     filters: dict[str, str]
     cursor: int
     limit: int
-
-
-class Hangup(msgspec.Struct, frozen=True, tag_field="type", tag="reload"):
-    """Read the configuration again (SIGHUP)."""
 
 
 class RingEntry(msgspec.Struct, frozen=True):

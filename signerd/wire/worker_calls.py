@@ -12,6 +12,7 @@ import msgspec
 __all__ = [
     "LINK_FRAME_BYTES",
     "PAYLOAD_INLINE",
+    "STATEMENT_BYTES",
     "BatchCall",
     "BatchParams",
     "BatchResult",
@@ -31,6 +32,10 @@ LINK_FRAME_BYTES: Final = 4 * 1024 * 1024
 """A frame of an internal link is at most this long; a larger group is cut into several."""
 PAYLOAD_INLINE: Final = 256 * 1024
 """What is larger travels as a sealed memfd, so that no loop copies it."""
+STATEMENT_BYTES: Final = 140 * 1024 * 1024
+"""A Statement is at most this long: the largest payload with its subjects, and its bundle, base64, stays below what
+verifiers take (192 MiB). RFC 8785 may write a number longer than it came, so a smaller document can exceed it too.
+"""
 
 
 class Descriptor(msgspec.Struct, frozen=True):

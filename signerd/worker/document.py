@@ -26,15 +26,19 @@ from signerd.host.load import LoadError, PluginEntry, Provided, load_predicates
 from signerd.host.memfd import read_sealed, sealed_memfd
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
-from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError, CheckDocument, Descriptor, DocumentChecked
+from signerd.wire.worker_calls import (
+    PAYLOAD_INLINE,
+    STATEMENT_BYTES,
+    CallError,
+    CheckDocument,
+    Descriptor,
+    DocumentChecked,
+)
 from signerd.worker import process
 
 __all__ = ["DocumentWorkerSettings", "PluginSettings", "check", "main"]
 
 PROGRAM: Final = "signerd.worker.document"
-DOCUMENT_BYTES: Final = 192 * 1024 * 1024
-"""Above the largest payload that the front end lets in (128 MiB): its limit counts, this one is a last
-resort."""
 WORTH_TRIMMING: Final = 1024 * 1024
 """Bytes of a document from which on giving memory back to the kernel pays; below, the next one uses it
 again."""
@@ -90,6 +94,11 @@ def _check(
     del value
     statement = join_statement(call.subjects, call.predicate_type, canonical)
     del canonical
+    if len(statement) > STATEMENT_BYTES:
+        # The sealer takes no more, and would hold the front end for broken (T21).
+        raise Refusal(
+            "request.too_large", "statement_too_large", "the document's canonical form is larger than this daemon takes"
+        )
     if len(statement) <= PAYLOAD_INLINE:
         return DocumentChecked(call.id, statement, digest), None
     return DocumentChecked(call.id, Descriptor(0, len(statement)), digest), sealed_memfd(
@@ -101,7 +110,7 @@ def _predicate(predicate: bytes | Descriptor, fds: tuple[int, ...]) -> bytes:
     if isinstance(predicate, bytes) and not fds:
         return predicate
     if isinstance(predicate, Descriptor) and len(fds) == 1 and predicate.fd == 0:
-        return read_sealed(fds[0], predicate.size, DOCUMENT_BYTES)
+        return read_sealed(fds[0], predicate.size, STATEMENT_BYTES)
     raise Refusal("request.malformed", "descriptor_index", "the descriptors are not those that are named")
 
 

@@ -66,9 +66,10 @@ class Side:
         self.link.flush()
         self.fds: list[tuple[int, ...]] = []
         messages = []
-        for frame, fds in self.sealer.read():
-            messages.append(_decode.decode(frame))
-            self.fds.append(fds)
+        while found := self.sealer.read():  # a message with descriptors ends a read
+            for frame, fds in found:
+                messages.append(_decode.decode(frame))
+                self.fds.append(fds)
         return messages
 
 

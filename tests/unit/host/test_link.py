@@ -132,13 +132,13 @@ def test_a_frame_above_the_limit_breaks_the_link_whatever_came_before(
     before = descriptors()
     fd = sealed_memfd("a", b"x")
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [fd]))]
-    other.sendmsg([framed(bytes(READ_BYTES - 4))], rights)  # a whole read: the next one follows at once
+    other.sendmsg([framed(b"good") + struct.pack(">I", size)], rights)
     os.close(fd)
-    other.sendall(struct.pack(">I", size))
     with pytest.raises(LinkBroken) as caught:
         link.read()
     assert caught.value.reason == "frame_size"
-    assert descriptors() == before, "nobody takes the good frame's descriptor any more"
+    link.close()
+    assert descriptors() == before - 1, "the socket's is gone too"
 
 
 def test_a_frame_at_the_limit_is_one(raw: tuple[Link, socket.socket]) -> None:

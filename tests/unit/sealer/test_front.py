@@ -22,7 +22,6 @@ from signerd.wire.links import (
     Answer,
     Close,
     CloseMany,
-    Hangup,
     Open,
     PeerFacts,
     Query,
@@ -80,7 +79,7 @@ def test_open_comes_first_and_once(ends: Ends) -> None:
         ends.front.read()
 
 
-@pytest.mark.parametrize("message", [CloseMany(()), RefuseMany(()), SealMany(()), Hangup(), Query(1, "t", {}, 0, 1)])
+@pytest.mark.parametrize("message", [CloseMany(()), RefuseMany(()), SealMany(()), Query(1, "t", {}, 0, 1)])
 def test_nothing_comes_before_it(ends: Ends, message: msgspec.Struct) -> None:
     ends.peer.send(message)
     with pytest.raises(Violation, match="open_missing"):
@@ -93,7 +92,7 @@ def test_messages_reach_whom_they_are_for(ends: Ends) -> None:
     item = ends.peer.item()
     query = Query(7, "local", {}, 0, 10)
     ends.peer.send(
-        SealMany((item,)), query, RefuseMany((Refused("r1", REQUEST, "refused", "quota.rate", "r"),)), Hangup()
+        SealMany((item,)), query, RefuseMany((Refused("r1", REQUEST, "refused", "quota.rate", "r"),))
     )
     ends.front.read()
     assert ends.queries == [query]

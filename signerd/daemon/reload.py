@@ -1,0 +1,32 @@
+"""SIGHUP: what a changed configuration file changes in the running daemon.
+
+Plugins with their settings, and tenants, take effect at once; the rest (state, sockets, limits, backends, keys) belongs
+to processes and sockets that exist already, and waits for the next start. A file that cannot be used changes nothing.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from signerd.daemon.compose import plugin_entries
+from signerd.host.config import load
+from signerd.host.config_model import Config
+from signerd.host.load import Loaded, load_policy_plugins
+
+__all__ = ["read_again", "waiting"]
+
+_AT_START: Final = ("daemon", "sockets", "limits", "backends", "keys")
+
+
+def read_again(config: Config) -> tuple[Config, Loaded]:
+    """Read the file that ``config`` came from, and have its plugins introduce themselves with their new settings.
+
+    Raises ConfigError or LoadError for what ``signerd check`` would refuse.
+    """
+    path = Path(config.sockets.sign.path)
+    read = load(Path(config.source), state=Path(config.daemon.state), socket=path)
+    return read, load_policy_plugins(plugin_entries(read), development=config.daemon.development)
+
+
+def waiting(before: Config, after: Config) -> list[str]:
+    """Return the sections that have changed and wait for the next start."""
+    return [name for name in _AT_START if getattr(before, name) != getattr(after, name)]

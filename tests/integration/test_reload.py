@@ -1,0 +1,74 @@
+"""SIGHUP with a changed file, against a real daemon."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from running.daemon import Running
+from signerd_client import Signer, SignRequest, Subject
+
+from signerd.errors import Refusal
+
+FIRST, SECOND = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
+FILE = """
+[plugins.auth-peercred]
+uids = [{uid}]
+[plugins.entitlement-file]
+[plugins.release-allowlist]
+releases = [{{digest = "{digest}"}}]
+[plugins.predicates-intoto]
+[backends.file]
+scheme = "file"
+[backends.file.settings]
+directory = "{state}/keys"
+[tenants.local]
+keys = ["file:default"]
+[keys."file:default"]
+backend = "file"
+tenant = "local"
+generate = "ES256"
+"""
+
+
+def ask(release: str) -> SignRequest:
+    document = b'{"bomFormat":"CycloneDX","specVersion":"1.6","version":1}'
+    subject = Subject("artefact", {"sha256": "11" * 32})
+    return SignRequest(subject=[subject], predicate_type="cyclonedx", predicate=document, scanner_image_digest=release)
+
+
+def reload(daemon: Running, text: str, said: str) -> None:
+    """Change the file, send SIGHUP, and wait for what the daemon says of it."""
+    before = daemon.said.count(said)
+    (daemon.base / "signerd.toml").write_text(text)
+    os.kill(daemon.pid, signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while daemon.said.count(said) == before:
+        assert time.monotonic() < deadline, daemon.said
+        time.sleep(0.01)
+
+
+def test_a_reload_changes_what_is_decided_and_drops_no_connection(
+    daemon_factory: Callable[..., Running], tmp_path: Path
+) -> None:
+    def text(digest: str, uid: int = os.getuid()) -> str:
+        return FILE.format(uid=uid, digest=digest, state=tmp_path)
+
+    daemon = daemon_factory(tmp_path, config=text(FIRST))
+    with Signer.connect(daemon.socket) as signer:
+        signer.sign_dsse(ask(FIRST))
+        reload(daemon, text(SECOND), "reload: done")
+        signer.sign_dsse(ask(SECOND))
+        with pytest.raises(Refusal) as refused:
+            signer.sign_dsse(ask(FIRST))
+        assert refused.value.code == "release.untrusted"
+
+        reload(daemon, "[plugins.nonsense]\n", "reload: nothing is changed")
+        signer.sign_dsse(ask(SECOND))
+
+        reload(daemon, text(SECOND, uid=os.getuid() + 1), "reload: done")
+        with pytest.raises(Exception) as ended:  # noqa: B017  # which end it is depends on who is first
+            signer.sign_dsse(ask(SECOND))
+        assert getattr(ended.value, "code", "") in {"auth.peer_denied", "daemon.draining"}

@@ -1,0 +1,60 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from signerd.daemon.reload import read_again, waiting
+from signerd.host.config import ConfigError, load
+
+FILE = """
+[daemon]
+state = "{state}"
+[sockets.sign]
+path = "{state}/sign.sock"
+[plugins.auth-peercred]
+[plugins.entitlement-file]
+[plugins.release-allowlist]
+releases = [{{digest = "sha256:{digest}"}}]
+[plugins.predicates-intoto]
+[backends.file]
+scheme = "file"
+[backends.file.settings]
+directory = "{state}/keys"
+[tenants.local]
+keys = ["file:default"]
+[keys."file:default"]
+backend = "file"
+tenant = "local"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "signerd.toml"
+    path.write_text(FILE.format(state=tmp_path, digest="ab" * 32))
+    path.chmod(0o600)
+    return path
+
+
+def test_the_file_is_read_again_and_its_plugins_introduce_themselves(file: Path) -> None:
+    before = load(file, env=os.environ)
+    file.write_text(file.read_text().replace("ab" * 32, "cd" * 32))
+    after, loaded = read_again(before)
+    assert waiting(before, after) == []
+    check = loaded.release_checks[0].provider
+    assert check.check("sha256:" + "cd" * 32, None).digest == "sha256:" + "cd" * 32  # type: ignore[union-attr,arg-type]
+
+
+def test_what_belongs_to_running_processes_waits_for_the_next_start(file: Path) -> None:
+    before = load(file, env=os.environ)
+    text = file.read_text() + "[limits]\nin_flight = 3\n"
+    file.write_text(text.replace("/keys", "/other-keys"))
+    after, _ = read_again(before)
+    assert waiting(before, after) == ["limits", "backends"]
+
+
+def test_a_file_that_cannot_be_used_is_refused(file: Path) -> None:
+    before = load(file, env=os.environ)
+    file.write_text("[daemon]\nno_such_key = 1\n")
+    with pytest.raises(ConfigError, match="no_such_key"):
+        read_again(before)

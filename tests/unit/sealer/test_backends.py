@@ -1,0 +1,271 @@
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from signerd.host.clock import SystemClock
+from signerd.host.memfd import sealed_memfd
+from signerd.host.spawn import Spawned, spawn
+from signerd.sealer.backends import CALLS_PER_FRAME, Backend, BackendSpec, Call, CallResult, worker_error
+from signerd.verification.keys import PublicKey
+from signerd.wire.worker_calls import (
+    CallError,
+    DescribeParams,
+    DescribeResult,
+    Descriptor,
+    GenerateParams,
+    SignParams,
+    SignResultParams,
+)
+
+TESTS = str(Path(__file__).parents[2])
+SECONDS = 20.0
+
+
+class Hand:
+    """A backend with its worker, and a loop that the test runs until something holds."""
+
+    def __init__(self, start: Callable[[], Spawned], deadline_s: float = 5.0) -> None:
+        self.clock = SystemClock()
+        self.changes: list[bool] = []
+        self.started: list[Spawned] = []
+
+        def begin() -> Spawned:
+            self.started.append(start())
+            return self.started[-1]
+
+        spec = BackendSpec("b", "b", deadline_s, begin)
+        self.backend = Backend(spec, self.clock, lambda backend: self.changes.append(backend.up))
+        self.progressed = 0
+
+    def until(self, true: Callable[[], object]) -> None:
+        limit = self.clock.monotonic() + SECONDS
+        while not true():
+            now = self.clock.monotonic()
+            assert now < limit
+            self.backend.tick(now)
+            self.backend.flush()
+            fds = self.backend.descriptors()
+            poll = select.poll()
+            for fd in fds:
+                poll.register(fd, select.POLLIN)
+            look = self.backend.next_look()
+            wait = 0.05 if look is None else min(0.05, max(0.0, look - now))
+            ready = dict(poll.poll(wait * 1000 + 1))
+            if fds and fds[0] in ready:
+                self.backend.readable(self._progress)
+            if fds and fds[1] in ready:
+                self.backend.reap()
+
+    def _progress(self) -> None:
+        self.progressed += 1
+
+    def up(self) -> "Hand":
+        self.until(lambda: self.backend.up)
+        return self
+
+    def ask(self, *calls: tuple[str, msgspec.Struct]) -> list[CallResult]:
+        """Make calls in one go, and wait for all."""
+        results: dict[int, CallResult] = {}
+        self.backend.call_many(
+            [Call(method, params, lambda r, n=n: results.update({n: r})) for n, (method, params) in enumerate(calls)]  # type: ignore[misc]
+        )
+        self.until(lambda: len(results) == len(calls))
+        return [results[n] for n in range(len(calls))]
+
+
+def lying(mode: str) -> Callable[[], Spawned]:
+    args = ["--mode", mode, "--delay", "0.3"]
+    return lambda: spawn("fakes.lying_worker", args, environment={"PYTHONPATH": TESTS})
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., Hand]]:
+    made: list[Hand] = []
+
+    def start(how: Callable[[], Spawned], deadline_s: float = 5.0) -> Hand:
+        made.append(Hand(how, deadline_s))
+        return made[-1]
+
+    yield start
+    for hand in made:
+        hand.backend.close(0.0)
+
+
+@pytest.fixture
+def files(begin: Callable[..., Hand], tmp_path: Path) -> Hand:
+    """The key worker itself, with the file backend."""
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    settings = msgspec.json.encode({"scheme": "file", "name": "b", "settings": {"directory": str(folder)}})
+    return begin(lambda: spawn("signerd.worker.key", settings=settings)).up()
+
+
+def error(result: CallResult) -> tuple[str, str]:
+    assert isinstance(result, CallError)
+    return result.code, result.reason
+
+
+def decoded(result: CallResult, kind: type[Any]) -> Any:
+    assert isinstance(result, msgspec.Raw)
+    return msgspec.msgpack.decode(result, type=kind)
+
+
+def test_a_real_worker_generates_describes_and_signs_in_batches(files: Hand) -> None:
+    made = decoded(files.ask(("generate", GenerateParams("file:a", "ES256")))[0], DescribeResult)
+    public = PublicKey.from_spki(made.spki)
+    digests = [bytes([n]) * 32 for n in range(3 * CALLS_PER_FRAME + 1)]
+    files.progressed = 0
+    results = files.ask(*[("sign", SignParams("file:a", digest)) for digest in digests])
+    for digest, result in zip(digests, results, strict=True):
+        public.verify_prehashed(decoded(result, SignResultParams).signature, digest)
+    assert files.progressed == 4, "the first are taken while the last are made"
+
+
+def test_one_bad_call_does_not_fail_its_neighbours(files: Hand) -> None:
+    files.ask(("generate", GenerateParams("file:a", "ES256")))
+    first, second, third = files.ask(
+        ("sign", SignParams("file:a", bytes(32))),
+        ("describe", DescribeParams("file:nobody")),
+        ("describe", DescribeParams("file:a")),
+    )
+    assert isinstance(first, msgspec.Raw)
+    assert error(second) == ("key.not_found", "no_such_key")
+    assert isinstance(third, msgspec.Raw)
+
+
+def test_a_memfd_goes_with_a_frame_of_its_own_and_is_closed(files: Hand) -> None:
+    made = decoded(files.ask(("generate", GenerateParams("file:e", "Ed25519")))[0], DescribeResult)
+    message = os.urandom(2_000_000)
+    before = len(os.listdir("/proc/self/fd"))
+    fd = sealed_memfd("m", message)
+    results: list[CallResult] = []
+    plain = Call("describe", DescribeParams("file:e"), results.append)
+    call = Call("sign", SignParams("file:e", Descriptor(0, len(message))), results.append, (fd,))
+    files.backend.call_many([plain, call, plain])
+    files.until(lambda: len(results) == 3)
+    signed = decoded(results[2], SignResultParams)
+    PublicKey.from_spki(made.spki).verify(signed.signature, message)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_while_it_is_down_calls_fail_at_once_and_their_memfds_are_closed(begin: Callable[..., Hand]) -> None:
+    hand = begin(lying("honest"))
+    before = len(os.listdir("/proc/self/fd"))
+    results: list[CallResult] = []
+    fd = sealed_memfd("m", b"x")
+    hand.backend.call_many([Call("sign", SignParams("k", Descriptor(0, 1)), results.append, (fd,))])
+    assert [error(result) for result in results] == [("key.backend_unavailable", "worker_down")]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (hand.backend.pid, hand.backend.descriptors(), hand.backend.wants_write()) == (None, (), False)
+
+
+def test_it_is_up_once_it_has_said_hello_and_tells_so(begin: Callable[..., Hand]) -> None:
+    hand = begin(lying("honest"))
+    assert not hand.backend.settled, "nothing is known of it yet"
+    hand.up()
+    assert (hand.changes, hand.backend.settled) == ([True], True)
+    assert hand.backend.pid == hand.started[0].pid
+
+
+def test_what_was_in_flight_when_it_dies_fails_once_and_it_is_started_again(begin: Callable[..., Hand]) -> None:
+    hand = begin(lying("hang")).up()
+    results: list[CallResult] = []
+    for _ in range(2):
+        hand.backend.call_many([Call("sign", SignParams("k", bytes(32)), results.append)] * 3)
+    hand.backend.flush()
+    os.kill(hand.started[0].pid, signal.SIGKILL)
+    hand.until(lambda: results)
+    assert [error(result) for result in results] == [("key.backend_unavailable", "worker_died")] * 6
+    assert hand.changes == [True, False]
+    hand.until(lambda: len(hand.started) == 2 and hand.backend.up)
+    assert isinstance(hand.ask(("describe", DescribeParams("k")))[0], msgspec.Raw)
+
+
+def test_a_call_past_its_deadline_fails_alone_and_its_answer_is_dropped(begin: Callable[..., Hand]) -> None:
+    hand = begin(lying("late"), 0.1).up()
+    assert error(hand.ask(("sign", SignParams("k", bytes(32))))[0]) == ("key.backend_unavailable", "call_deadline")
+    hand.until(lambda: not hand.backend._late)
+    assert hand.backend.up
+    assert len(hand.started) == 1
+    assert isinstance(hand.ask(("describe", DescribeParams("k")))[0], msgspec.Raw)
+
+
+def test_two_missed_in_a_row_are_a_worker_that_hangs(begin: Callable[..., Hand]) -> None:
+    hand = begin(lying("hang"), 0.1).up()
+    for _ in range(2):
+        hand.ask(("sign", SignParams("k", bytes(32))))
+    hand.until(lambda: hand.started[0].status is not None)
+    assert hand.started[0].status == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("mode", ["missing", "surplus"])
+def test_an_answer_out_of_shape_fails_its_calls_and_condemns_it(begin: Callable[..., Hand], mode: str) -> None:
+    hand = begin(lying(mode)).up()
+    results = hand.ask(*[("sign", SignParams("k", bytes(32)))] * 3)
+    assert {error(result) for result in results} == {("key.backend_fault", "answer_shape")}
+    assert not hand.backend.up
+    hand.until(lambda: hand.started[0].status is not None)
+
+
+def test_an_outcome_that_is_both_condemns_it(begin: Callable[..., Hand]) -> None:
+    hand = begin(lying("both")).up()
+    (result,) = hand.ask(("sign", SignParams("k", bytes(32))))
+    assert error(result) == ("key.backend_fault", "answer_shape")
+    assert not hand.backend.up
+
+
+@pytest.mark.parametrize("mode", ["twice", "foreign", "garbage", "oversize", "descriptor"])
+def test_what_breaks_the_protocol_takes_it_down(begin: Callable[..., Hand], mode: str) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    hand = begin(lying(mode)).up()
+    results: list[CallResult] = []
+    hand.backend.call_many([Call("sign", SignParams("k", bytes(32)), results.append)])
+    hand.until(lambda: hand.started[0].status is not None)
+    assert hand.started[0].status == -signal.SIGKILL
+    assert len(results) == 1
+    if mode != "twice":
+        assert error(results[0])[0] == "key.backend_unavailable"
+    hand.backend.close(0.0)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_worker_that_cannot_be_started_is_settled_and_tried_again(begin: Callable[..., Hand]) -> None:
+    def fail() -> Spawned:
+        raise OSError(12, "Cannot allocate memory")
+
+    hand = Hand(fail)
+    now = hand.clock.monotonic()
+    hand.backend.tick(now)
+    assert (hand.backend.up, hand.backend.settled) == (False, True)
+    look = hand.backend.next_look()
+    assert look is not None
+    assert look > now
+
+
+def test_one_that_ends_before_it_says_hello_is_settled(begin: Callable[..., Hand]) -> None:
+    hand = begin(lambda: spawn("signerd.worker.key", settings=b"{}"))
+    hand.until(lambda: hand.changes)
+    assert (hand.changes, hand.backend.up, hand.backend.settled) == ([False], False, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (None, ("key.backend_fault", "foreign_code")),
+        (CallError("auth.required", "lie", "no"), ("key.backend_fault", "foreign_code")),
+        (CallError("key.made_up", "lie", "no"), ("key.backend_fault", "foreign_code")),
+        (CallError("internal", "lie", "no"), ("key.backend_fault", "foreign_code")),
+        (CallError("key.not_found", "no_such_key", "no"), ("key.not_found", "no_such_key")),
+        (CallError("key.suspended", "x" * 1000, "y" * 1000), ("key.suspended", "x" * 64)),
+    ],
+)
+def test_a_workers_error_is_one_of_keys(said: CallError | None, told: tuple[str, str]) -> None:
+    made = worker_error(said)
+    assert (made.code, made.reason) == told
+    assert len(made.message) <= 200

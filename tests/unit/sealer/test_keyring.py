@@ -1,0 +1,217 @@
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from fakes.sealing import NOW, HandClock, ListStore, SoftKey
+from signerd.errors import Fault
+from signerd.sealer.backends import Backend, BackendSpec, Call
+from signerd.sealer.keyring import Keyring, KeySpec
+from signerd.sealer.ring import FILE_NAME, RingStore
+from signerd.wire.worker_calls import CallError, DescribeResult
+
+NOT_FOUND = CallError("key.not_found", "no_such_key", "no such key")
+
+
+def described(key: SoftKey, **changes: Any) -> msgspec.Raw:
+    prehash = "sha256" if key.public.prehash else ""
+    made = DescribeResult(key.public.algorithm, key.public.keyid, key.public.spki, prehash=prehash)
+    return msgspec.Raw(msgspec.msgpack.encode(msgspec.structs.replace(made, **changes)))
+
+
+@dataclass
+class Describer:
+    """A backend that answers describe and generate from a table, when the test says so."""
+
+    keys: dict[str, msgspec.Raw | CallError] = field(default_factory=dict)
+    made: dict[str, msgspec.Raw | CallError] = field(default_factory=dict)
+    spec: BackendSpec = field(default_factory=lambda: BackendSpec("soft", "file", 1.0, cast("Any", None)))
+    condemned: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def call_many(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            key = call.params.key  # type: ignore[attr-defined]  # describe and generate have one
+            self.asked.append(call.method)
+            table = self.keys if call.method == "describe" else self.made
+            answer = table.get(key, NOT_FOUND)
+            if call.method == "generate":
+                self.keys[key] = answer
+            call.done(answer)
+
+    def condemn(self, why: str) -> None:
+        self.condemned.append(why)
+
+
+class Desk:
+    def __init__(self, folder: Path, *specs: KeySpec, audit: ListStore | None = None) -> None:
+        self.store = RingStore(folder / FILE_NAME)
+        self.audit = audit or ListStore()
+        self.clock = HandClock()
+        self.ring = Keyring(specs, self.store, self.audit, self.clock)
+
+    def up(self, describer: Describer) -> None:
+        self.ring.backend_up(cast("Backend", describer))
+
+    def restart(self, *specs: KeySpec) -> "Desk":
+        self.store.close()
+        return Desk(self.folder, *specs, audit=self.audit)
+
+    folder: Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+SPEC = KeySpec("file:a", "local", "soft", "file")
+KEY = SoftKey("file:a")
+
+
+def start(folder: Path, *specs: KeySpec, audit: ListStore | None = None) -> Desk:
+    desk = Desk(folder, *specs, audit=audit)
+    desk.folder = folder
+    return desk
+
+
+def test_a_key_that_is_there_is_imported_on_the_record_and_pinned(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    assert not desk.ring.settled
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert desk.ring.settled
+    assert desk.ring.changed
+    pinned = desk.ring["file:a"]
+    assert (pinned.public, pinned.prehash, pinned.unfit, pinned.backend) == (KEY.public, True, None, "soft")
+    assert desk.ring.snapshot() == (pinned.entry,)
+    assert not desk.ring.changed
+    leaf = json.loads(desk.audit.leaves[0].text)
+    assert (leaf["change"], leaf["entry"]["keyid"], leaf["time"]) == ("import", KEY.public.keyid, NOW)
+    assert desk.store.load() == [pinned.entry]
+
+
+def test_a_key_is_generated_once_where_the_configuration_says_so(folder: Path) -> None:
+    spec = KeySpec("file:a", "local", "soft", "file", "ES256")
+    desk = start(folder, spec)
+    describer = Describer(made={"file:a": described(KEY)})
+    desk.up(describer)
+    assert describer.asked == ["describe", "generate"]
+    assert json.loads(desk.audit.leaves[0].text)["change"] == "generate"
+    again = desk.restart(spec)
+    gone = Describer(made={"file:a": described(SoftKey("file:a"))})
+    again.up(gone)
+    assert gone.asked == ["describe"], "a key that the ring has held is never made anew"
+    assert again.ring["file:a"].unfit == NOT_FOUND
+    assert len(again.audit.leaves) == 1
+
+
+def test_a_key_of_an_earlier_start_signs_once_it_was_described(folder: Path) -> None:
+    first = start(folder, SPEC)
+    first.up(Describer({"file:a": described(KEY)}))
+    desk = first.restart(SPEC)
+    unfit = desk.ring["file:a"].unfit
+    assert unfit is not None
+    assert unfit.code == "key.backend_unavailable"
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert desk.ring["file:a"].unfit is None
+    assert len(desk.audit.leaves) == 1, "nothing has changed"
+
+
+def test_another_key_in_its_place_does_not_sign(folder: Path) -> None:
+    first = start(folder, SPEC)
+    first.up(Describer({"file:a": described(KEY)}))
+    desk = first.restart(SPEC)
+    desk.up(Describer({"file:a": described(SoftKey("file:a"))}))
+    pinned = desk.ring["file:a"]
+    assert pinned.unfit is not None
+    assert pinned.unfit.code == "key.backend_fault"
+    assert pinned.public == KEY.public
+    assert desk.store.load() == [pinned.entry]
+
+
+def test_a_key_that_the_ring_gave_to_another_tenant_does_not_sign(folder: Path) -> None:
+    first = start(folder, SPEC)
+    first.up(Describer({"file:a": described(KEY)}))
+    desk = first.restart(KeySpec("file:a", "other", "soft", "file"))
+    desk.up(Describer({"file:a": described(KEY)}))
+    pinned = desk.ring["file:a"]
+    assert pinned.unfit is not None
+    assert pinned.entry.tenant == "local"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"keyid": "sha256:" + "0" * 64},
+        {"algorithm": "ES384"},
+        {"algorithm": ""},
+    ],
+)
+def test_a_description_that_contradicts_itself_condemns_the_worker(folder: Path, lie: dict[str, str]) -> None:
+    desk = start(folder, SPEC)
+    describer = Describer({"file:a": described(KEY, **lie)})
+    desk.up(describer)
+    assert describer.condemned
+    assert "file:a" not in desk.ring
+    assert not desk.audit.leaves
+    assert desk.ring.settled
+
+
+@pytest.mark.parametrize("raw", [b"\xc1", b"\x80", b"\x81\xa4spki\xa1x", b"\x81\xa1x" + b"\x91" * 5000 + b"\xc0"])
+def test_one_out_of_shape_too(folder: Path, raw: bytes) -> None:
+    desk = start(folder, SPEC)
+    describer = Describer({"file:a": msgspec.Raw(raw)})
+    desk.up(describer)
+    assert describer.condemned
+    assert desk.ring.settled
+
+
+def test_a_key_of_an_algorithm_that_nobody_may_use_is_not_pinned(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    describer = Describer({"file:a": described(KEY, spki=b"not DER")})
+    desk.up(describer)
+    assert "file:a" not in desk.ring
+    assert desk.ring.settled
+
+
+def test_prehash_is_believed_only_where_the_algorithm_hashes_so(folder: Path) -> None:
+    key = SoftKey("file:a", "Ed25519")
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(key, prehash="sha256")}))
+    assert desk.ring["file:a"].prehash is False
+
+
+def test_a_key_that_cannot_be_recorded_is_not_pinned(folder: Path) -> None:
+    audit = ListStore()
+    audit.failing = Fault("audit.unavailable", "disk_full", "the audit log cannot be used")
+    desk = start(folder, SPEC, audit=audit)
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert "file:a" not in desk.ring
+    assert desk.store.load() == []
+    audit.failing = None
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert desk.ring["file:a"].unfit is None
+
+
+def test_an_error_makes_a_key_unfit_until_it_is_described_again(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(KEY)}))
+    desk.up(Describer({"file:a": CallError("key.backend_fault", "defect", "no")}))
+    assert desk.ring["file:a"].unfit is not None
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert desk.ring["file:a"].unfit is None
+
+
+def test_nobody_waits_for_a_worker_that_cannot_be_had(folder: Path) -> None:
+    desk = start(folder, SPEC, KeySpec("hsm:b", "local", "hsm", "hsm"))
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert not desk.ring.settled
+    hsm = Describer(spec=BackendSpec("hsm", "hsm", 1.0, cast("Any", None)))
+    desk.ring.backend_down(cast("Backend", hsm))
+    assert desk.ring.settled
+    assert list(desk.ring) == ["file:a"]
+    assert len(desk.ring) == 1
