@@ -18,8 +18,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "serve",
         help="run the daemon",
         description="Run the daemon in the foreground. The last line of start-up on stderr is "
-        "'ready unix:PATH'; SIGTERM drains and ends it. The configuration is read at the start alone; the "
-        "files that plugins name in it are read again when they change.",
+        "'ready unix:PATH'; SIGTERM drains and ends it, SIGHUP reads the configuration again.",
     )
     command.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML configuration; without it embedded defaults"

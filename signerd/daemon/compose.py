@@ -61,7 +61,8 @@ def services_of(
     clock: Clock,
     quotas: QuotaStore | None = None,
 ) -> Services:
-    """Return the pipeline's services: every provider under its guard. ``quotas`` is the store that is in use already."""
+    """Return the pipeline's services: every provider under its guard. ``quotas`` is the store that is in use
+    already."""
     limits = config.limits
     authenticators: Sequence[Guarded[Authenticator]] = [
         Guarded(p.provider, Guard("authenticator", p.name)) for p in loaded.authenticators

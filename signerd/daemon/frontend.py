@@ -111,7 +111,8 @@ class Frontend:
             if before is None or (principal and (principal.name, principal.tenant) == (before.name, before.tenant)):
                 session.principal = principal
             else:
-                session.fail(Refusal("auth.peer_denied", "configuration", "the configuration has changed; connect again"))
+                changed = "the configuration has changed; connect again"
+                session.fail(Refusal("auth.peer_denied", "configuration", changed))
 
     def tick(self, now: float) -> None:
         """Close connections that have not said hello in time, or are not bound in time; record what was counted."""

@@ -36,12 +36,12 @@ from signerd.daemon.waiters import Waiters
 from signerd.errors import SignerdError
 from signerd.host.clock import SystemClock
 from signerd.host.config_model import Config
-from signerd.host.hardening import harden
 from signerd.host.distribution import LoadError
+from signerd.host.hardening import harden
 from signerd.host.load import load_policy_plugins
 from signerd.host.spawn import Spawned, spawn
 
-__all__ = ["serve"]
+__all__ = ["Daemon", "serve"]
 
 _log = logging.getLogger("signerd")
 

@@ -15,12 +15,14 @@ from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.services import Services
 from signerd.pipeline.waits import check_document, hash_files
 from signerd.wire.methods import Descriptor, SignDsse
-from signerd.wire.worker_calls import CheckDocument
+from signerd.wire.worker_calls import LINK_FRAME_BYTES, CheckDocument
 from signerd.wire.worker_calls import Descriptor as LinkDescriptor
 
 __all__ = ["build_statement"]
 
 _NOTHING = type(None)
+_CALL_BYTES = LINK_FRAME_BYTES - 16 * 1024
+"""What a call of the document worker may hold: JSON writes some names longer than the caller's frame did."""
 
 
 async def build_statement(admission: Admission, services: Services) -> BuiltStatement:
@@ -37,8 +39,12 @@ async def build_statement(admission: Admission, services: Services) -> BuiltStat
         return await _in_worker(admission, subjects)
     order.request.predicate_sha256 = digest = hashlib.sha256(predicate).hexdigest()
     document = canonicalise(predicate)
+    statement = join_statement(subjects, kind.uri, document.text)
+    if len(statement) > services.bounds.front_document_bytes:
+        # What a link carries inline is smaller: many subjects, or numbers that RFC 8785 writes longer, need a memfd.
+        return await _in_worker(admission, subjects)
     _judge(services.catalogue.types[kind.uri], document.value, _stated_policy(order.params))
-    return BuiltStatement(admission, join_statement(subjects, kind.uri, document.text), None, digest)
+    return BuiltStatement(admission, statement, None, digest)
 
 
 def _judge(guarded: Guarded[PredicateType], document: dict[str, object], stated: tuple[str, str]) -> None:
@@ -66,12 +72,16 @@ async def _in_worker(admission: Admission, subjects: tuple[Subject, ...]) -> Bui
     order = admission.cleared.entitled.order
     predicate, fd = _travelling(order)
     policy_digest, view_set = _stated_policy(order.params)
+    texts = subjects_text(subjects)
+    inline = len(predicate) if isinstance(predicate, bytes) else 0
+    if inline + len(texts) + 4 * len(policy_digest + view_set) > _CALL_BYTES:
+        raise Refusal("request.too_large", "subjects_too_large", "the subjects' names are longer than the daemon takes")
     checked = await check_document(
         CheckDocument(
             id=0,
             predicate_type=order.predicate_type.uri,
             predicate=predicate,
-            subjects=subjects_text(subjects),
+            subjects=texts,
             policy_digest=policy_digest,
             policy_view_set=view_set,
         ),

@@ -15,6 +15,8 @@ __all__ = ["SUBJECTS_IN_RECORD", "Entry", "ending", "facts"]
 
 SUBJECTS_IN_RECORD = 16
 """How many subjects a record names; ``subject_count`` counts all. A leaf stays small whatever is asked."""
+TEXT_IN_RECORD = 256
+"""How many characters of a text of the caller's a record repeats; the Statement's digest covers all of them."""
 
 
 class Entry:
@@ -74,8 +76,9 @@ def facts(request: "SignRequest", peer: Peer) -> RequestFacts:
     process = PeerFacts(peer.uid, peer.pid, peer.executable or "", peer.unit or "")
     tenant = principal.tenant if principal else ""
     name = principal.name if principal else ""
+    traceparent = request.traceparent[:TEXT_IN_RECORD]
     if order is None:
-        return RequestFacts(request.method, process, tenant, name, traceparent=request.traceparent)
+        return RequestFacts(request.method, process, tenant, name, traceparent=traceparent)
     subjects = order.subjects
     params = order.params
     return RequestFacts(
@@ -83,12 +86,14 @@ def facts(request: "SignRequest", peer: Peer) -> RequestFacts:
         process,
         tenant,
         name,
-        subjects=tuple([SubjectFacts(s.name, s.digest.get("sha256", "")) for s in subjects[:SUBJECTS_IN_RECORD]]),
+        subjects=tuple(
+            [SubjectFacts(s.name[:TEXT_IN_RECORD], s.digest.get("sha256", "")) for s in subjects[:SUBJECTS_IN_RECORD]]
+        ),
         subject_count=len(subjects),
         predicate_type=order.predicate_type.uri,
         predicate_sha256=request.predicate_sha256,
-        scanner_digest=params.scanner_image_digest or "",
+        scanner_digest=(params.scanner_image_digest or "")[:TEXT_IN_RECORD],
         poe=params.poe.format if params.poe else "none",
         mode="keyful",
-        traceparent=request.traceparent,
+        traceparent=traceparent,
     )

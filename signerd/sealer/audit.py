@@ -8,7 +8,7 @@ the reverse.
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -25,6 +25,8 @@ FILE_NAME: Final = "audit.sqlite"
 """The log's name in the state directory."""
 MOST_ROWS: Final = 200
 """A read returns at most so many leaves."""
+MOST_BYTES: Final = 2 * 1024 * 1024
+"""And at most so many bytes of them, but for a first one: an answer is one frame."""
 MOST_SCANNED: Final = 20_000
 """A read looks at no more than so many, so that a filter that matches little does not occupy the reader for
 long.
@@ -96,6 +98,12 @@ def _values(first: int, leaves: Sequence[Leaf]) -> Iterator[tuple[object, ...]]:
         )  # fmt: skip
 
 
+def _fitting(rows: Sequence[tuple[int, bytes]]) -> int:
+    """Return how many of the first rows are a page of :data:`MOST_BYTES`; at least one, where there is one."""
+    sizes = accumulate(len(leaf) for _, leaf in rows)
+    return max(1, sum(1 for size in sizes if size <= MOST_BYTES))
+
+
 class SqliteAuditStore:
     """AuditStore over one SQLite file; the only writer, under the lock of the state directory.
 
@@ -137,7 +145,7 @@ class SqliteAuditStore:
     def append_many(self, leaves: Sequence[Leaf]) -> int:
         """Make all durable in one commit and return the index of the first; the rest follow it without a gap.
 
-        Waits for a lock as long as it was told to. Raises ``audit.unavailable`` and keeps nothing of the group otherwise.
+        Waits for a lock as long as it was told to. Else raises ``audit.unavailable`` and keeps nothing of the group.
         """
         database = self._reach()
         first = self._next
@@ -249,9 +257,9 @@ class AuditReader:
             taken = self._database.execute(rows, (*values, end, *filters.values(), limit + 1)).fetchall()
         except sqlite3.Error as exc:
             _unavailable(exc)
-        page = taken[:limit]
+        page = taken[: min(limit, _fitting(taken))]
         after = 0 if end == _NO_END else end
-        if len(taken) > limit:
+        if len(taken) > len(page):
             after = page[-1][0] + 1
         return Page(tuple(row[1] for row in page), tuple(row[0] for row in page), after)
 

@@ -47,7 +47,7 @@ CallResult = msgspec.Raw | CallError
 
 
 class Call(NamedTuple):
-    """One call: a method of the worker protocol, its params, and who takes the outcome. ``fds`` is at most one memfd."""
+    """A method of the worker protocol, its params, and who takes the outcome. ``fds`` is at most one memfd."""
 
     method: str
     params: msgspec.Struct
@@ -86,11 +86,6 @@ class Backend:
     def up(self) -> bool:
         """Whether calls are sent; otherwise they fail at once."""
         return self._supervision.up
-
-    @property
-    def settled(self) -> bool:
-        """Whether it is known if the worker can be had: it is up, or its first start has failed."""
-        return self._supervision.state is not State.STARTING and (self.up or self._spawned is None)
 
     @property
     def pid(self) -> int | None:
@@ -264,7 +259,7 @@ class Backend:
                 self.condemn("an outcome that is both a result and an error")
 
     def _calls_of(self, frame_id: int) -> tuple[Call, ...] | None:
-        """Return what a frame asked for, once; None for a late answer. What nobody asked, or asked once, is a lie (T17)."""
+        """Return what a frame asked for, once; None for a late answer. Any other answer is a lie (T17)."""
         calls = self._frames.pop(frame_id, None)
         if calls is None:
             if frame_id not in self._late:

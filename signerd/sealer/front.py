@@ -14,6 +14,7 @@ import msgspec
 
 from signerd.errors import SignerdError
 from signerd.host.link import Frame, Link
+from signerd.host.memfd import sealed_memfd
 from signerd.sealer.job import Violation
 from signerd.sealer.seal import Sealing
 from signerd.wire.decoding import BROKEN
@@ -29,16 +30,19 @@ from signerd.wire.links import (
     SealedMany,
     SealItem,
     SealMany,
+    SealOutcome,
 )
 from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError, Descriptor
 
-__all__ = ["OUTCOMES_PER_FRAME", "Front"]
+__all__ = ["OUTCOMES_PER_FRAME", "Front", "answer_of"]
 
 _log = logging.getLogger(__name__)
 _message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query)
 
 OUTCOMES_PER_FRAME: Final = 8
 """Answers go out in groups of this size: the first callers need not wait for the last."""
+OUTCOME_BYTES: Final = 384 * 1024
+"""Bundles and envelope of one answer that a frame carries; above it they go by memfd, so that a group fits a frame."""
 
 
 class Front:
@@ -75,6 +79,10 @@ class Front:
                 self.send(Recorded(ids, error))
         if sealing.outcomes:
             outcomes, sealing.outcomes = sealing.outcomes, []
+            outcomes = [
+                (outcome, fds) if fds or _size(outcome) <= OUTCOME_BYTES else _by_memfd(outcome)
+                for outcome, fds in outcomes
+            ]
             plain = [outcome for outcome, fds in outcomes if not fds]
             for start in range(0, len(plain), OUTCOMES_PER_FRAME):
                 self.send(SealedMany(tuple(plain[start : start + OUTCOMES_PER_FRAME])))
@@ -100,6 +108,11 @@ class Front:
             return
         if not self.opened:
             raise Violation("open_missing")
+        self._hand_over(message, fds)
+        if any(fd >= 0 for fd in fds):
+            raise Violation("descriptor_surplus")
+
+    def _hand_over(self, message: msgspec.Struct, fds: list[int]) -> None:
         if isinstance(message, SealMany):
             for item in message.items:
                 self._admit(item, fds)
@@ -111,8 +124,6 @@ class Front:
                 self._sealing.refuse(refusal)
         elif isinstance(message, Query):
             self._query(message)
-        if any(fd >= 0 for fd in fds):
-            raise Violation("descriptor_surplus")
 
     def _admit(self, item: SealItem, fds: list[int]) -> None:
         payload = item.payload
@@ -125,6 +136,30 @@ class Front:
             raise Violation("descriptor_index", item.audit_id)
         self._sealing.admit(item, fds[payload.fd])
         fds[payload.fd] = -1
+
+
+def _size(outcome: SealOutcome) -> int:
+    """Return the bytes of what an answer carries inline."""
+    if outcome.ok is None:
+        return 0
+    values = [outcome.ok.envelope, *[signature.bundle for signature in outcome.ok.signatures]]
+    return sum([len(value) for value in values if isinstance(value, bytes)])
+
+
+def _by_memfd(outcome: SealOutcome) -> tuple[SealOutcome, tuple[int, ...]]:
+    """Return the answer with its bundles and envelope in memfds, and those."""
+    sealed, fds = outcome.ok, list[int]()
+    assert sealed is not None
+
+    def moved(value: bytes | Descriptor) -> Descriptor:
+        assert isinstance(value, bytes)
+        fds.append(sealed_memfd("bundle", value))
+        return Descriptor(len(fds) - 1, len(value))
+
+    replace = msgspec.structs.replace
+    signatures = tuple([replace(signature, bundle=moved(signature.bundle)) for signature in sealed.signatures])
+    envelope = None if sealed.envelope is None else moved(sealed.envelope)
+    return replace(outcome, ok=replace(sealed, signatures=signatures, envelope=envelope)), tuple(fds)
 
 
 def answer_of(query: Query, read: Callable[[], Answer]) -> Answer:

@@ -1,4 +1,4 @@
-"""The keys that may sign, pinned: what a backend describes is compared with what the ring has held since the first time.
+"""The keys that may sign, pinned: what a backend describes is compared with what the ring has held from the first.
 
 A key is generated at first start where the configuration says so. Its leaf is durable before the ring has it, and it
 signs nothing before the ring does.

@@ -37,7 +37,7 @@ class LargeSealed:
 
 
 def hash_payload(job: Job) -> None:
-    """Hash the payload's memfd, which was found to be sealed; where a key signs the PAE itself, make that as a memfd too."""
+    """Hash the payload's memfd, which was found to be sealed; make the PAE a memfd too where a key signs all of it."""
     assert job.payload_fd is not None
     descriptor = job.item.payload
     assert isinstance(descriptor, Descriptor)

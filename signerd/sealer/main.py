@@ -221,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(0.0005)
     parser = argparse.ArgumentParser(prog="python -m signerd.sealer.main")
     parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--config", type=Path, help="configuration file; without it, embedded defaults on standard input")
+    parser.add_argument("--config", type=Path, help="configuration file; else embedded defaults on standard input")
     arguments = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
     logging.Formatter.converter = time.gmtime

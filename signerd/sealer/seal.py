@@ -188,8 +188,8 @@ class Sealing:
     def commit(self) -> None:
         """Make the group durable: outcomes of before, refusals, and the ``decided`` leaves of all that waits.
 
-        In the loop, while the workers sign: a thread for it would contend with the verification that the loop does next,
-        and cost more than the disk's time (measured, docs/performance.md).
+        In the loop, while the workers sign: a thread for it would contend with the verification that the loop does
+        next, and cost more than the disk's time (measured, docs/performance.md).
         """
         self._groups.commit(self._committed)
 

@@ -22,7 +22,7 @@ LARGEST_SIGNATURE: Final = 8 * 1024
 
 
 class Refuted(Exception):  # the name says what is known of the worker now
-    """The worker lied: its answer is no signature of the pinned key over the job's bytes. The text is the operator's."""
+    """The worker lied: this is no signature of the pinned key over the job's bytes. The text is the operator's."""
 
 
 def verified(job: Job, place: int, result: msgspec.Raw) -> bytes:
@@ -45,7 +45,7 @@ def verified(job: Job, place: int, result: msgspec.Raw) -> bytes:
 
 
 def assemble(job: Job, payload: bytes) -> Sealed:
-    """Return envelope and bundles of an inline payload: RFC 8785 bytes, one bundle per signature, in order of the keys."""
+    """Return envelope and bundles of an inline payload: RFC 8785 bytes, a bundle per signature, in the keys' order."""
     payload_type = job.item.payload_type
     payload_b64 = encode_base64(payload)
     signatures = []

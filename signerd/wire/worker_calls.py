@@ -121,7 +121,10 @@ class BatchResult(msgspec.Struct, frozen=True):
 
 
 class CheckDocument(msgspec.Struct, frozen=True, tag_field="type", tag="check_document"):
-    """Parse, validate and canonicalise one predicate; build the Statement. ``subjects`` are RFC 8785 bytes of the array."""
+    """Parse, validate and canonicalise one predicate; build the Statement.
+
+    ``subjects`` are RFC 8785 bytes of the array.
+    """
 
     id: int
     predicate_type: str

@@ -4,6 +4,7 @@ The keys sign for real and the bundles verify; the worker speaks no protocol and
 test decides what comes before what.
 """
 
+import gc
 import os
 import select
 from collections.abc import Callable, Sequence
@@ -41,6 +42,12 @@ NOW = 1_750_000_000_000
 TENANT = "local"
 
 
+def open_here() -> int:
+    """How many descriptors this process has open, without those that only garbage holds."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
 class HandClock:
     """Clock that stands still until it is moved."""
 
@@ -69,9 +76,7 @@ class SoftKey:
             self.private = ed25519.Ed25519PrivateKey.generate()
         spki = self.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self.public = PublicKey.from_spki(spki)
-        self.entry = RingEntry(
-            key, tenant, 1, self.public.keyid, algorithm, spki, "file", "active", NOW - 1000
-        )
+        self.entry = RingEntry(key, tenant, 1, self.public.keyid, algorithm, spki, "file", "active", NOW - 1000)
 
     def sign(self, message: bytes) -> bytes:
         """Sign what a worker is handed."""

@@ -111,9 +111,7 @@ def test_many_requests_are_in_flight_and_frames_come_in_pieces(client: Client, s
     assert {answer["type"] for answer in answers if answer} == {"response"}
 
 
-def test_documents_and_subjects_come_by_descriptor(
-    client: Client, sbom: dict[str, Any], tmp_path: Path
-) -> None:
+def test_documents_and_subjects_come_by_descriptor(client: Client, sbom: dict[str, Any], tmp_path: Path) -> None:
     artefact = tmp_path / "artefact"
     artefact.write_bytes(b"the artefact")
     document = memfd(SBOM)
@@ -143,9 +141,7 @@ def test_keys_and_state_can_be_asked_for(client: Client) -> None:
     assert [key["status"] for key in client.result("keys.list", {})["keys"]] == ["active"]
     assert client.result("daemon.health", {})["ready"] is True
     info = client.result("daemon.info", {})
-    assert {"name": "file", "up": True} in info["backends"] or any(
-        backend["up"] for backend in info["backends"]
-    )
+    assert {"name": "file", "up": True} in info["backends"] or any(backend["up"] for backend in info["backends"])
     assert client.result("entitlement.status", {})["plan"] == client.result("quota.status", {})["plan"]
 
 

@@ -147,6 +147,27 @@ def close_signed_before_sealed(sealer: SealerProcess) -> None:
     sealer.send(SealMany((sealer.item(audit_id="attack"),)), CloseMany((Close("attack", "signed"),)))
 
 
+def change_use(use: KeyUse, **fields: Any) -> KeyUse:
+    return msgspec.structs.replace(use, **fields)
+
+
+def change_request(**fields: Any) -> RequestFacts:
+    return msgspec.structs.replace(REQUEST, **fields)
+
+
+def pipe() -> int:
+    reading, writing = os.pipe()
+    os.close(writing)
+    return reading
+
+
+def index_twice(sealer: SealerProcess) -> None:
+    fd = sealed_memfd("a", LARGE)
+    items = [sealer.item(payload=Descriptor(0, len(LARGE)), audit_id=f"attack{n}") for n in range(2)]
+    sealer.send(SealMany(tuple(items)), fds=[fd])
+    os.close(fd)
+
+
 ATTACKS: dict[str, tuple[Attack, str]] = {
     "open twice": (lambda s: s.send(Open(1, "again")), "open_order"),
     "a foreign tenant's key": (foreign_key, "foreign_key"),
@@ -164,9 +185,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "no key": (lambda s: s.send(SealMany((with_keys(s.item(audit_id="attack")),))), "decision_shape"),
     "two tenants in one item": (
-        lambda s: s.send(
-            SealMany((change(s.item(audit_id="attack"), request=change_request(tenant="other")),))
-        ),
+        lambda s: s.send(SealMany((change(s.item(audit_id="attack"), request=change_request(tenant="other")),))),
         "decision_shape",
     ),
     "no id": (lambda s: s.send(SealMany((s.item(audit_id=""),))), "audit_id_shape"),
@@ -202,7 +221,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         "descriptor_index",
     ),
     "a negative index": (lambda s: handed(s, len(LARGE), sealed_memfd("a", LARGE), -1), "descriptor_index"),
-    "one descriptor for two items": (lambda s: index_twice(s), "descriptor_index"),
+    "one descriptor for two items": (index_twice, "descriptor_index"),
     "a descriptor with a close": (lambda s: s.send(CloseMany(()), fds=[0]), "descriptor_surplus"),
     "an oversize frame": (lambda s: s.send_bytes(struct.pack(">I", LINK_FRAME_BYTES + 1)), "frame_size"),
     "an oversize frame after a good one": (
@@ -224,27 +243,6 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         "frame_shape",
     ),
 }
-
-
-def change_use(use: KeyUse, **fields: Any) -> KeyUse:
-    return msgspec.structs.replace(use, **fields)
-
-
-def change_request(**fields: Any) -> RequestFacts:
-    return msgspec.structs.replace(REQUEST, **fields)
-
-
-def pipe() -> int:
-    reading, writing = os.pipe()
-    os.close(writing)
-    return reading
-
-
-def index_twice(sealer: SealerProcess) -> None:
-    fd = sealed_memfd("a", LARGE)
-    items = [sealer.item(payload=Descriptor(0, len(LARGE)), audit_id=f"attack{n}") for n in range(2)]
-    sealer.send(SealMany(tuple(items)), fds=[fd])
-    os.close(fd)
 
 
 def check_log(state: Path) -> list[dict[str, Any]]:
@@ -289,9 +287,7 @@ def test_what_no_front_end_sends_ends_the_link_on_the_record(sealer: SealerProce
     ],
     ids=["refuse", "close", "query", "later version", "older version", "oversize", "not even frames"],
 )
-def test_nothing_comes_before_open(
-    start: Callable[[], SealerProcess], first: Attack, reason: str
-) -> None:
+def test_nothing_comes_before_open(start: Callable[[], SealerProcess], first: Attack, reason: str) -> None:
     sealer = start()
     first(sealer)
     assert sealer.ended()

@@ -20,9 +20,7 @@ def small() -> Signed:
     """A real result."""
     given = world()
     asked = request()
-    return complete(
-        seal(built(given, asked), Entry(asked, PEER, given.ledger), given.services), given, asked
-    )
+    return complete(seal(built(given, asked), Entry(asked, PEER, given.ledger), given.services), given, asked)
 
 
 def of(small: Signed, *bundles: bytes, envelope: bytes | None = None, fds: bool = False) -> Signed:
@@ -54,7 +52,7 @@ def unpacked(raw: msgspec.Raw) -> Any:
 def nothing_is_left_open() -> Any:
     before = set(os.listdir("/proc/self/fd"))
     yield
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_small_result_is_inline(small: Signed) -> None:

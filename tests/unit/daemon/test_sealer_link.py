@@ -80,7 +80,7 @@ def side() -> Iterator[Side]:
     yield made
     made.link.lost()
     made.sealer.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 class Linked(Hand):
@@ -140,9 +140,7 @@ def test_large_payloads_are_cut_into_frames_below_the_links_limit(side: Side) ->
     story, hand, _ = sign(side)
     assert isinstance(hand.wait, SealWait)
     for number in range(4):
-        item = msgspec.structs.replace(
-            hand.wait.item, audit_id=str(number), payload=b"x" * (BYTES_PER_FRAME // 2 - 1)
-        )
+        item = msgspec.structs.replace(hand.wait.item, audit_id=str(number), payload=b"x" * (BYTES_PER_FRAME // 2 - 1))
         side.link.seal(story, SealWait(item, None))
     sizes = []
     for _ in range(60):

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from fakes.services import PEER, TOOL, FakeClock, Later, World, order, request, world
-from signerd.contracts.values import Release
+from signerd.contracts.values import Entitlement, PlanLimits, Release
 from signerd.daemon import waiters as module
 from signerd.daemon.documents import Documents
 from signerd.daemon.poller import Poller
@@ -69,7 +69,7 @@ async def room(given: World) -> AsyncIterator[Room]:
 
 
 def by_file(fd: int, size: int) -> SignRequest:
-    return request(order(subject=(Subject("a", fd=fd, size=size),)), fds=(fd,))
+    return request(order(subject=(Subject("a", fd=0, size=size),)), fds=(fd,))
 
 
 async def test_a_providers_promise_is_kept_in_a_task() -> None:
@@ -147,7 +147,7 @@ async def test_the_pool_is_bounded_also_by_threads_whose_request_is_over(
     monkeypatch.setattr(module, "check_files", slow)
     file = tmp_path / "file"
     file.write_bytes(b"content")
-    async with room(world()) as here:
+    async with room(world(plan=Entitlement("wide", PlanLimits(concurrency=64, size=1 << 20), "fake"))) as here:
         with file.open("rb") as opened:
             stories = []
             for number in range(FILE_THREADS + 3):
@@ -168,7 +168,7 @@ async def test_the_pool_is_bounded_also_by_threads_whose_request_is_over(
             going.set()
             await here.ended.wait()
         assert here.reasons()[-1] == "sealer_down"
-        while _files_open(file):
+        while _files_open(file):  # noqa: ASYNC110  # threads end without a word to trio
             await trio.sleep(0.01)
     assert len(running) == FILE_THREADS + 1, "those that only queued never ran"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fakes.sealing import open_here
 from signerd.host.link import MOST_DESCRIPTORS, READ_BYTES, Link, LinkBroken, LinkClosed
 from signerd.host.memfd import sealed_memfd
 
@@ -34,10 +35,6 @@ def raw() -> Iterator[tuple[Link, socket.socket]]:
     other.close()
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def bodies(link: Link) -> list[bytes]:
     return [bytes(frame) for frame, _ in link.read()]
 
@@ -47,13 +44,13 @@ def test_what_is_queued_arrives_whole_and_in_order(ends: tuple[Link, Link]) -> N
     sent = [os.urandom(size) for size in (0, 1, 70_000, 3, 4)]
     for body in sent:
         one.queue(framed(body))
-    assert one.wants_write
+    assert one.wants_write is True
     received: list[bytes] = []
     while len(received) < len(sent):
         one.flush()
         received += bodies(other)
     assert received == sent
-    assert not one.wants_write
+    assert one.flush() is True
     assert bodies(other) == []
 
 
@@ -81,13 +78,13 @@ def test_one_read_takes_all_that_is_there(ends: tuple[Link, Link]) -> None:
 
 def test_descriptors_come_with_their_frame_and_belong_to_the_receiver(ends: tuple[Link, Link]) -> None:
     one, other = ends
-    before = descriptors()
+    before = open_here()
     one.queue(framed(b"before"))
     one.queue(framed(b"with"), [sealed_memfd("a", b"first"), sealed_memfd("b", b"second")])
     one.queue(framed(b"after"))
-    assert descriptors() == before + 2
+    assert open_here() == before + 2
     assert one.flush() is True
-    assert descriptors() <= before + 2
+    assert open_here() <= before + 2
     # The kernel ends a read where descriptors end; the rest stays readable.
     frames = other.read() + other.read()
     assert [bytes(frame) for frame, _ in frames] == [b"before", b"with", b"after"]
@@ -96,12 +93,12 @@ def test_descriptors_come_with_their_frame_and_belong_to_the_receiver(ends: tupl
     assert not any(os.get_inheritable(fd) for fd in frames[1][1])
     for fd in frames[1][1]:
         os.close(fd)
-    assert descriptors() == before
+    assert open_here() == before
 
 
 def test_descriptors_of_a_frame_that_is_larger_than_the_socket(ends: tuple[Link, Link]) -> None:
     one, other = ends
-    before = descriptors()
+    before = open_here()
     for _ in range(6):
         one.queue(framed(bytes(200_000)), [sealed_memfd("a", b"x")])
     received: list[tuple[int, ...]] = []
@@ -111,7 +108,7 @@ def test_descriptors_of_a_frame_that_is_larger_than_the_socket(ends: tuple[Link,
     assert [len(fds) for fds in received] == [1] * 6
     for fds in received:
         os.close(fds[0])
-    assert descriptors() == before
+    assert open_here() == before
 
 
 def test_frames_before_the_end_are_returned_first(raw: tuple[Link, socket.socket]) -> None:
@@ -129,7 +126,7 @@ def test_a_frame_above_the_limit_breaks_the_link_whatever_came_before(
     raw: tuple[Link, socket.socket], size: int
 ) -> None:
     link, other = raw
-    before = descriptors()
+    before = open_here()
     fd = sealed_memfd("a", b"x")
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [fd]))]
     other.sendmsg([framed(b"good") + struct.pack(">I", size)], rights)
@@ -138,7 +135,7 @@ def test_a_frame_above_the_limit_breaks_the_link_whatever_came_before(
         link.read()
     assert caught.value.reason == "frame_size"
     link.close()
-    assert descriptors() == before - 1, "the socket's is gone too"
+    assert open_here() == before - 1, "the socket's is gone too"
 
 
 def test_a_frame_at_the_limit_is_one(raw: tuple[Link, socket.socket]) -> None:
@@ -155,7 +152,7 @@ def test_a_frame_at_the_limit_is_one(raw: tuple[Link, socket.socket]) -> None:
 
 def test_as_many_descriptors_as_the_kernel_carries(raw: tuple[Link, socket.socket]) -> None:
     link, other = raw
-    before = descriptors()
+    before = open_here()
     fd = sealed_memfd("a", b"x")
     socket.send_fds(other, [framed(b"many")], [fd] * MOST_DESCRIPTORS)
     os.close(fd)
@@ -163,14 +160,14 @@ def test_as_many_descriptors_as_the_kernel_carries(raw: tuple[Link, socket.socke
     assert len(fds) == MOST_DESCRIPTORS
     for each in fds:
         os.close(each)
-    assert descriptors() == before
+    assert open_here() == before
 
 
 def test_descriptors_that_were_cut_off_break_the_link(
     raw: tuple[Link, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link, other = raw
-    before = descriptors()
+    before = open_here()
     monkeypatch.setattr("signerd.host.link._ANCILLARY", socket.CMSG_SPACE(array("i").itemsize))
     fd = sealed_memfd("a", b"x")
     socket.send_fds(other, [framed(b"cut")], [fd, fd, fd, fd, fd])
@@ -178,7 +175,7 @@ def test_descriptors_that_were_cut_off_break_the_link(
     with pytest.raises(LinkBroken) as caught:
         link.read()
     assert caught.value.reason == "descriptors_cut_off"
-    assert descriptors() == before
+    assert open_here() == before
 
 
 def test_nobody_listens(raw: tuple[Link, socket.socket]) -> None:
@@ -190,7 +187,7 @@ def test_nobody_listens(raw: tuple[Link, socket.socket]) -> None:
 
 
 def test_closing_frees_what_is_queued_and_what_was_not_taken() -> None:
-    before = descriptors()
+    before = open_here()
     one, other = socket.socketpair()
     link, peer = Link(one, LIMIT), Link(other, LIMIT)
     link.queue(framed(b"never sent"), [sealed_memfd("a", b"x")])
@@ -200,4 +197,4 @@ def test_closing_frees_what_is_queued_and_what_was_not_taken() -> None:
     assert link.read() == []
     link.close()
     peer.close()
-    assert descriptors() == before
+    assert open_here() == before

@@ -149,14 +149,24 @@ def test_the_policy_of_a_report(
         assert refused(given, asked) == ("predicate.invalid", reason, {})
 
 
+SMALL = b'{"ok":true}'
+
+
 @pytest.mark.parametrize(
-    ("size", "kind", "aside"),
-    [(11, EXEMPT, False), (100, EXEMPT, False), (101, EXEMPT, True), (11, HEAVY, True)],
+    ("predicate", "kind", "aside"),
+    [
+        (SMALL, EXEMPT, False),
+        (SMALL.ljust(1000), EXEMPT, False),
+        (SMALL.ljust(1001), EXEMPT, True),
+        # Its Statement is longer than what a link carries inline.
+        (b'{"ok":true,"text":"%s"}' % (b"x" * 900), EXEMPT, True),
+        (SMALL, HEAVY, True),
+    ],
 )
-def test_large_documents_and_heavy_types_go_to_the_worker(size: int, kind: str, aside: bool) -> None:
-    given = world(front_document_bytes=100)
-    predicate = b'{"ok":true}'.ljust(size)
-    stage = build_statement(admitted(given, request(order(predicate=predicate, predicate_type=kind))), given.services)
+def test_large_documents_and_heavy_types_go_to_the_worker(predicate: bytes, kind: str, aside: bool) -> None:
+    given = world(front_document_bytes=1000)
+    asked = request(order(predicate=predicate, predicate_type=kind))
+    stage = build_statement(admitted(given, asked), given.services)
     if not aside:
         with pytest.raises(StopIteration) as ended:
             stage.send(None)
@@ -203,6 +213,12 @@ def test_an_answer_without_a_statement_is_none() -> None:
     with pytest.raises(Fault) as caught:
         stage.send(DocumentChecked(1))
     assert (caught.value.code, caught.value.reason) == ("internal", "document_worker")
+
+
+def test_a_call_of_the_worker_fits_into_a_frame() -> None:
+    subjects = tuple(Subject(f"{index:04}" + "x" * 4200, digest={"sha256": f"{index:064x}"}) for index in range(1000))
+    asked = request(order(subject=subjects, predicate_type=HEAVY, predicate=SMALL))
+    assert refused(world(), asked) == ("request.too_large", "subjects_too_large", {})
 
 
 def files(descriptors: list[int], *contents: bytes) -> None:

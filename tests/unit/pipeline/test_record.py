@@ -14,7 +14,7 @@ from fakes.services import (
     world,
 )
 from signerd.errors import Fault, PluginError, Refusal
-from signerd.pipeline.record import SUBJECTS_IN_RECORD, Entry, ending, facts
+from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD, Entry, ending, facts
 from signerd.pipeline.request import SignRequest
 from signerd.wire.links import Close, PeerFacts, RequestFacts, SubjectFacts
 from signerd.wire.links import Refusal as RefusedRecord
@@ -126,6 +126,19 @@ def test_a_record_names_few_subjects_and_counts_all() -> None:
     told = facts(asked, PEER)
     assert told.subject_count == 40
     assert [subject.name for subject in told.subjects] == [str(index) for index in range(SUBJECTS_IN_RECORD)]
+
+
+def test_a_record_repeats_no_long_text_of_the_callers() -> None:
+    long = "x" * TEXT_IN_RECORD
+    asked = request(
+        order(subject=(Subject(long + "y", digest={"sha256": DIGEST}),)),
+        principal=PRINCIPAL,
+        traceparent=long + "y",
+    )
+    assert facts(asked, PEER).traceparent == long
+    understood(world(), asked)
+    told = facts(asked, PEER)
+    assert (told.traceparent, told.subjects) == (long, (SubjectFacts(long, DIGEST),))
 
 
 def test_a_subject_that_nobody_has_hashed_has_no_digest_in_the_record() -> None:

@@ -1,10 +1,10 @@
-import os
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 import pytest
 
+from fakes.sealing import open_here
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.sealer.aside import Aside
 
@@ -16,14 +16,14 @@ def aside() -> Iterator[Aside]:
     made.close()
 
 
-def wait_for(aside: Aside, done: list[object], count: int) -> None:
+def wait_for(aside: Aside, done: Sized, count: int) -> None:
     while len(done) < count:
         assert select.select([aside.fileno()], [], [], 20)[0]
         aside.collect()
 
 
 def test_work_is_done_in_another_thread_in_order_and_handed_over_in_this_one(aside: Aside) -> None:
-    done: list[object] = []
+    done: list[tuple[tuple[int, int] | SignerdError, int]] = []
     here = threading.get_ident()
     order: list[int] = []
 
@@ -35,8 +35,10 @@ def test_work_is_done_in_another_thread_in_order_and_handed_over_in_this_one(asi
         aside.run(lambda number=number: work(number), lambda r: done.append((r, threading.get_ident())))  # type: ignore[misc]
     assert not done, "nothing is handed over before the loop asks"
     wait_for(aside, done, 20)
-    assert order == list(range(20)) == [result[0] for result, _ in done]  # type: ignore[misc]
-    assert all(result[1] != here and where == here for result, where in done)  # type: ignore[misc]
+    results = [result for result, _ in done if not isinstance(result, SignerdError)]
+    assert order == list(range(20)) == [number for number, _ in results]
+    assert here not in [where for _, where in results]
+    assert {where for _, where in done} == {here}
 
 
 @pytest.mark.parametrize(
@@ -75,14 +77,19 @@ def test_collecting_nothing_is_nothing(aside: Aside) -> None:
 
 
 def test_closing_lets_what_was_begun_end_and_frees_the_descriptor() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_here()
     unused = Aside()
     unused.close()
     aside = Aside()
     ended = threading.Event()
     release = threading.Event()
-    aside.run(lambda: release.wait(20) and ended.set(), lambda _: None)
+
+    def work() -> None:
+        release.wait(20)
+        ended.set()
+
+    aside.run(work, lambda _: None)
     release.set()
     aside.close()
     assert ended.is_set()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_here() == before

@@ -10,11 +10,20 @@ import textwrap
 import threading
 import time
 
+import msgspec
 import pytest
 
 from signerd.contracts.services import AuditStore, Leaf
 from signerd.errors import Fault, Refusal
-from signerd.sealer.audit import DAY_MS, FILE_NAME, MOST_ROWS, MOST_SCANNED, AuditReader, SqliteAuditStore
+from signerd.sealer.audit import (
+    DAY_MS,
+    FILE_NAME,
+    MOST_BYTES,
+    MOST_ROWS,
+    MOST_SCANNED,
+    AuditReader,
+    SqliteAuditStore,
+)
 from signerd.sealer.tree import leaf_hash
 
 
@@ -280,6 +289,20 @@ def test_pages_are_bounded_and_joined_by_the_cursor(store, path):
     assert seen == list(range(450))
 
 
+def test_a_page_fits_an_answer_whatever_the_leaves_hold(store, path):
+    large = Leaf(b"x" * (MOST_BYTES // 3), "large", "decided", "local", 0)
+    store.append_many([msgspec.structs.replace(large, audit_id=f"large{n}") for n in range(7)])
+    store.append_many([msgspec.structs.replace(large, audit_id="largest", text=b"x" * (MOST_BYTES + 1)), leaf("last")])
+    reader, cursor, sizes = AuditReader(path), 0, []
+    while True:
+        page = reader.read("local", {}, cursor)
+        sizes.append(len(page.records))
+        cursor = page.next
+        if not cursor:
+            break
+    assert sizes == [3, 3, 1, 1, 1]
+
+
 def test_a_filter_that_matches_nothing_reads_a_bounded_part_at_a_time(store, path):
     store.append_many(
         [leaf(str(n)) for n in range(MOST_SCANNED + 5)]
@@ -328,3 +351,13 @@ def test_the_reader_sees_what_is_committed_while_the_store_lives_and_after(store
     assert len(reader.read("local", {"audit_id": "a"}).records) == 2
     store.close()
     assert texts(path, filters={"audit_id": "a"}) == ["a/decided", "a/outcome"]
+
+
+@pytest.mark.parametrize(("first", "second"), [("decided", "refused"), ("refused", "decided"), ("refused", "refused")])
+def test_an_id_begins_one_record(store, first, second):
+    store.append_many([leaf("a", first)])
+    with pytest.raises(Fault) as caught:
+        store.append_many([leaf("b"), leaf("a", second)])
+    assert caught.value.reason == "duplicate"
+    assert store.size == 1
+    store.append_many([leaf("b"), leaf("a", "outcome", outcome="unknown")])

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fakes.sealing import open_here
 from signerd.host.clock import SystemClock
 from signerd.host.memfd import sealed_memfd
 from signerd.host.spawn import Spawned, spawn
@@ -142,7 +143,7 @@ def test_one_bad_call_does_not_fail_its_neighbours(files: Hand) -> None:
 def test_a_memfd_goes_with_a_frame_of_its_own_and_is_closed(files: Hand) -> None:
     made = decoded(files.ask(("generate", GenerateParams("file:e", "Ed25519")))[0], DescribeResult)
     message = os.urandom(2_000_000)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_here()
     fd = sealed_memfd("m", message)
     results: list[CallResult] = []
     plain = Call("describe", DescribeParams("file:e"), results.append)
@@ -151,25 +152,26 @@ def test_a_memfd_goes_with_a_frame_of_its_own_and_is_closed(files: Hand) -> None
     files.until(lambda: len(results) == 3)
     signed = decoded(results[2], SignResultParams)
     PublicKey.from_spki(made.spki).verify(signed.signature, message)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_here() == before
 
 
 def test_while_it_is_down_calls_fail_at_once_and_their_memfds_are_closed(begin: Callable[..., Hand]) -> None:
     hand = begin(lying("honest"))
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_here()
     results: list[CallResult] = []
     fd = sealed_memfd("m", b"x")
     hand.backend.call_many([Call("sign", SignParams("k", Descriptor(0, 1)), results.append, (fd,))])
     assert [error(result) for result in results] == [("key.backend_unavailable", "worker_down")]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_here() == before
     assert (hand.backend.pid, hand.backend.descriptors(), hand.backend.wants_write()) == (None, (), False)
 
 
 def test_it_is_up_once_it_has_said_hello_and_tells_so(begin: Callable[..., Hand]) -> None:
     hand = begin(lying("honest"))
-    assert not hand.backend.settled, "nothing is known of it yet"
+    hand.backend.tick(hand.clock.monotonic())
+    assert not hand.backend.up
     hand.up()
-    assert (hand.changes, hand.backend.settled) == ([True], True)
+    assert hand.changes == [True]
     assert hand.backend.pid == hand.started[0].pid
 
 
@@ -222,7 +224,7 @@ def test_an_outcome_that_is_both_condemns_it(begin: Callable[..., Hand]) -> None
 
 @pytest.mark.parametrize("mode", ["twice", "foreign", "garbage", "oversize", "descriptor"])
 def test_what_breaks_the_protocol_takes_it_down(begin: Callable[..., Hand], mode: str) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_here()
     hand = begin(lying(mode)).up()
     results: list[CallResult] = []
     hand.backend.call_many([Call("sign", SignParams("k", bytes(32)), results.append)])
@@ -232,26 +234,26 @@ def test_what_breaks_the_protocol_takes_it_down(begin: Callable[..., Hand], mode
     if mode != "twice":
         assert error(results[0])[0] == "key.backend_unavailable"
     hand.backend.close(0.0)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_here() == before
 
 
-def test_a_worker_that_cannot_be_started_is_settled_and_tried_again(begin: Callable[..., Hand]) -> None:
+def test_a_worker_that_cannot_be_started_is_tried_again_later(begin: Callable[..., Hand]) -> None:
     def fail() -> Spawned:
         raise OSError(12, "Cannot allocate memory")
 
     hand = Hand(fail)
     now = hand.clock.monotonic()
     hand.backend.tick(now)
-    assert (hand.backend.up, hand.backend.settled) == (False, True)
+    assert not hand.backend.up
     look = hand.backend.next_look()
     assert look is not None
     assert look > now
 
 
-def test_one_that_ends_before_it_says_hello_is_settled(begin: Callable[..., Hand]) -> None:
+def test_one_that_ends_before_it_says_hello_was_never_up(begin: Callable[..., Hand]) -> None:
     hand = begin(lambda: spawn("signerd.worker.key", settings=b"{}"))
     hand.until(lambda: hand.changes)
-    assert (hand.changes, hand.backend.up, hand.backend.settled) == ([False], False, True)
+    assert (hand.changes, hand.backend.up) == ([False], False)
 
 
 @pytest.mark.parametrize(

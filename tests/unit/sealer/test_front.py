@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fakes.front_end import STATEMENT, FrontEnd
-from fakes.sealing import NOW, Bench
+from fakes.sealing import NOW, Bench, open_here
 from signerd.errors import Fault, Refusal
 from signerd.host.link import Link, LinkBroken, LinkClosed
 from signerd.host.memfd import sealed_memfd
@@ -66,14 +66,9 @@ def ends() -> Iterator[Ends]:
     made.close()
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_open_comes_first_and_once(ends: Ends) -> None:
-    assert not ends.front.opened
-    ends.opened()
-    assert ends.front.opened
+    opened = [ends.front.opened, ends.opened().front.opened]
+    assert opened == [False, True]
     ends.peer.send(Open(LINK_VERSION, "again"))
     with pytest.raises(Violation, match="open_order"):
         ends.front.read()
@@ -91,15 +86,13 @@ def test_messages_reach_whom_they_are_for(ends: Ends) -> None:
     ends.opened()
     item = ends.peer.item()
     query = Query(7, "local", {}, 0, 10)
-    ends.peer.send(
-        SealMany((item,)), query, RefuseMany((Refused("r1", REQUEST, "refused", "quota.rate", "r"),))
-    )
+    ends.peer.send(SealMany((item,)), query, RefuseMany((Refused("r1", REQUEST, "refused", "quota.rate", "r"),)))
     ends.front.read()
     assert ends.queries == [query]
     ends.bench.turn()
     ends.bench.backend.answer()
     ends.front.flush()
-    ends.peer.wait(lambda: ends.peer.outcomes())
+    ends.peer.wait(ends.peer.outcomes)
     assert ends.peer.outcomes()[item.audit_id].ok is not None
     ends.peer.send(CloseMany((Close(item.audit_id, "signed"),)))
     ends.front.read()
@@ -121,7 +114,7 @@ def test_a_frame_that_is_no_message_is_a_breach(ends: Ends, body: bytes) -> None
 def test_descriptors_are_taken_or_closed(ends: Ends) -> None:
     ends.opened()
     payload = STATEMENT + b" " * PAYLOAD_INLINE
-    before = descriptors()
+    before = open_here()
     fd = sealed_memfd("a", payload)
     sent: dict[str, Any] = {
         "descriptor_surplus": (SealMany((ends.peer.item(payload=Descriptor(0, len(payload))),)), [fd, fd]),
@@ -140,7 +133,7 @@ def test_descriptors_are_taken_or_closed(ends: Ends) -> None:
     ends.bench.settle()
     ends.bench.sealing.give_up()
     ends.bench.settle()
-    assert descriptors() == before
+    assert open_here() == before
 
 
 def test_several_descriptors_in_one_frame(ends: Ends) -> None:
@@ -171,9 +164,13 @@ def test_an_inline_payload_has_its_limit(ends: Ends) -> None:
     # More than a socket holds: somebody must send while the other reads.
     sending = threading.Thread(target=lambda: ends.peer.send(SealMany((at_it,)), SealMany((above,))))
     sending.start()
-    with pytest.raises(Violation, match="payload_inline") as caught:
+
+    def read_on() -> None:
         while select.select([ends.link], [], [], 20)[0]:
             ends.front.read()
+
+    with pytest.raises(Violation, match="payload_inline") as caught:
+        read_on()
     sending.join()
     assert caught.value.audit_id == above.audit_id
     ends.bench.turn()

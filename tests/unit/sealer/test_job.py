@@ -23,9 +23,7 @@ def test_it_is_durable_once_it_has_a_place_in_the_log() -> None:
     assert made.durable
 
 
-@pytest.mark.parametrize(
-    ("keys", "wants"), [((PREHASH,), False), ((WHOLE,), True), ((PREHASH, WHOLE), True)]
-)
+@pytest.mark.parametrize(("keys", "wants"), [((PREHASH,), False), ((WHOLE,), True), ((PREHASH, WHOLE), True)])
 def test_the_digests_are_those_of_what_is_signed(keys: tuple[SoftKey, ...], wants: bool) -> None:
     made = job(*keys)
     made.hash_inline(b"payload")

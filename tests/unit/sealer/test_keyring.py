@@ -1,5 +1,5 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -47,9 +47,20 @@ class Describer:
         self.condemned.append(why)
 
 
+OPENED: list[RingStore] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 class Desk:
     def __init__(self, folder: Path, *specs: KeySpec, audit: ListStore | None = None) -> None:
         self.store = RingStore(folder / FILE_NAME)
+        OPENED.append(self.store)
         self.audit = audit or ListStore()
         self.clock = HandClock()
         self.ring = Keyring(specs, self.store, self.audit, self.clock)
@@ -81,14 +92,16 @@ def start(folder: Path, *specs: KeySpec, audit: ListStore | None = None) -> Desk
 
 def test_a_key_that_is_there_is_imported_on_the_record_and_pinned(folder: Path) -> None:
     desk = start(folder, SPEC)
-    assert not desk.ring.settled
+    settled = [desk.ring.settled]
     desk.up(Describer({"file:a": described(KEY)}))
-    assert desk.ring.settled
-    assert desk.ring.changed
+    settled.append(desk.ring.settled)
+    assert settled == [False, True]
+    changed = [desk.ring.changed]
     pinned = desk.ring["file:a"]
     assert (pinned.public, pinned.prehash, pinned.unfit, pinned.backend) == (KEY.public, True, None, "soft")
     assert desk.ring.snapshot() == (pinned.entry,)
-    assert not desk.ring.changed
+    changed.append(desk.ring.changed)
+    assert changed == [True, False]
     leaf = json.loads(desk.audit.leaves[0].text)
     assert (leaf["change"], leaf["entry"]["keyid"], leaf["time"]) == ("import", KEY.public.keyid, NOW)
     assert desk.store.load() == [pinned.entry]
@@ -209,9 +222,10 @@ def test_an_error_makes_a_key_unfit_until_it_is_described_again(folder: Path) ->
 def test_nobody_waits_for_a_worker_that_cannot_be_had(folder: Path) -> None:
     desk = start(folder, SPEC, KeySpec("hsm:b", "local", "hsm", "hsm"))
     desk.up(Describer({"file:a": described(KEY)}))
-    assert not desk.ring.settled
+    settled = [desk.ring.settled]
     hsm = Describer(spec=BackendSpec("hsm", "hsm", 1.0, cast("Any", None)))
     desk.ring.backend_down(cast("Backend", hsm))
-    assert desk.ring.settled
+    settled.append(desk.ring.settled)
+    assert settled == [False, True]
     assert list(desk.ring) == ["file:a"]
     assert len(desk.ring) == 1

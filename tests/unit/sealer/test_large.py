@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fakes.sealing import Bench, SoftKey
+from fakes.sealing import Bench, SoftKey, open_here
 from signerd.attestation.dsse import pae
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Fault
@@ -39,7 +39,7 @@ def content(fd: int, size: int) -> bytes:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_here()
     payload = payload_of(size)
     inline, large = jobs(payload, *KEYS)
     inline.hash_inline(payload)
@@ -62,7 +62,7 @@ def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
     large.close_descriptors()
     assert isinstance(large.message, mmap.mmap)
     large.message.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_here() == before
 
 
 def test_no_message_is_made_where_every_key_signs_the_digest() -> None:
@@ -77,7 +77,7 @@ def test_no_message_is_made_where_every_key_signs_the_digest() -> None:
 
 def test_a_failure_half_way_leaves_no_descriptor_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     _, large = jobs(payload_of(SLICE_BYTES * 2), *KEYS)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_here()
     large.signatures = [b"a", b"b"]
     written = os.write
     calls = 0
@@ -94,11 +94,11 @@ def test_a_failure_half_way_leaves_no_descriptor_behind(monkeypatch: pytest.Monk
         calls = 0
         with pytest.raises(OSError, match="No space"):
             work(large)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_here() == before
     large.close_descriptors()
 
 
 def test_discarding_an_error_is_nothing() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_here()
     discard(Fault("internal", "aside", "the signer failed"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_here() == before

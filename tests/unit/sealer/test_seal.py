@@ -3,6 +3,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fakes.sealing import NOW, TENANT, Bench, SoftKey
+from fakes.sealing import NOW, TENANT, Bench, SoftKey, open_here
 from signerd.errors import Fault
 from signerd.host.memfd import sealed_memfd
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
@@ -46,10 +47,6 @@ def large() -> Iterator[Bench]:
 
 def hand_over(bench: Bench, payload: bytes = LARGE, **changes: object) -> str:
     return bench.admit(Descriptor(0, len(payload)), sealed_memfd("payload", payload), **changes)
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_what_is_durable_and_verified_is_released_and_closed(bench: Bench) -> None:
@@ -196,9 +193,7 @@ def test_time_that_is_over_before_the_call_or_after_it_releases_nothing(bench: B
     bench.clock.move(0.010)
     bench.backend.answer()
     bench.turn()
-    assert [outcome.error.code for outcome in bench.outcomes().values() if outcome.error] == 2 * [
-        "request.deadline"
-    ]
+    assert [outcome.error.code for outcome in bench.outcomes().values() if outcome.error] == 2 * ["request.deadline"]
     assert bench.kinds(late) == ["refused:fault:request.deadline"]
     assert bench.kinds(one) == ["decided", "outcome:fault:request.deadline"]
 
@@ -274,7 +269,7 @@ def test_several_signers_are_all_there_or_nothing_is(large: Bench) -> None:
 
 def test_a_large_payload_gives_the_same_bytes_and_frees_every_descriptor(large: Bench) -> None:
     large.settle()
-    before = descriptors()
+    before = open_here()
     inline = large.admit(LARGE, envelope=True)
     one = hand_over(large, envelope=True)
     large.settle()
@@ -306,13 +301,13 @@ def test_a_large_payload_gives_the_same_bytes_and_frees_every_descriptor(large: 
     large.sealing.close(Close(one, "signed"))
     large.sealing.close(Close(inline, "signed"))
     large.settle()  # the thread lets go of a job when it takes the next one
-    assert descriptors() == before
+    assert open_here() == before
 
 
 @pytest.mark.parametrize("when", ["hashed", "assembled"])
 def test_a_large_payload_that_is_given_up_while_it_is_worked_on(large: Bench, when: str) -> None:
     large.settle()
-    before = descriptors()
+    before = open_here()
     one = hand_over(large)
     if when == "assembled":
         large.settle()
@@ -332,7 +327,7 @@ def test_a_large_payload_that_is_given_up_while_it_is_worked_on(large: Bench, wh
     )
     assert large.kinds(one) == record
     large.settle()
-    assert descriptors() == before
+    assert open_here() == before
 
 
 def test_validity_is_read_again_after_a_large_payload_was_hashed(large: Bench) -> None:
@@ -363,7 +358,7 @@ DECISION = DecisionFacts("uid:1000", TENANT, "embedded", ReleaseFacts("asserted"
         ),
     ],
 )
-def test_what_no_honest_front_end_sends(bench: Bench, changes: dict[str, object], reason: str) -> None:
+def test_what_no_honest_front_end_sends(bench: Bench, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(Violation) as caught:
         bench.admit(STATEMENT, **changes)
     assert caught.value.reason == reason
@@ -380,7 +375,7 @@ def test_a_foreign_tenants_key_is_no_key_at_all() -> None:
 
 
 def test_a_payload_that_is_not_what_was_said_is_a_breach_and_stays_the_callers_to_close(bench: Bench) -> None:
-    before = descriptors()
+    before = open_here()
     unsealed = os.memfd_create("x")
     os.write(unsealed, STATEMENT)
     sealed = sealed_memfd("x", STATEMENT)
@@ -394,7 +389,7 @@ def test_a_payload_that_is_not_what_was_said_is_a_breach_and_stays_the_callers_t
             bench.admit(Descriptor(0, size), fd)
     os.close(unsealed)
     os.close(sealed)
-    assert descriptors() == before
+    assert open_here() == before
 
 
 @pytest.mark.parametrize("when", ["in flight", "answered", "refused", "closed", "refusal first"])
@@ -412,9 +407,14 @@ def test_an_id_begins_one_record(bench: Bench, when: str) -> None:
             bench.turn()
     before = bench.kinds("twice")
     honest = bench.admit(STATEMENT)
-    with pytest.raises(Violation, match="audit_id_twice"):
+
+    def again() -> None:
+        """What is in use shows at once, what was used when it is written."""
         bench.admit(STATEMENT, audit_id="twice")
         bench.turn()
+
+    with pytest.raises(Violation, match="audit_id_twice"):
+        again()
     bench.sealing.record_violation(Violation("audit_id_twice", "twice"))
     bench.sealing.give_up()
     after = bench.kinds("twice")

@@ -125,9 +125,9 @@ def test_the_combined_envelope_names_its_signers() -> None:
 @pytest.mark.needs("securesystemslib")
 def test_securesystemslib_accepts_the_combined_envelope() -> None:
     from securesystemslib.dsse import Envelope
-    from securesystemslib.signer import SSlibKey
+    from securesystemslib.signer import Key, SSlibKey  # type: ignore[attr-defined]  # it re-exports without saying so
 
     envelope = assemble(job(), PAYLOAD).envelope
     assert isinstance(envelope, bytes)
-    trusted = [SSlibKey.from_crypto(k.private.public_key(), keyid=k.public.envelope_keyid) for k in KEYS]
+    trusted: list[Key] = [SSlibKey.from_crypto(k.private.public_key(), keyid=k.public.envelope_keyid) for k in KEYS]
     assert len(Envelope.from_dict(json.loads(envelope)).verify(trusted, threshold=2)) == 2

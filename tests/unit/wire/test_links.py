@@ -38,9 +38,7 @@ def test_a_message_survives_the_link(cls: type[msgspec.Struct]) -> None:
     assert cls.__struct_config__.frozen
 
 
-@pytest.mark.parametrize(
-    "cls", [cls for cls in STRUCTS if any(f.type is str for f in msgspec.structs.fields(cls))]
-)
+@pytest.mark.parametrize("cls", [cls for cls in STRUCTS if any(f.type is str for f in msgspec.structs.fields(cls))])
 def test_decoding_is_strict(cls: type[msgspec.Struct]) -> None:
     content = msgspec.msgpack.decode(msgspec.msgpack.encode(example(cls)))
     field = next(field.encode_name for field in msgspec.structs.fields(cls) if field.type is str)

@@ -117,6 +117,15 @@ def test_a_large_one_comes_and_goes_by_sealed_memfd() -> None:
     os.close(fd)
 
 
+def test_a_statement_that_the_sealer_would_not_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b'{"a":[' + b",".join([b"1e15"] * 100) + b"]}"
+    size = len(statement_of(json.loads(text)))
+    monkeypatch.setattr("signerd.worker.document.STATEMENT_BYTES", size)
+    assert run(text)[0].error is None
+    monkeypatch.setattr("signerd.worker.document.STATEMENT_BYTES", size - 1)
+    assert error(text) == ("request.too_large statement_too_large", "")
+
+
 def test_refusals_are_answers_with_their_place() -> None:
     assert error(b'{"bad": 1}') == ("predicate.invalid bad_word", "/bad")
     assert error(b"{") == ("predicate.invalid not_json", "")

@@ -1,0 +1,94 @@
+"""The sealer's end of the front end's link, in the test's hand: real frames, real signatures, no process."""
+
+import socket
+from typing import Any
+
+import msgspec
+
+from fakes.services import FakeClock, World
+from signerd.daemon.sealer_link import SealerLink
+from signerd.host.link import Link
+from signerd.pipeline.waits import SealWait
+from signerd.wire.frames import encode_frame
+from signerd.wire.links import (
+    BackendState,
+    Close,
+    CloseMany,
+    Open,
+    Opened,
+    Query,
+    Recorded,
+    Refusal,
+    RefuseMany,
+    SealedMany,
+    SealItem,
+    SealMany,
+    SealOutcome,
+)
+
+__all__ = ["SealerEnd"]
+
+_decode = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query)
+
+
+class SealerEnd:
+    """``link`` is the front end's side; what it sent is in ``items``, ``closes``, ``refusals`` and ``queries``."""
+
+    def __init__(self, given: World, clock: FakeClock) -> None:
+        ours, theirs = socket.socketpair()
+        self._given = given
+        self._peer = Link(theirs)
+        self.link = SealerLink(clock, 5.0, self._news)
+        self.news: list[msgspec.Struct] = []
+        self.items: list[SealItem] = []
+        self.closes: list[Close] = []
+        self.refusals: list[Refusal] = []
+        self.queries: list[Query] = []
+        self._fds: dict[str, int] = {}
+        self.link.connect(Link(ours))
+        ring = tuple(held.entry for held in given.sealer.keys.values())
+        self.say(Opened(ring, 1, {}, (BackendState("soft", "file", up=True),), "process"))
+
+    def _news(self, message: msgspec.Struct) -> None:
+        self.news.append(message)
+
+    def say(self, message: msgspec.Struct, fds: tuple[int, ...] = ()) -> None:
+        """Send one message and have it taken."""
+        self._peer.queue(encode_frame(message), fds)
+        self._peer.flush()
+        self.link.read()
+
+    def hear(self) -> None:
+        """Take what the front end has queued by now."""
+        self.link.flush()
+        while found := self._peer.read():
+            for frame, fds in found:
+                self._sort(_decode.decode(frame), fds)
+
+    def _sort(self, message: Any, fds: tuple[int, ...]) -> None:
+        if isinstance(message, SealMany):
+            self.items += message.items
+            if fds:
+                self._fds[message.items[0].audit_id] = fds[0]
+        elif isinstance(message, CloseMany):
+            self.closes += message.items
+        elif isinstance(message, RefuseMany):
+            self.refusals += message.items
+        elif isinstance(message, Query):
+            self.queries.append(message)
+
+    def serve(self) -> None:
+        """Seal and record all that is asked for, as the sealer does."""
+        self.hear()
+        items, self.items = self.items, []
+        for item in items:
+            sealed, _ = self._given.sealer.seal(SealWait(item, self._fds.get(item.audit_id)))
+            self.say(SealedMany((SealOutcome(item.audit_id, ok=sealed),)))
+        if self.refusals:
+            self.say(Recorded(tuple(refusal.audit_id for refusal in self.refusals)))
+        self.hear()
+
+    def close(self) -> None:
+        """Be gone."""
+        self.link.lost()
+        self._peer.close()
