@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
@@ -14,8 +15,8 @@ from signerd.host.config_model import Backend, Daemon, Key, Limits, Plugin, Sock
 
 __all__ = ["parts"]
 
-_PLAIN = {str: "text", int: "integer", float: "seconds", bool: "true or false"}
-_ALIASES = {
+_PLAIN: dict[object, str] = {str: "text", int: "integer", float: "seconds", bool: "true or false"}
+_ALIASES: dict[object, str] = {
     config_model.Name: "name",
     config_model.KeyReference: "key reference",
     config_model.Uid: "uid",
@@ -26,6 +27,7 @@ _KIB = 1024
 
 def parts() -> dict[str, str]:
     """The text of each place by its name."""
+    sections: dict[str, type[msgspec.Struct]]
     sections = {"daemon": Daemon, "socket": Socket, "plugin": Plugin, "backend": Backend, "tenant": Tenant, "key": Key}
     return {
         **{name: _section(cls) for name, cls in sections.items()},
@@ -62,32 +64,30 @@ def _reasons() -> dict[str, str]:
     body = ast.parse(inspect.getsource(config_model)).body
     return {
         constant.target.id: " ".join(str(ast.literal_eval(text.value)).split())
-        for constant, text in zip(body, body[1:], strict=False)
+        for constant, text in pairwise(body)
         if isinstance(constant, ast.AnnAssign) and isinstance(constant.target, ast.Name) and isinstance(text, ast.Expr)
     }
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
-    value = field.default
     if field.name == "state":
         return "of the environment"  # filled in before the Struct is made
+    value = field.default
     if value is NODEFAULT:
-        if field.default_factory is NODEFAULT:
-            return "required"
-        value = field.default_factory()
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int) and _octal(field.type):
-        return f"0o{value:o}"
-    if isinstance(value, int):
-        return _size(value) if field.name.endswith("bytes") or "_bytes_" in field.name else f"{value:,}"
+        return "required" if field.default_factory is NODEFAULT else "empty"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _number(field, value)
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, str):
-        return f"`{value}`" if value else "empty"
-    return "empty"
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else str(value).lower()
+    return f"`{value}`" if value else "empty"
+
+
+def _number(field: msgspec.structs.FieldInfo, value: int) -> str:
+    if _octal(field.type):
+        return f"0o{value:o}"
+    return _size(value) if "bytes" in field.name.split("_") else f"{value:,}"
 
 
 def _size(value: int) -> str:
@@ -102,9 +102,9 @@ def _octal(annotation: object) -> bool:
 
 
 def _type(annotation: object) -> str:
-    if annotation in _ALIASES:
-        return _ALIASES[annotation]
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in _ALIASES or isinstance(annotation, type):
+        return {**_ALIASES, **_PLAIN}[annotation]
     if origin is Annotated:
         base, *metas = arguments
         return _type(base) + "".join(_bounds(meta) for meta in metas if isinstance(meta, Meta))
@@ -112,12 +112,7 @@ def _type(annotation: object) -> str:
         return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
     if origin is Literal:
         return ", ".join(f"`0o{value:o}`" if isinstance(value, int) else f"`{value}`" for value in arguments)
-    if origin is tuple:
-        return f"array of {_type(arguments[0])}"
-    if origin is dict:
-        return "table"
-    assert isinstance(annotation, type)
-    return _PLAIN[annotation]
+    return f"array of {_type(arguments[0])}" if origin is tuple else "table"
 
 
 def _bounds(meta: Meta) -> str:

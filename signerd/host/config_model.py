@@ -85,7 +85,7 @@ class Daemon(msgspec.Struct, frozen=True):
     """State directory, an absolute path. Absent: `$STATE_DIRECTORY` (systemd's), else `$XDG_STATE_HOME/signerd`, else
     `~/.local/state/signerd`. `--state` goes before it."""
     development: bool = False
-    """Let in plugins of editable installations, whose files nobody can compare with a RECORD; `daemon.info` shows it."""
+    """Let in plugins of editable installations, whose files nobody can compare with a RECORD; `daemon.info` says so."""
     user: str = ""
     """The user that the daemon must run as; as anybody else it refuses to start. Empty: as whoever starts it."""
 
@@ -202,8 +202,8 @@ class Tenant(msgspec.Struct, frozen=True):
     exempt_predicates: tuple[Uri, ...] = ()
     """Types that need no release although their catalogue says so; each record says `release_check_waived`."""
     require_attested: bool = False
-    """Refuse a tool's digest that the caller merely asserted. No check attests yet, so this refuses every type that needs
-    a release."""
+    """Refuse a tool's digest that the caller merely asserted. No check attests yet, so this refuses every type that
+    needs a release."""
 
 
 class Key(msgspec.Struct, frozen=True):

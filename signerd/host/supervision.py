@@ -38,8 +38,9 @@ class State(enum.Enum):
 class Supervision:
     """One worker. ``first_retry_at_once`` starts it without delay after a death that followed good service.
 
-    The delay in seconds doubles with each death that follows no answer, from ``first_s`` to ``longest_s``. An answer in time forgets earlier deaths, unless the worker was condemned after
-    it: a backend that describes its key well and then lies must not come back ten times a second.
+    The delay in seconds doubles with each death that follows no answer, from ``first_s`` to ``longest_s``. An answer in
+    time forgets earlier deaths, unless the worker was condemned after it: a backend that describes its key well and
+    then lies must not come back ten times a second.
     """
 
     __slots__ = (

@@ -16,8 +16,8 @@ SLSA = "https://slsa.dev/provenance/v1"
 
 
 def provenance(parameters: str) -> bytes:
-    build = '{"buildType":"https://example.org/build","externalParameters":{"a":%s}}' % parameters
-    return ('{"buildDefinition":%s,"runDetails":{"builder":{"id":"https://example.org/b"}}}' % build).encode()
+    before = '{"buildDefinition":{"buildType":"https://example.org/build","externalParameters":{"a":'
+    return f'{before}{parameters}}}}},"runDetails":{{"builder":{{"id":"https://example.org/b"}}}}}}'.encode()
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_a_statement_just_above_what_goes_inline(client: Client) -> None:
 
 
 def test_numbers_that_the_canonical_form_writes_longer(client: Client) -> None:
-    document = provenance("[%s]" % ",".join(["1e15"] * 40_000))
+    document = provenance(f"[{','.join(['1e15'] * 40_000)}]")
     assert len(document) < 262_144
     assert len(client.result("sign.dsse", params(document))["bundles"][0]) > 262_144 * 4 // 3
 
@@ -69,4 +69,3 @@ def test_a_name_that_fits_no_call_of_the_document_worker(client: Client, name: s
     subject = [{"name": name, "digest": {"sha256": ARTEFACT}}]
     error = client.error("sign.dsse", params(subject=subject))
     assert (error["code"], error["details"]["reason"]) == ("request.too_large", "subjects_too_large")
-

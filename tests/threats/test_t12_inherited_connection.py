@@ -47,6 +47,10 @@ def by_another_process(client: Client, data: bytes) -> None:
             assert process.wait(20) == 0
 
 
+def decided(daemon: Running) -> int:
+    return sum(row["kind"] == "decided" for row in daemon.leaves())
+
+
 def denied(client: Client) -> None:
     last = ended(client)
     assert (last["code"], last["details"]["reason"]) == ("auth.peer_denied", "foreign_sender")
@@ -63,13 +67,13 @@ def test_a_foreign_frame_ends_the_session(
 ) -> None:
     assert client.result("sign.dsse", sbom)["bundles"]
     until(lambda: all(records(daemon).values()))
-    before = records(daemon)
+    before = decided(daemon)
     foreign(client, frame({"type": "request", "id": 77, "method": "sign.dsse", "params": sbom}))
     denied(client)
     other = connect()
     assert other.greet() is not None
     assert other.result("daemon.health", {})["ready"] is True
-    assert records(daemon) == before, "it was signed or refused on the record: it was read at all"
+    assert decided(daemon) == before, "it was read at all"
 
 
 def test_a_foreign_hello_is_none(connect: Connect, foreign: Foreign) -> None:
