@@ -24,7 +24,23 @@ from signerd.contracts.providers import (
 )
 from signerd.contracts.services import QuotaStore
 
-__all__ = ["KEY_BACKENDS_GROUP", "PLUGINS_GROUP", "PROJECT", "PUBLISHERS_GROUP", "Settings", "hookimpl", "hookspec"]
+__all__ = [
+    "KEY_BACKENDS_GROUP",
+    "PLUGINS_GROUP",
+    "PROJECT",
+    "PUBLISHERS_GROUP",
+    "Settings",
+    "hookimpl",
+    "hookspec",
+    "signerd_audit_sinks",
+    "signerd_authenticators",
+    "signerd_entitlements",
+    "signerd_key_backends",
+    "signerd_predicates",
+    "signerd_quota_stores",
+    "signerd_release_checks",
+    "signerd_transparency_logs",
+]
 
 PROJECT: Final = "signerd"
 PLUGINS_GROUP: Final = "signerd.plugins.v1"

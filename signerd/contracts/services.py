@@ -3,12 +3,15 @@
 Each takes and gives arrays: a single request is an array of one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
-__all__ = ["AuditStore", "Charge", "Clock", "Leaf", "QuotaStore", "Remaining"]
+from signerd.errors import SignerdError
+from signerd.wire.links import Close, Refusal, Sealed, SealItem
+
+__all__ = ["AuditStore", "Charge", "Clock", "Leaf", "QuotaStore", "Remaining", "Sealer", "Sealing"]
 
 
 class Clock(Protocol):
@@ -19,6 +22,36 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back: deadlines and rates."""
+
+
+Sealing = Callable[["tuple[Sealed, tuple[int, ...]] | SignerdError"], None]
+"""Takes the end of one item: what was sealed, with the descriptors that its large values are in, or why it was not."""
+
+
+class Sealer(Protocol):
+    """The second process, as the front end asks it.
+
+    Nothing here waits: everything is queued, and what a turn has brought goes over as arrays.
+    """
+
+    def seal(self, item: SealItem, fd: int | None, then: Sealing) -> None:
+        """Queue an item; ``fd`` is its payload's memfd, which stays the caller's. ``then`` is called once.
+
+        With an error, the record is closed already, or will be by whoever opens the log next.
+        """
+
+    def forget(self, audit_id: str) -> None:
+        """Drop the end of an item when it comes: its request was cut short."""
+
+    def close(self, close: Close) -> None:
+        """Queue how a sealed record ended."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Queue the one leaf of what ended before it was sealed."""
+
+    def when_recorded(self, audit_id: str, then: Callable[[SignerdError | None], None]) -> bool:
+        """Call ``then`` once the refusal is durable, or with why it is not; False where none is pending."""
+        ...
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -43,7 +76,7 @@ class Remaining(msgspec.Struct, frozen=True):
 class QuotaStore(Protocol):
     """Rates, counts and slots per tenant and plan."""
 
-    def admit_many(self, charges: Sequence[Charge]) -> Sequence["Remaining | Exception"]:
+    def admit_many(self, charges: Sequence[Charge]) -> Sequence["Remaining | SignerdError"]:
         """Take a slot and charge the rate for each; a ``quota.*`` refusal stands at the index of what was refused."""
 
     def release_many(self, charges: Sequence[Charge], *, signed: bool) -> None:
@@ -69,7 +102,7 @@ class AuditStore(Protocol):
     """The durable, append-only log. Only the sealer has one."""
 
     def append_many(self, leaves: Sequence[Leaf]) -> int:
-        """Make all durable in one commit and return the index of the first; ``audit.unavailable`` and nothing kept else."""
+        """Make all durable in one commit and return the index of the first; else ``audit.unavailable``."""
 
     def open_records(self) -> Sequence[Leaf]:
         """Return the ``decided`` leaves that no ``outcome`` closes: what a crash left behind."""

@@ -12,11 +12,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from signerd.contracts.services import Clock
-from signerd.daemon.story import Story
+from signerd.contracts.services import Clock, Sealing
 from signerd.errors import Fault, SignerdError, error_from
 from signerd.host.link import Frame, Link, LinkClosed
-from signerd.pipeline.waits import SealWait
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
@@ -62,7 +60,7 @@ class SealerLink:
         self._news = news
         self._link: Link | None = None
         self._open = False
-        self._seals: dict[str, tuple[Story | None, float]] = {}
+        self._seals: dict[str, tuple[Sealing | None, float]] = {}
         self._released: set[str] = set()
         self._records: dict[str, tuple[Callable[[SignerdError | None], None] | None, float]] = {}
         self._queries: dict[int, Callable[[Answer | SignerdError], None]] = {}
@@ -96,23 +94,20 @@ class SealerLink:
 
     # What stories ask for.
 
-    def seal(self, story: Story, wait: SealWait) -> None:
-        """Queue an item; the story is stepped when the outcome comes."""
+    def seal(self, item: SealItem, fd: int | None, then: Sealing) -> None:
+        """Queue an item; ``then`` takes its end."""
         if not self._open:
-            story.request.settled = True
-            story.throw(_unavailable("sealer_down"))
+            then(_unavailable("sealer_down"))
             return
-        # The link keeps a descriptor of its own: the story may be over before the frame leaves.
+        # The link keeps a descriptor of its own: the request may be over before the frame leaves.
         try:
-            fd = None if wait.fd is None else os.dup(wait.fd)
+            own = None if fd is None else os.dup(fd)
         except OSError as exc:
-            item = wait.item
             self.refuse(Refusal(item.audit_id, item.request, "fault", "internal", "descriptors"))
-            story.request.settled = True
-            story.throw(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
+            then(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
             return
-        self._items.append((wait.item, fd))
-        self._seals[wait.item.audit_id] = (story, self._clock.monotonic())
+        self._items.append((item, own))
+        self._seals[item.audit_id] = (then, self._clock.monotonic())
 
     def forget(self, audit_id: str) -> None:
         """Drop the outcome of an item when it comes: its story was cut short. A sealer that hangs still shows by it."""
@@ -203,12 +198,10 @@ class SealerLink:
         seals, self._seals = self._seals, {}
         records, self._records = self._records, {}
         queries, self._queries = self._queries, {}
-        for story, _ in seals.values():
-            if story is None:
-                continue
+        for sealing, _ in seals.values():
             # Whether it was decided stands in the log, and whoever opens that next closes it as unknown.
-            story.request.settled = True
-            story.throw(_unavailable("sealer_lost"))
+            if sealing is not None:
+                sealing(_unavailable("sealer_lost"))
         for then, _ in records.values():
             if then is not None:
                 then(_unavailable("sealer_lost"))
@@ -244,18 +237,17 @@ class SealerLink:
             self._news(message)
 
     def _sealed(self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]) -> None:
-        story, _ = self._seals.pop(audit_id, (None, 0.0))
-        if story is None:
+        then, _ = self._seals.pop(audit_id, (None, 0.0))
+        if then is None:
             for fd in fds:
                 os.close(fd)
         elif ok is not None:
             self._released.add(audit_id)
-            story.resume((ok, fds))
+            then((ok, fds))
         else:
             # Every item is closed once by this side: the sealer then knows that no close of it is still to come.
             self._closes.append(Close(audit_id, "fault", "internal" if error is None else error.code))
-            story.request.settled = True
-            story.throw(told(error) if error is not None else _unavailable("sealer_answer"))
+            then(told(error) if error is not None else _unavailable("sealer_answer"))
 
 
 def told(error: CallError) -> SignerdError:

@@ -7,10 +7,9 @@ from typing import Final, cast
 import msgspec
 from msgspec import UNSET, Raw
 
-from signerd.contracts.services import Clock
+from signerd.contracts.services import Clock, Sealer
 from signerd.daemon.answers import batch_answer, close_all, sign_answer
 from signerd.daemon.audit_ids import AuditIds
-from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.story import Story
 from signerd.daemon.waiters import Waiters
@@ -34,7 +33,7 @@ _NO_OUTCOME: Final = Fault("internal", "no_outcome", "the signer failed")
 class Signing:
     """Starts stories, collects their ends, and answers."""
 
-    def __init__(self, services: Services, waiters: Waiters, sealer: SealerLink, limits: Limits, clock: Clock) -> None:
+    def __init__(self, services: Services, waiters: Waiters, sealer: Sealer, limits: Limits, clock: Clock) -> None:
         self._services = services
         self._waiters = waiters
         self._sealer = sealer

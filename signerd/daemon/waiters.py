@@ -6,13 +6,14 @@ from typing import Any
 
 import trio
 
+from signerd.contracts.services import Sealer
 from signerd.daemon.descriptors import check_files
 from signerd.daemon.documents import Documents
-from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.story import Story
 from signerd.errors import Fault, SignerdError
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.waits import DocumentWait, HashWait, ProviderWait, SealWait, Wait
+from signerd.wire.links import Sealed
 
 __all__ = ["FILE_THREADS", "Waiters"]
 
@@ -24,7 +25,7 @@ class Waiters:
     """The daemon's side of every wait. ``turned`` is called when a task has stepped a story outside a poller's turn."""
 
     def __init__(
-        self, sealer: SealerLink, documents: Documents, nursery: trio.Nursery, turned: Callable[[], None]
+        self, sealer: Sealer, documents: Documents, nursery: trio.Nursery, turned: Callable[[], None]
     ) -> None:
         self._sealer = sealer
         self._documents = documents
@@ -36,7 +37,15 @@ class Waiters:
 
     def seal(self, story: Story, wait: SealWait) -> None:
         """Give the item to the sealer."""
-        self._sealer.seal(story, wait)
+
+        def ended(result: tuple[Sealed, tuple[int, ...]] | SignerdError) -> None:
+            if isinstance(result, SignerdError):
+                story.request.settled = True
+                story.throw(result)
+            else:
+                story.resume(result)
+
+        self._sealer.seal(wait.item, wait.fd, ended)
 
     def provide(self, story: Story, wait: ProviderWait) -> None:
         """Run a provider's awaitable in a task of its own."""

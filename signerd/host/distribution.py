@@ -25,7 +25,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final
 
-__all__ = ["Distribution", "LoadError", "VerifiedFinder", "find_entry", "verify"]
+__all__ = ["Distribution", "LoadError", "VerifiedFinder", "VerifiedLoader", "find_entry", "verify"]
 
 _SOURCE: Final = tuple(importlib.machinery.SOURCE_SUFFIXES)
 _EXTENSION: Final = tuple(importlib.machinery.EXTENSION_SUFFIXES)

@@ -18,6 +18,10 @@ __all__ = ["Aside"]
 T = TypeVar("T")
 
 
+NICE = 10
+"""What waits for a large payload waits for milliseconds anyway; a small request must not wait for it."""
+
+
 class Aside:
     """The thread. Poll ``fileno()``; when it is readable, call :meth:`collect` in the loop."""
 
@@ -54,6 +58,9 @@ class Aside:
         os.close(self._signal)
 
     def _serve(self) -> None:
+        # Linux has a priority per thread: what runs here must not take a core from the loop and its workers.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while (work := self._work.get()) is not None:
             work()
 

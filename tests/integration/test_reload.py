@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running.daemon import Running
-from signerd_client import Signer, SignRequest, Subject
 
+from running.daemon import Running
 from signerd.errors import Refusal
+from signerd_client import Signer, SignRequest, Subject
 
 FIRST, SECOND = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
 FILE = """
@@ -69,6 +69,6 @@ def test_a_reload_changes_what_is_decided_and_drops_no_connection(
         signer.sign_dsse(ask(SECOND))
 
         reload(daemon, text(SECOND, uid=os.getuid() + 1), "reload: done")
-        with pytest.raises(Exception) as ended:  # noqa: B017  # which end it is depends on who is first
+        with pytest.raises(Exception) as ended:  # which end it is depends on who is first
             signer.sign_dsse(ask(SECOND))
         assert getattr(ended.value, "code", "") in {"auth.peer_denied", "daemon.draining"}

@@ -92,7 +92,15 @@ class Linked(Hand):
 
     def seal(self, story: Any, wait: SealWait) -> None:  # type: ignore[override]
         self.wait = wait
-        self._link.seal(story, wait)
+
+        def ended(result: Any) -> None:
+            if isinstance(result, SignerdError):
+                story.request.settled = True
+                story.throw(result)
+            else:
+                story.resume(result)
+
+        self._link.seal(wait.item, wait.fd, ended)
 
     def forget(self, story: Any, wait: Any) -> None:
         self._link.forget(wait.item.audit_id)
@@ -141,7 +149,7 @@ def test_large_payloads_are_cut_into_frames_below_the_links_limit(side: Side) ->
     assert isinstance(hand.wait, SealWait)
     for number in range(4):
         item = msgspec.structs.replace(hand.wait.item, audit_id=str(number), payload=b"x" * (BYTES_PER_FRAME // 2 - 1))
-        side.link.seal(story, SealWait(item, None))
+        side.link.seal(item, None, story.resume)
     sizes = []
     for _ in range(60):
         sizes += [sum(len(item.payload) for item in group.items) for group in side.heard()]
@@ -155,7 +163,7 @@ def test_a_payload_by_descriptor_goes_alone_with_a_descriptor_of_its_own(side: S
     assert isinstance(hand.wait, SealWait)
     fd = sealed_memfd("payload", b"12345")
     item = msgspec.structs.replace(hand.wait.item, audit_id="large", payload=Descriptor(0, 5))
-    side.link.seal(story, SealWait(item, fd))
+    side.link.seal(item, fd, story.resume)
     os.close(fd)  # the story may be over before the frame leaves
     groups = side.heard()
     assert sorted([item.audit_id for item in group.items] for group in groups) == [["large"], ["small"]]
@@ -235,7 +243,7 @@ def test_when_the_sealer_is_lost_everybody_is_answered(side: Side) -> None:
     assert isinstance(queued.wait, SealWait)
     fd = sealed_memfd("payload", b"12345")
     item = msgspec.structs.replace(queued.wait.item, audit_id="large", payload=Descriptor(0, 5))
-    side.link.seal(story, SealWait(item, fd))
+    side.link.seal(item, fd, story.resume)
     os.close(fd)
     answers: list[Any] = []
     side.link.refuse(refusal("r"))
