@@ -20,13 +20,13 @@ WRITE: Final = select.EPOLLOUT
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
 """Reported whether it is waited for or not: the peer has closed, or the socket is broken."""
 
-
 GROUP: Final = 4
 """Sockets after which the links are flushed: the sealer works on the first requests while the rest are read."""
-
-
 TURNS: Final = 16
 """Times that what is ready is served before trio's other tasks have theirs: all is drained before the next wait."""
+LINGER_S: Final = 0.001
+"""Seconds that a turn waits for the next one itself. Under load something comes much sooner, and the way through trio's
+scheduler is saved; trio's tasks, which look at deadlines every 50 ms, are held up by TURNS times this at most."""
 
 
 class Handler(Protocol):
@@ -65,7 +65,7 @@ class Poller:
             while True:
                 await trio.lowlevel.wait_readable(epoll.fileno())
                 for _ in range(TURNS):
-                    found = epoll.poll(0)
+                    found = epoll.poll(LINGER_S)
                     if not found:
                         break
                     for turn, (fd, events) in enumerate(found, 1):

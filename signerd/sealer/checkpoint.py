@@ -18,8 +18,8 @@ from signerd.sealer.audit import SqliteAuditStore
 
 __all__ = ["LEAVES", "Checkpoints"]
 
-LEAVES: Final = 2000
-"""Leaves after which the write-ahead log, some 8 MB by then, is copied."""
+LEAVES: Final = 8000
+"""Leaves after which the write-ahead log, some 32 MB by then, is copied: seldom, as each copy is felt."""
 _COPY: Final = "PRAGMA wal_checkpoint(PASSIVE)"
 
 

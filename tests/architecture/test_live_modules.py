@@ -15,7 +15,7 @@ from running.loaded import asked, listening_environment
 from signerd_client import Signer, SignRequest, Subject
 
 PLUGINS = {d.package.name for d in DISTRIBUTIONS if d.folder.parent.name == "plugins"}
-BACKENDS = {"signerd_key_file"}
+BACKENDS = {"signerd_key_file", "signerd_key_pkcs11"}
 PREDICATES = {"signerd_predicates_intoto", "signerd_predicates_stella"}
 VALIDATORS = {"jsonschema_rs", "jsonschema", "cyclonedx", "spdx_python_model"}
 """What predicate plugins bring: heavy, and fed with callers' bytes."""
@@ -39,7 +39,7 @@ MAY_NOT = {
         {"signerd.worker.calls", "signerd_key_file"},
         {
             "signerd.cli", "signerd.daemon", "signerd.pipeline", "signerd.sealer", "trio", "sqlite3",
-            "signerd_client", *(PLUGINS - BACKENDS), *VALIDATORS,
+            "signerd_client", *(PLUGINS - {"signerd_key_file"}), *VALIDATORS,
         },
     ),
     "document": (

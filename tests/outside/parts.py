@@ -21,6 +21,7 @@ __all__ = ["PARTS", "ROOT", "VECTORS", "Part", "find", "required", "the"]
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = Path(os.environ.get("SIGNERD_VECTORS") or ROOT.parent / "shared" / "vectors")
 TOOLS = "run scripts/setup --tools"
+SYSTEM = "run scripts/setup --system as root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ def _at_least(name: str, command: str, wanted: tuple[int, ...]) -> Path | None:
     return path if number and tuple(map(int, number.groups())) >= wanted else None
 
 
+def _library(name: str) -> Path | None:
+    """A PKCS#11 module where Debian puts it."""
+    return next(iter(sorted(Path("/usr/lib").glob(f"*/{name}"))), None)
+
+
 def _module(name: str) -> Path | None:
     found = importlib.util.find_spec(name)
     return Path(found.origin) if found and found.origin else None
@@ -59,14 +65,17 @@ PARTS = {
     "cosign": Part(
         lambda: _present(outside_parts.cosign()) or _at_least("cosign", "version", (3, 0, 4)), TOOLS
     ),
-    "gcc": Part(lambda: _on_path("gcc"), "run scripts/setup --system as root"),
+    "gcc": Part(lambda: _on_path("gcc"), SYSTEM),
     "go": Part(lambda: _present(outside_parts.go()) or _on_path("go"), TOOLS),
     "node": Part(
         lambda: _present(outside_parts.node()) or _at_least("node", "--version", (24, 15, 0)), TOOLS
     ),
+    "p11-kit": Part(lambda: _on_path("p11-kit") and _library("pkcs11/p11-kit-client.so"), SYSTEM),
+    "pkcs11-tool": Part(lambda: _on_path("pkcs11-tool"), SYSTEM),
     "securesystemslib": Part(lambda: _module("securesystemslib"), "run scripts/setup"),
     "sigstore-verify": Part(lambda: _present(outside_parts.sigstore_verify()), TOOLS),
-    "ssh-agent": Part(lambda: _on_path("ssh-agent"), "run scripts/setup --system as root"),
+    "softhsm2": Part(lambda: _on_path("softhsm2-util") and _library("softhsm/libsofthsm2.so"), SYSTEM),
+    "ssh-agent": Part(lambda: _on_path("ssh-agent"), SYSTEM),
     "vectors": Part(lambda: _present(VECTORS), "set SIGNERD_VECTORS to the folder of test vectors"),
 }
 
