@@ -3,7 +3,7 @@
  * SHIM_REAL is the file of the real module. SHIM_DIR is a folder: the file "calls" there gets a line for each call
  * that is watched, "NAME RESULT DETAIL" in hex; the file "fault" holds "NAME WHAT COUNT" and lets the next COUNT
  * calls of NAME end in WHAT: a return value in hex (0x...), or one of crash, spin, fork, print, die (the call is
- * made, and the process ends before its result is known).
+ * made, and the process ends before its result is known), stuck (an error that leaves the operation begun).
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -53,10 +53,12 @@ static ulong through(int index, const char *name, ulong detail, ulong a, ulong b
   int faulty = due(name, what);
   if (faulty && !strncmp(what, "0x", 2)) {
     ulong result = strtoul(what, NULL, 16);
+    if (index == SIGN) real->f[SIGN](a, b, c, d, e, 0, 0, 0); /* A signature that fails ends its operation. */
     note(name, result, detail);
     return result;
   }
   if (faulty) note(name, 0xdead, detail);
+  if (!strcmp(what, "stuck")) return 6; /* CKR_FUNCTION_FAILED */
   if (!strcmp(what, "crash")) raise(SIGSEGV);
   if (!strcmp(what, "spin")) for (;;) __asm__ volatile("");
   if (!strcmp(what, "print")) { printf("a module that talks\n"); fflush(stdout); }

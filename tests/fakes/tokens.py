@@ -1,13 +1,17 @@
 """Real PKCS#11 tokens for the tests: SoftHSM in a folder of its own, alone or behind a module that misbehaves."""
 
+import ctypes
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from outside.parts import the
 
-__all__ = ["PIN", "Shim", "SoftHsm", "compiled_shim"]
+__all__ = ["PIN", "Shim", "SoftHsm", "hsm", "shim", "shim_file"]
 
 PIN = "98-76 5ä"
 """No digits only: a PIN is UTF-8."""
@@ -97,12 +101,33 @@ class Shim:
         return [(int(result, 16), int(detail, 16)) for called, result, detail in lines if called == name]
 
 
-def compiled_shim(folder: Path) -> Path:
-    """Compile the module into ``folder`` and return its file."""
-    compiled = folder / "shim.so"
-    command = [the("gcc"), "-shared", "-fPIC", "-O1", "-Wall", "-o", compiled, _SOURCE, "-ldl"]
+@pytest.fixture
+def hsm(tmp_path: Path) -> Iterator[SoftHsm]:
+    """A SoftHSM with the token ``demo``; for a test marked as needing softhsm2."""
+    base = tmp_path / "hsm"
+    base.mkdir()
+    before = dict(os.environ)
+    made = SoftHsm(base)
+    yield made
+    # It is one module to this process: the next test's must read its own configuration.
+    ctypes.CDLL(str(made.module)).C_Finalize(None)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def shim_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled pkcs11_shim.c; for a test marked as needing gcc."""
+    compiled = tmp_path_factory.mktemp("shim") / "shim.so"
+    command = [the("gcc"), "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", compiled, _SOURCE, "-ldl"]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     return compiled
+
+
+@pytest.fixture
+def shim(hsm: SoftHsm, shim_file: Path) -> Shim:
+    """The misbehaving module before ``hsm``."""
+    return Shim(hsm, shim_file)
 
 
 def _real(name: str) -> Path:

@@ -28,6 +28,7 @@ LOST: Final = (
     *LOST_OBJECT,
     ck.DeviceError,
     ck.DeviceRemoved,
+    ck.OperationActive,  # an error that did not end what was begun: this session is of no more use
     ck.SessionClosed,
     ck.SessionHandleInvalid,
     ck.SlotIDInvalid,

@@ -1,0 +1,69 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from signerd.errors import SignerdError
+from signerd_key_pkcs11.pins import read_pin
+from signerd_key_pkcs11.settings import Source
+
+
+def written(path: Path, data: bytes, mode: int = 0o600) -> Source:
+    path.write_bytes(data)
+    path.chmod(mode)
+    return Source(str(path), is_credential=False)
+
+
+def refused(source: Source) -> str:
+    with pytest.raises(SignerdError) as caught:
+        read_pin(source)
+    assert caught.value.code == "key.backend_fault"
+    assert "/" not in caught.value.public
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("data", "pin"), [(b"1234", "1234"), (b"1234\n", "1234"), (b" 1 2 \n\n", " 1 2 \n"), ("ä".encode(), "ä")]
+)
+def test_one_newline_at_the_end_is_the_editors(tmp_path: Path, data: bytes, pin: str) -> None:
+    assert read_pin(written(tmp_path / "pin", data)) == pin
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\xff", b"12\x0034", b"1" * 257])
+def test_what_cannot_be_a_pin(tmp_path: Path, data: bytes) -> None:
+    assert refused(written(tmp_path / "pin", data)) == "pin_format"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
+def test_a_file_that_others_could_read_or_write(tmp_path: Path, mode: int) -> None:
+    assert refused(written(tmp_path / "pin", b"1234", mode)) == "pin_file_mode"
+
+
+def test_no_file_a_link_a_folder_a_pipe(tmp_path: Path) -> None:
+    source = written(tmp_path / "pin", b"1234")
+    (tmp_path / "link").symlink_to(tmp_path / "pin")
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    assert refused(Source(str(tmp_path / "none"), is_credential=False)) == "pin_unreadable"
+    assert refused(Source(str(tmp_path / "link"), is_credential=False)) == "pin_unreadable"
+    assert refused(Source(str(tmp_path), is_credential=False)) == "pin_file_type"
+    assert refused(Source(str(tmp_path / "fifo"), is_credential=False)) == "pin_file_type"
+    assert read_pin(source) == "1234"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user(tmp_path: Path) -> None:
+    source = written(tmp_path / "pin", b"1234")
+    os.chown(tmp_path / "pin", 1, 1)
+    assert refused(source) == "pin_file_owner"
+
+
+def test_a_systemd_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source("token-pin", is_credential=True)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert refused(source) == "no_credentials"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert refused(source) == "pin_unreadable"
+    written(tmp_path / "token-pin", b"1234\n", 0o440)  # as systemd's access list shows
+    assert read_pin(source) == "1234"
+    (tmp_path / "token-pin").chmod(0o444)
+    assert refused(source) == "pin_file_mode"
