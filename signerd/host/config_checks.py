@@ -1,5 +1,6 @@
 """What must agree across sections of the configuration: paths, limits, and who refers to whom."""
 
+import re
 from collections.abc import Collection, Iterator
 
 from signerd.host.config_model import Config, Limits, Tenant
@@ -17,9 +18,15 @@ _ORDERED = (
     ("worker_backoff_first_s", "worker_backoff_longest_s"),
 )
 
+_PIN = re.compile(r"[:;?&]\s*pin-(?:value|source)\s*(?:=|$)", re.IGNORECASE)
+"""A PIN in a PKCS#11 URI, or the place of one (RFC 7512, section 2.3)."""
+
 
 def cross_problems(config: Config) -> list[str]:
     """Return a line ``key: expectation`` for everything that does not fit together; empty when all does."""
+    if any(_PIN.search(key.key) for key in config.keys):
+        # Alone: the other problems quote references, and what stands here goes into a log.
+        return ["keys: expected references without pin-value and pin-source: a PIN has its own place in [backends]"]
     return [
         *_paths(config),
         *_limits(config.limits),

@@ -18,14 +18,15 @@ __all__ = ["Aside"]
 T = TypeVar("T")
 
 
-NICE = 10
-"""What waits for a large payload waits for milliseconds anyway; a small request must not wait for it."""
-
-
 class Aside:
-    """The thread. Poll ``fileno()``; when it is readable, call :meth:`collect` in the loop."""
+    """The thread. Poll ``fileno()``; when it is readable, call :meth:`collect` in the loop.
 
-    def __init__(self) -> None:
+    ``nice`` is for work that holds the interpreter's lock hardly at all: a thread that is preempted while it holds it
+    holds up the loop too.
+    """
+
+    def __init__(self, nice: int = 0) -> None:
+        self._nice = nice
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._done: deque[Callable[[], None]] = deque()
         self._signal = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -58,9 +59,9 @@ class Aside:
         os.close(self._signal)
 
     def _serve(self) -> None:
-        # Linux has a priority per thread: what runs here must not take a core from the loop and its workers.
+        # Linux has a priority per thread.
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         while (work := self._work.get()) is not None:
             work()
 

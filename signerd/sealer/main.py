@@ -49,6 +49,10 @@ _log = logging.getLogger("signerd.sealer")
 
 DAY_MS = 86_400_000
 POLLIN, POLLOUT = select.POLLIN, select.POLLOUT
+SWITCH_S = 0.00005
+"""Seconds after which a thread that works aside must give the interpreter's lock to the loop. With the usual 5 ms a
+request beside a large payload would wait so long at each of its system calls."""
+COPY_NICE = 10
 OPEN_LIMIT_S = 5.0
 """Seconds after which ``opened`` is sent although a backend has not said whether it works: others need not wait."""
 
@@ -68,7 +72,8 @@ class Process:
             backend.tick(clock.monotonic())
         audit = state / "audit.sqlite"
         self._store = SqliteAuditStore(audit, config.limits.audit_write_s)
-        self._checkpoints = Checkpoints(audit, self._store, self._aside)
+        self._copying = Aside(COPY_NICE)
+        self._checkpoints = Checkpoints(audit, self._store, self._copying)
         self._begin_log()
         specs = [KeySpec(k.key, k.tenant, k.backend, k.key.partition(":")[0], k.generate or "") for k in config.keys]
         self.ring = Keyring(specs, RingStore(state / "ring.sqlite"), self._store, clock)
@@ -109,8 +114,9 @@ class Process:
             if pidfd in ready:
                 backend.reap()
             backend.tick(now)
-        if self._aside.fileno() in ready:
-            self._aside.collect()
+        for thread in (self._aside, self._copying):
+            if thread.fileno() in ready:
+                thread.collect()
         self.front.flush()
         if self._link.fileno() in ready:
             self.front.read()
@@ -125,6 +131,7 @@ class Process:
         wanted = {
             self._link.fileno(): POLLIN | POLLOUT if self._link.wants_write else POLLIN,
             self._aside.fileno(): POLLIN,
+            self._copying.fileno(): POLLIN,
         }
         looks = []
         for backend in self.backends.values():
@@ -218,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     harden(die_with_parent=False)  # it must outlive the front end for as long as it takes to close the records
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(SWITCH_S)
     parser = argparse.ArgumentParser(prog="python -m signerd.sealer.main")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--config", type=Path, help="configuration file; else embedded defaults on standard input")

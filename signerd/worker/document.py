@@ -39,6 +39,7 @@ from signerd.worker import process
 __all__ = ["DocumentWorkerSettings", "PluginSettings", "check", "main"]
 
 PROGRAM: Final = "signerd.worker.document"
+NICE: Final = 10
 WORTH_TRIMMING: Final = 1024 * 1024
 """Bytes of a document from which on giving memory back to the kernel pays; below, the next one uses it
 again."""
@@ -145,6 +146,8 @@ def main() -> None:
         predicates = load_predicates(entries, development=settings.development)
     except LoadError as exc:
         process.fail(PROGRAM, str(exc))
+    # A small request beside a large document must not wait for a core (T21).
+    os.nice(NICE)
     trim = ctypes.CDLL(None).malloc_trim
     # A parsed document is a tree of millions of objects without cycles: collections while it grows only cost
     # time.

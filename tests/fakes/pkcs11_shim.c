@@ -17,8 +17,8 @@ typedef unsigned long ulong;
 typedef ulong (*function)(ulong, ulong, ulong, ulong, ulong, ulong, ulong, ulong);
 
 /* CK_FUNCTION_LIST of PKCS#11 v2.40: a version, then these in the order of pkcs11f.h. */
-enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18,
-       SIGN = 43, FUNCTIONS = 68 };
+enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6,
+       GET_MECHANISM_LIST = 7, OPEN_SESSION = 12, LOGIN = 18, SIGN = 43, FUNCTIONS = 68 };
 struct list { unsigned char version[2]; function f[FUNCTIONS]; };
 
 static struct list *real, mine;
@@ -51,9 +51,14 @@ static int due(const char *name, char *what) {
 static ulong through(int index, const char *name, ulong detail, ulong a, ulong b, ulong c, ulong d, ulong e) {
   char what[64] = "";
   int faulty = due(name, what);
+  if (!faulty) what[0] = 0;
   if (faulty && !strncmp(what, "0x", 2)) {
     ulong result = strtoul(what, NULL, 16);
-    if (index == SIGN) real->f[SIGN](a, b, c, d, e, 0, 0, 0); /* A signature that fails ends its operation. */
+    if (index == SIGN) { /* A signature that fails ends its operation. */
+      unsigned char nowhere[1024];
+      ulong size = sizeof nowhere;
+      real->f[SIGN](a, b, c, (ulong)nowhere, (ulong)&size, 0, 0, 0);
+    }
     note(name, result, detail);
     return result;
   }
@@ -68,8 +73,8 @@ static ulong through(int index, const char *name, ulong detail, ulong a, ulong b
     note("fork", 0, child);
   }
   ulong result = real->f[index](a, b, c, d, e, 0, 0, 0);
-  if (!strcmp(what, "die")) raise(SIGKILL);
   if (!faulty) note(name, result, detail);
+  if (!strcmp(what, "die")) raise(SIGKILL);
   return result;
 }
 
@@ -87,6 +92,13 @@ static ulong get_token_info(ulong a, ulong info, ulong c, ulong d, ulong e, ulon
   if (result == 0 && extra) *(ulong *)(info + 96) |= strtoul(extra, NULL, 16);
   return result;
 }
+static ulong get_mechanism_list(ulong a, ulong list, ulong count, ulong d, ulong e, ulong f, ulong g, ulong h) {
+  const char *missing = getenv("SHIM_NO_MECHANISM");
+  ulong result = real->f[GET_MECHANISM_LIST](a, list, count, d, e, f, g, h);
+  for (ulong i = 0; result == 0 && list && missing && i < *(ulong *)count; i++)
+    if (((ulong *)list)[i] == strtoul(missing, NULL, 16)) ((ulong *)list)[i] = 0x80000999;
+  return result;
+}
 static ulong open_session(ulong a, ulong b, ulong c, ulong d, ulong e, ulong f, ulong g, ulong h) {
   return through(OPEN_SESSION, "C_OpenSession", 0, a, b, c, d, e);
 }
@@ -94,6 +106,7 @@ static ulong login(ulong a, ulong user, ulong c, ulong d, ulong e, ulong f, ulon
   return through(LOGIN, "C_Login", user, a, user, c, d, e);
 }
 static ulong sign(ulong a, ulong b, ulong c, ulong d, ulong e, ulong f, ulong g, ulong h) {
+  if (!d) return real->f[SIGN](a, b, c, d, e, f, g, h); /* Only the length is asked for. */
   return through(SIGN, "C_Sign", a, a, b, c, d, e);
 }
 
@@ -113,6 +126,7 @@ ulong C_GetFunctionList(struct list **out) {
     mine.f[GET_FUNCTION_LIST] = list_again;
     mine.f[GET_SLOT_LIST] = get_slot_list;
     mine.f[GET_TOKEN_INFO] = get_token_info;
+    mine.f[GET_MECHANISM_LIST] = get_mechanism_list;
     mine.f[OPEN_SESSION] = open_session;
     mine.f[LOGIN] = login;
     mine.f[SIGN] = sign;

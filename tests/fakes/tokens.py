@@ -72,7 +72,7 @@ class SoftHsm:
 class Shim:
     """The module of pkcs11_shim.c before SoftHSM's: it counts calls, and fails as it is told."""
 
-    def __init__(self, hsm: SoftHsm, compiled: Path, *, token_flags: str = "") -> None:
+    def __init__(self, hsm: SoftHsm, compiled: Path, **environment: str) -> None:
         self.hsm = hsm
         self.folder = hsm.base / f"shim{len(list(hsm.base.glob('shim*')))}"
         self.folder.mkdir()
@@ -83,7 +83,7 @@ class Shim:
             **hsm.environment,
             "SHIM_REAL": str(hsm.module),
             "SHIM_DIR": str(self.folder),
-            **({"SHIM_TOKEN_FLAGS": token_flags} if token_flags else {}),
+            **environment,
         }
 
     def settings(self, **more: object) -> dict[str, object]:
@@ -119,7 +119,8 @@ def hsm(tmp_path: Path) -> Iterator[SoftHsm]:
 def shim_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled pkcs11_shim.c; for a test marked as needing gcc."""
     compiled = tmp_path_factory.mktemp("shim") / "shim.so"
-    command = [the("gcc"), "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", compiled, _SOURCE, "-ldl"]
+    options = "-shared -fPIC -O1 -Wall -Werror".split()
+    command = [str(the("gcc")), *options, "-o", str(compiled), str(_SOURCE), "-ldl"]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     return compiled
 
@@ -131,5 +132,5 @@ def shim(hsm: SoftHsm, shim_file: Path) -> Shim:
 
 
 def _real(name: str) -> Path:
-    assert the("softhsm2")
+    the("softhsm2")
     return next(iter(sorted(Path("/usr/lib").glob(f"*/{name}")))).resolve()

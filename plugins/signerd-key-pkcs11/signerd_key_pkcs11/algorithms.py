@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from pkcs11 import KeyType, Mechanism
+from pkcs11 import KeyType, Mechanism, Token
 
 from signerd.errors import Refusal
 from signerd_key_pkcs11.failures import fault
 
-__all__ = ["CURVES", "RSA", "Scheme", "scheme_of"]
+__all__ = ["CURVES", "RSA", "Scheme", "require", "scheme_of"]
 
 RSA: Final = "RSA-PKCS1-SHA256"
 CURVES: Final = {
@@ -52,6 +52,17 @@ def scheme_of(algorithm: str) -> Scheme:
     if found is None:
         raise Refusal("key.algorithm_refused", "unknown_algorithm", "the algorithm is not one that signerd signs with")
     return found
+
+
+def require(scheme: Scheme, token: Token) -> None:
+    """Refuse ``key.algorithm_refused``, ``mechanism_missing``, where the token cannot sign so. Raises PKCS11Error."""
+    if scheme.mechanism not in token.slot.get_mechanisms():
+        raise Refusal(
+            "key.algorithm_refused",
+            "mechanism_missing",
+            "the key's token cannot sign as signerd does",
+            operator=f"the token does not offer {scheme.mechanism.name}",
+        )
 
 
 def _sha256(digest: bytes) -> bytes:

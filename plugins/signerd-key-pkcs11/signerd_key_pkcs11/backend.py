@@ -10,9 +10,9 @@ from pkcs11.exceptions import DeviceError, PKCS11Error
 from signerd.contracts import hookimpl
 from signerd.contracts.providers import KeyBackend
 from signerd.contracts.values import KeyDescription, SignatureResult
-from signerd.errors import Refusal, SignerdError
+from signerd.errors import SignerdError
 from signerd.verification.keys import PublicKey
-from signerd_key_pkcs11.algorithms import Scheme, scheme_of
+from signerd_key_pkcs11.algorithms import Scheme, require, scheme_of
 from signerd_key_pkcs11.failures import LOST, LOST_OBJECT, fault, translated
 from signerd_key_pkcs11.generate import make_key
 from signerd_key_pkcs11.objects import certificates, find_private, public_halves
@@ -153,13 +153,7 @@ class Pkcs11Backend:
         mismatched = False
         for public in public_halves(token.sessions[0], private):
             scheme = scheme_of(public.algorithm)
-            if scheme.mechanism not in token.token.slot.get_mechanisms():
-                raise Refusal(
-                    "key.algorithm_refused",
-                    "mechanism_missing",
-                    "the key's token cannot sign as signerd does",
-                    operator=f"the token does not offer {scheme.mechanism.name}",
-                )
+            require(scheme, token.token)
             message = hashlib.sha256(_CHALLENGE).digest() if scheme.prehash else _CHALLENGE
             signature = scheme.finish(private.sign(scheme.prepare(message), mechanism=scheme.mechanism))
             try:

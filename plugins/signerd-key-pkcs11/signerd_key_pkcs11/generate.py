@@ -6,7 +6,7 @@ from typing import Any, Final
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag
 
-from signerd_key_pkcs11.algorithms import CURVES, RSA, scheme_of
+from signerd_key_pkcs11.algorithms import CURVES, RSA, require, scheme_of
 from signerd_key_pkcs11.failures import forbidden
 from signerd_key_pkcs11.objects import taken
 from signerd_key_pkcs11.uri import KeyUri
@@ -30,9 +30,11 @@ def make_key(token: pkcs11.Token, uri: KeyUri, algorithm: str) -> None:
     """Make a key pair of the label and id in ``uri``; without an id, at random.
 
     ``key.forbidden`` with reason ``exists`` where any object has that label or id, ``key.algorithm_refused``
-    with reason ``unknown_algorithm``. Raises PKCS11Error. To be called with the token logged in to.
+    with reason ``unknown_algorithm`` or ``mechanism_missing``. Raises PKCS11Error. To be called once the token is
+    logged in to.
     """
     scheme = scheme_of(algorithm)
+    require(scheme, token)
     session = token.open(rw=True)
     try:
         if taken(session, uri):

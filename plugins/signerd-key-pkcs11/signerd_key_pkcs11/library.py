@@ -10,7 +10,8 @@ import atexit
 import ctypes
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from pkcs11._pkcs11 import lib
@@ -24,6 +25,9 @@ from signerd_key_pkcs11.settings import ModuleFile
 __all__ = ["Libraries", "LockingLibrary"]
 
 _log = logging.getLogger(__name__)
+
+REFRESH_S: Final = 1.0
+"""Seconds: initialising a module may take a good part of one, and callers may ask for an absent token all the time."""
 
 # pkcs11t.h
 _CKF_OS_LOCKING_OK: Final = 0x2
@@ -99,6 +103,7 @@ class Libraries:
         self._environment = environment
         self._loaded: dict[str, LockingLibrary] = {}
         self._down: set[str] = set()
+        self._begun: dict[str, float] = {}
 
     def get(self, name: str) -> LockingLibrary:
         """Return a module by its name in the configuration, which must be there.
@@ -114,6 +119,7 @@ class Libraries:
                 known = self._loaded[name] = LockingLibrary(path)
             except PKCS11Error as exc:
                 raise translated(exc, f"loading {path}") from exc
+            self._begun[name] = time.monotonic()
             atexit.register(self._finalize, name)
         elif name in self._down:
             self._initialize(name)
@@ -126,6 +132,21 @@ class Libraries:
         """
         self._finalize(name)
         self._initialize(name)
+
+    def refresh(self, spared: Collection[str]) -> bool:
+        """Restart the loaded modules but the ``spared`` ones, each once a second at most; whether one was.
+
+        Some list only the slots that were there when they were initialised.
+        """
+        due = [
+            name for name, begun in self._begun.items() if name not in spared and time.monotonic() - begun >= REFRESH_S
+        ]
+        for name in due:
+            try:
+                self.restart(name)
+            except SignerdError as exc:
+                _log.warning("module %s: %s", name, exc)
+        return bool(due)
 
     def each(self, name: str | None) -> Iterator[tuple[str, LockingLibrary]]:
         """Yield the named module, or all that can be used; the fault of the last one that cannot, if none can."""
@@ -155,6 +176,7 @@ class Libraries:
 
     def _initialize(self, name: str) -> None:
         self._down.add(name)
+        self._begun[name] = time.monotonic()
         try:
             self._loaded[name].initialize()
         except PKCS11Error as exc:

@@ -88,15 +88,9 @@ class Tokens:
         self._libraries.restart(module)
 
     def _find(self, uri: KeyUri) -> tuple[str, pkcs11.Token]:
-        found = []
-        for module, library in self._libraries.each(uri.module):
-            for slot in self._slots(module, library):
-                try:
-                    token = slot.get_token()
-                except _AWAY:
-                    continue
-                if _fits(uri, library, token):
-                    found.append((module, token))
+        found = self._fitting(uri)
+        if not found and self._libraries.refresh({each.module for each in self._open.values()}):
+            found = self._fitting(uri)
         if not found:
             raise unavailable("token_absent", "no slot of any module has the token that the reference names")
         if len(found) > 1:
@@ -106,6 +100,18 @@ class Tokens:
                 f"{len(found)} tokens fit: say which by serial=, slot-id= or module-name=",
             )
         return found[0]
+
+    def _fitting(self, uri: KeyUri) -> list[tuple[str, pkcs11.Token]]:
+        found = []
+        for module, library in self._libraries.each(uri.module):
+            for slot in self._slots(module, library):
+                try:
+                    token = slot.get_token()
+                except _AWAY:
+                    continue
+                if _fits(uri, library, token):
+                    found.append((module, token))
+        return found
 
     def _slots(self, module: str, library: LockingLibrary) -> list[pkcs11.Slot]:
         try:

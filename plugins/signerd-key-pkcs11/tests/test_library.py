@@ -127,3 +127,18 @@ def test_a_module_that_cannot_be_initialised_again_is_tried_at_its_next_use(shim
         libraries.get("shim")
     assert libraries.get("shim") is library
     assert library.get_slots()
+
+
+@pytest.mark.needs("gcc")
+def test_a_refresh_spares_whom_it_must_and_comes_once_a_second(shim: Shim, monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries = Libraries({"shim": ModuleFile(str(shim.module))}, shim.environment)
+    assert not libraries.refresh(()), "nothing is loaded"
+    libraries.get("shim")
+    assert not libraries.refresh(())
+    monkeypatch.setattr("signerd_key_pkcs11.library.REFRESH_S", 0.0)
+    assert not libraries.refresh({"shim"})
+    assert libraries.refresh(())
+    assert shim.calls("C_Initialize") == [(OK, OS_LOCKING)] * 2
+    shim.fail("C_Initialize", "0x30")
+    assert libraries.refresh(())
+    assert libraries.get("shim").get_slots(), "tried again at its next use"

@@ -103,13 +103,13 @@ def test_a_wrong_pin_is_presented_once_and_a_new_one_opens(shim: Shim) -> None:
 
 @pytest.mark.parametrize(("flags", "reason"), [(LOCKED, "pin_locked"), (FINAL_TRY, "pin_final_try")])
 def test_the_last_try_is_left_to_a_human(hsm: SoftHsm, shim_file: Path, flags: str, reason: str) -> None:
-    shim = Shim(hsm, shim_file, token_flags=flags)
+    shim = Shim(hsm, shim_file, SHIM_TOKEN_FLAGS=flags)
     assert refused(tokens_of(shim.settings())) == f"key.backend_fault {reason}"
     assert shim.calls("C_Login") == []
 
 
 def test_a_token_that_counts_after_an_end_that_nobody_saw_is_left_alone(hsm: SoftHsm, shim_file: Path) -> None:
-    shim = Shim(hsm, shim_file, token_flags=COUNT_LOW)
+    shim = Shim(hsm, shim_file, SHIM_TOKEN_FLAGS=COUNT_LOW)
     shim.fail("C_Login", "0x30")
     assert refused(tokens_of(shim.settings())) == "key.backend_unavailable token_lost"
     assert refused(tokens_of(shim.settings())) == "key.backend_fault pin_latched"
@@ -157,3 +157,16 @@ def test_a_connection_that_broke_is_made_again(shim: Shim) -> None:
     assert first.closed
     assert not second.closed
     assert len(shim.calls("C_Initialize")) == 2
+
+
+def test_a_token_that_comes_later_is_found(hsm: SoftHsm, shim_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shim = Shim(hsm, shim_file)
+    tokens = tokens_of(shim.settings())
+    assert refused(tokens, "token=late") == "key.backend_unavailable token_absent"
+    hsm.initialise("late")
+    assert len(shim.calls("C_Initialize")) == 1, "not at every call"
+    monkeypatch.setattr("signerd_key_pkcs11.library.REFRESH_S", 0.0)
+    assert tokens.get(parse("pkcs11:token=late;object=k")).sessions
+    before = len(shim.calls("C_Initialize"))
+    assert refused(tokens, "token=never") == "key.backend_unavailable token_absent"
+    assert len(shim.calls("C_Initialize")) == before, "a module with an open token is left alone"
