@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections.abc import Iterable
 from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
@@ -10,8 +11,11 @@ import msgspec
 from msgspec import NODEFAULT, Meta
 
 from protocol_tables import field_texts, table
+from signerd.contracts.providers import PredicateType
 from signerd.host import config_model
 from signerd.host.config_model import Backend, Daemon, Key, Limits, Plugin, Socket, Tenant
+from signerd_predicates_intoto import catalogue as intoto
+from signerd_predicates_stella import catalogue as stella
 
 __all__ = ["parts"]
 
@@ -32,7 +36,18 @@ def parts() -> dict[str, str]:
     return {
         **{name: _section(cls) for name, cls in sections.items()},
         "limits": _limits(),
+        "intoto": _catalogue(intoto.predicate_types()),
+        "stella": _catalogue(stella.predicate_types("uri")),
     }
+
+
+def _catalogue(types: Iterable[PredicateType]) -> str:
+    """URIs, short names, and whether the tool's digest must be on the list."""
+    rows = (
+        (f"`{each.uri}`", ", ".join(f"`{name}`" for name in each.names), "yes" if each.needs_release else "no")
+        for each in types
+    )
+    return table(("predicate type", "short names", "needs a release"), rows)
 
 
 def _section(cls: type[msgspec.Struct]) -> str:

@@ -28,9 +28,6 @@ __all__ = [
     "exit_code",
 ]
 
-type_refusal: Final = "refusal"
-type_fault: Final = "fault"
-
 Detail = str | int | list[str]
 """A value of ``details``: never a path, a token or text from a plugin."""
 
@@ -66,12 +63,13 @@ def _table() -> dict[str, CodeInfo]:
         "transparency.unavailable audit.unavailable daemon.overloaded daemon.draining internal",
         2: "request.deadline request.cancelled",
     }
+    classes: Mapping[Literal["refusal", "fault"], Mapping[int, str]] = {"refusal": refusals, "fault": faults}
     table: dict[str, CodeInfo] = {}
-    for kind, groups in ((type_refusal, refusals), (type_fault, faults)):
+    for kind, groups in classes.items():
         for status, codes in groups.items():
             for code in codes.split():
                 again = code in retryable
-                table[code] = CodeInfo(kind, again, 10 if again else status)  # type: ignore[arg-type]  # literal by construction
+                table[code] = CodeInfo(kind, again, 10 if again else status)
     return table
 
 
@@ -151,7 +149,7 @@ def error_from(
     info = CODES.get(code)
     if info is None:
         return Fault("internal", "unknown_code", "the signer failed", operator=f"unknown code {code[:64]!r}: {public}")
-    made = Refusal if info.kind == type_refusal else Fault
+    made = Refusal if info.kind == "refusal" else Fault
     rest = {name: value for name, value in (details or {}).items() if name != "reason"}
     return made(code, reason, public, operator=operator, details=rest)
 

@@ -1,31 +1,51 @@
-"""``signerd-conformance check``: anybody's bundle, judged by the byte rules, one line a rule."""
+"""``signerd-conformance``: ``check`` judges anybody's bundle by the byte rules, ``backend`` anybody's key worker by
+the worker protocol; one line a rule or case.
+"""
 
 import argparse
 import hashlib
+import json
+import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from signerd.attestation.bundle import LARGEST_BUNDLE
 from signerd.errors import SignerdError
 from signerd.verification.bundle import printable
 from signerd.verification.keys import PublicKey
 from signerd_conformance import __version__
+from signerd_conformance.backend import CASES, Judged, judge
+from signerd_conformance.bench import Bench
 from signerd_conformance.check import RULES, check
 from signerd_conformance.evidence import Evidence
+from signerd_conformance.worker import PLACE, Start
 
 __all__ = ["main"]
 
-_LARGEST_KEY = 64 * 1024
+_LARGEST_KEY: Final = 64 * 1024
+_LARGEST_SETTINGS: Final = 4 * 1024 * 1024
+_NAMES: Final = [case.name for case in CASES]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 for usage or an unreadable file, 6 where a rule is broken."""
-    options = _parser().parse_args(arguments)
-    if options.list_rules:
-        for rule in RULES:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command: list[str] = []
+    if given[:1] == ["backend"] and "--" in given:
+        # By hand: what follows belongs to another program, dashes and all.
+        at = given.index("--")
+        given, command = given[:at], given[at + 1 :]
+    options = _parser().parse_args(given)
+    if options.list:
+        for rule in options.rules:
             print(f"{rule.name:<18} {rule.source}")
         return 0
+    return _check(options) if options.rules is RULES else _backend(options, command)
+
+
+def _check(options: argparse.Namespace) -> int:
     if not options.bundle:
         print("signerd-conformance check: a BUNDLE is needed", file=sys.stderr)
         return 2
@@ -40,13 +60,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path, text in texts:
         if len(texts) > 1:
             print(f"# {printable(str(path))}")
-        for finding in check(
-            Evidence.read(text, key=key, digests=digests, strict=options.profile == "signerd")
-        ):
-            source = f"  [{finding.rule.source}]" if finding.status == "FAIL" else ""
-            print(f"{finding.status:<4}  {finding.rule.name:<18}  {finding.seen}{source}")
+        for finding in check(Evidence.read(text, key=key, digests=digests, strict=options.profile == "signerd")):
+            _print(finding.status, finding.rule.name, finding.seen, finding.rule.source)
             broken = broken or finding.status == "FAIL"
     return 6 if broken else 0
+
+
+def _backend(options: argparse.Namespace, command: Sequence[str]) -> int:
+    if not command or not options.key:
+        print("signerd-conformance backend: -- CMD and at least one --key REF are needed", file=sys.stderr)
+        return 2
+    try:
+        settings = _bounded(options.settings, _LARGEST_SETTINGS) if options.settings else None
+        bench = Bench(Start(tuple(command), settings, options.timeout), tuple(options.key), options.generate)
+        findings = judge(bench, [case for case in CASES if case.name in (options.case or _NAMES)])
+        if options.report:
+            options.report.write_text(_report(bench, findings), "utf-8")
+    except OSError as exc:
+        print(f"signerd-conformance backend: {printable(str(exc))}", file=sys.stderr)
+        return 2
+    for finding in findings:
+        _print(finding.status, finding.case.name, finding.seen, finding.case.source)
+    return 6 if any(finding.status == "FAIL" for finding in findings) else 0
+
+
+def _print(status: str, name: str, seen: str, source: str) -> None:
+    print(f"{status:<4}  {name:<18}  {seen}{f'  [{source}]' if status == 'FAIL' else ''}")
+
+
+def _report(bench: Bench, findings: Sequence[Judged]) -> str:
+    """Return the findings as JSON: what was judged, by which kit, and each case with its source."""
+    known = [key for reference in bench.keys if (key := bench.known(reference)) is not None]
+    cases = [
+        {"name": one.case.name, "status": one.status, "seen": one.seen, "source": one.case.source} for one in findings
+    ]
+    return (
+        json.dumps(
+            {
+                "kit": f"signerd-conformance/{__version__}",
+                "command": bench.start.command,
+                "keys": [
+                    {"key": key.reference, "algorithm": key.public.algorithm, "keyid": key.public.keyid}
+                    for key in known
+                ],
+                "host": f"{platform.system()} {platform.release()} {platform.machine()}",
+                "cases": cases,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,10 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Judge Sigstore bundles: one line a rule, ok, FAIL or skip, its name, what was seen.",
         epilog="Exit codes: 0 no rule is broken, 2 usage or an unreadable file, 6 a rule is broken.",
     )
+    judged.set_defaults(rules=RULES)
     judged.add_argument("bundle", nargs="*", type=Path, metavar="BUNDLE", help="a bundle file")
-    judged.add_argument(
-        "--subject", type=Path, metavar="FILE", help="the artefact that the bundles are about"
-    )
+    judged.add_argument("--subject", type=Path, metavar="FILE", help="the artefact that the bundles are about")
     judged.add_argument("--key", type=Path, metavar="PEM", help="the public key that signed them")
     judged.add_argument(
         "--profile",
@@ -73,8 +135,48 @@ def _parser() -> argparse.ArgumentParser:
         default="interop",
         help="interop: what every bundle must keep to (default); signerd: what signerd itself adds to that",
     )
-    judged.add_argument("--list-rules", action="store_true", help="list every rule with its source, and exit")
+    judged.add_argument(
+        "--list-rules", dest="list", action="store_true", help="list every rule with its source, and exit"
+    )
+    _add_backend(
+        commands.add_parser(
+            "backend",
+            usage="%(prog)s [options] --key REF [--key REF ...] -- CMD ...",
+            help="judge a key worker by the worker protocol",
+            description="Start CMD several times, speak the worker protocol to it (docs/protocol.md) and judge it: one "
+            "line a case, ok, FAIL or skip, its name, what was seen.",
+            epilog=f"CMD finds a connected Unix stream socket at descriptor N: {PLACE} in its arguments becomes N, and "
+            "where none has it, --fd N is appended. It must be the worker itself, or exec it. Its standard error is "
+            "passed on. Exit codes: 0 no case failed, 2 usage, 6 a case failed.",
+        )
+    )
     return parser
+
+
+def _add_backend(judged: argparse.ArgumentParser) -> None:
+    judged.set_defaults(rules=CASES)
+    judged.add_argument("--key", action="append", metavar="REF", help="a key of the worker; may be repeated")
+    judged.add_argument(
+        "--generate", metavar="ALG", help="have a key that is not there made first, for this algorithm (ES256, ...)"
+    )
+    judged.add_argument("--settings", type=Path, metavar="FILE", help="what CMD finds on standard input; else nothing")
+    judged.add_argument(
+        "--timeout", type=_seconds, default=10.0, metavar="S", help="the longest that an answer may take (default 10)"
+    )
+    judged.add_argument(
+        "--case", action="append", choices=_NAMES, metavar="NAME", help="judge by this case alone; may be repeated"
+    )
+    judged.add_argument("--report", type=Path, metavar="FILE", help="write the findings there, as JSON")
+    judged.add_argument(
+        "--list-cases", dest="list", action="store_true", help="list every case with its source, and exit"
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
 
 
 def _bounded(path: Path, most: int) -> bytes:

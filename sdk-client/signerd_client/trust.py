@@ -52,7 +52,7 @@ def _stat(path: str) -> os.stat_result:
             "daemon.draining",
             "unreachable",
             "no daemon listens there",
-            operator=f"{path}: no daemon listens there",
+            operator=f"{path} is not there: no daemon runs, or its socket is elsewhere (SIGNERD_SOCKET)",
         ) from None
     except (OSError, ValueError) as error:
         raise Refusal("request.malformed", "socket_path", "that cannot be the path of a socket") from error
@@ -104,7 +104,7 @@ def check_path(path: str, server_uid: int | None = None) -> Trust:
     private = not directory.st_mode & (stat.S_IXGRP | stat.S_IXOTH)
     service = directory.st_uid in (0, server_uid)
     if found.st_mode & stat.S_IWOTH and not private and not service:
-        _refuse("socket_mode", "everybody may open the socket of what should be a user's own daemon", path)
+        _refuse("socket_mode", "everybody may open the socket; if it is meant for all, name the daemon's user", path)
     return Trust(path, found.st_dev, found.st_ino, found.st_uid, trusted)
 
 

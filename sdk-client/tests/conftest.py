@@ -211,7 +211,7 @@ def sign_result() -> Callable[..., dict[str, Any]]:
             ],
             "cosign_verifiable": True,
             "warnings": ["careful\x1b[2J"],
-            "verify_command": [{"argv": ["cosign"], "line": "cosign verify-blob-attestation"}],
+            "verify_command": [{"argv": ["cosign", "--bundle", "b"], "line": "cosign verify-blob-attestation"}],
             "entitlement": {"plan": "embedded", "remaining": {"concurrency": 7}},
             "receipt": {
                 "audit_id": "a-1",

@@ -3,7 +3,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,15 @@ def test_a_silent_daemon_costs_the_deadline_and_the_request_is_cancelled(
     assert seen[0].id == seen[1].id
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT is KeyboardInterrupt: a shell's background jobs inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_and_the_session_stays(answering: Answering, respond: Respond) -> None:
     cancelled = threading.Event()
     asked = threading.Event()

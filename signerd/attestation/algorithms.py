@@ -11,8 +11,5 @@ COSIGN_ALGORITHMS: Final = frozenset({"ES256", "ES384", "ES512", "Ed25519", "RSA
 SIGNATURE_DIGEST: Final[Mapping[str, str]] = {"ES384": "sha384", "ES512": "sha512"}
 """What cosign needs as ``--signature-digest-algorithm`` for these: it loads every key with SHA-256."""
 
-PROFILES: Final[Mapping[str, frozenset[str]]] = {
-    "world": COSIGN_ALGORITHMS,
-    "fips": COSIGN_ALGORITHMS,
-}
+PROFILES: Final[Mapping[str, frozenset[str]]] = {"world": COSIGN_ALGORITHMS}
 """Compliance profiles served so far, and the algorithms that each allows."""

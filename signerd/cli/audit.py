@@ -28,15 +28,20 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         command.add_argument(f"--{name}", help=f"leaves of this {name} alone")
     command.add_argument("--cursor", type=_whole, default=0, metavar="INDEX", help="begin at this leaf")
     command.add_argument(
-        "--limit", type=_whole, default=200, metavar="N", help="at most so many leaves (default 200)"
+        "--limit", type=_positive, default=200, metavar="N", help="at most so many leaves (default 200)"
     )
     command.set_defaults(run=query)
 
 
 def _whole(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 2**63):
         raise argparse.ArgumentTypeError("expected a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (value := _whole(text)):
+        raise argparse.ArgumentTypeError("expected a whole number above 0")
     return value
 
 

@@ -46,7 +46,7 @@ PROJECT: Final = "signerd"
 PLUGINS_GROUP: Final = "signerd.plugins.v1"
 """Entry points of policy plugins, loaded in the front end; the group carries the API version."""
 PUBLISHERS_GROUP: Final = "signerd.publishers.v1"
-"""Entry points of transparency logs and audit sinks, imported in a publisher only."""
+"""Entry points of transparency logs and audit sinks; no process of this release loads them."""
 KEY_BACKENDS_GROUP: Final = "signerd.key_backends.v1"
 """Entry points of key backends, imported in a key worker only; the entry's name is the scheme of its references."""
 
@@ -88,9 +88,9 @@ def signerd_quota_stores(settings: Settings) -> QuotaStore:  # type: ignore[empt
 
 @hookspec
 def signerd_audit_sinks(settings: Settings) -> AuditSink:  # type: ignore[empty-body]
-    """Where audit leaves go beside the store. Called in a publisher; any number."""
+    """Where audit leaves go beside the store. Any number; no process of this release calls it."""
 
 
 @hookspec
 def signerd_transparency_logs(settings: Settings) -> TransparencyLog:  # type: ignore[empty-body]
-    """Logs, stamps and witnesses. Called in a publisher; any number."""
+    """Logs, stamps and witnesses. Any number; no process of this release calls it."""

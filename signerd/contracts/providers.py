@@ -2,8 +2,8 @@
 
 A method refuses by raising ``Refusal`` or ``Fault`` (:mod:`signerd.errors`); any other exception is a defect of the
 plugin, and the host turns it into ``PluginError``. A method that returns ``Maybe[T]`` answers at once with a ``T``
-where it can (warm cache, local file), or returns an awaitable, which the host runs in a trio task under the
-request's deadline. No method returns a bare boolean: evidence or an exception.
+where it can (warm cache, local file), or returns an awaitable, which the host runs in a trio task for at most ten
+seconds, and no longer than the request has. No method returns a bare boolean: evidence or an exception.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -108,7 +108,7 @@ class Generator(Protocol):
 
 @runtime_checkable
 class TransparencyLog(Protocol):
-    """Publishes what was signed and brings the proof back; lives in a publisher."""
+    """Publishes what was signed and brings the proof back; no process of this release calls it."""
 
     def submit(self, payload_digest: bytes, signature: bytes, verifier: bytes) -> bytes:
         """Return the log's entry, already checked; ``transparency.unavailable`` otherwise."""
@@ -116,7 +116,7 @@ class TransparencyLog(Protocol):
 
 @runtime_checkable
 class AuditSink(Protocol):
-    """Takes copies of audit leaves; lives in a publisher."""
+    """Takes copies of audit leaves; no process of this release calls it."""
 
     def ship(self, leaves: Sequence[bytes]) -> None:
         """Return once all are kept; ``audit.unavailable`` otherwise."""

@@ -1,10 +1,12 @@
 """Descriptors that callers hand over: which may be used at all, and hashing what they hold (T19)."""
 
+import ctypes
 import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from msgspec import UNSET
@@ -16,6 +18,12 @@ from signerd.wire.methods import Descriptor, SignDsse
 __all__ = ["READ_BYTES", "check_claims", "check_files", "hash_file"]
 
 READ_BYTES: Final = 1024 * 1024
+_statx: Final = ctypes.CDLL(None, use_errno=True).statx
+_AT_EMPTY_PATH: Final = 0x1000
+_AT_STATX_DONT_SYNC: Final = 0x4000
+_STATX_TYPE_AND_SIZE: Final = 0x201
+_STATX: Final = struct.Struct("28xH10xQ208x")
+"""``struct statx`` of statx(2): ``stx_mode`` and ``stx_size``."""
 
 
 def check_claims(orders: Iterable[SignDsse], fds: tuple[int, ...], payload_bytes: int) -> None:
@@ -43,15 +51,20 @@ def check_claims(orders: Iterable[SignDsse], fds: tuple[int, ...], payload_bytes
         raise Refusal("request.malformed", "descriptor_surplus", "a descriptor came that the request does not name")
 
 
-def hash_file(fd: int, size: int) -> str:
+def _never() -> bool:
+    return False
+
+
+def hash_file(fd: int, size: int, stopped: Callable[[], bool] = _never) -> str:
     """Return the SHA-256 of ``size`` bytes of a regular file or memfd, read in one pass from its start.
 
     Refuses (``request.malformed``, ``size_mismatch``) a file that is shorter or longer by the time it is read. To be
-    called off the loop: a file may lie on a disk that hangs.
+    called off the loop: a file may lie on a disk that hangs. Ends as soon as ``stopped`` says that nobody waits any
+    more: a sparse file of some terabytes costs its owner nothing.
     """
     digest = hashlib.sha256()
     at = 0
-    while at < size:
+    while at < size and not stopped():
         data = os.pread(fd, min(READ_BYTES, size - at), at)
         if not data:
             break
@@ -62,9 +75,9 @@ def hash_file(fd: int, size: int) -> str:
     return digest.hexdigest()
 
 
-def check_files(files: Iterable[tuple[int, int]]) -> list[str]:
-    """Return the SHA-256 of each (descriptor, size), in order."""
-    return [hash_file(fd, size) for fd, size in files]
+def check_files(files: Iterable[tuple[int, int]], stopped: Callable[[], bool] = _never) -> list[str]:
+    """Return the SHA-256 of each (descriptor, size), in order; refuses, like a file that is cut off, once ``stopped``."""
+    return [hash_file(fd, size, stopped) for fd, size in files]
 
 
 def _claims(order: SignDsse) -> Iterator[tuple[int, int, bool]]:
@@ -78,14 +91,25 @@ def _claims(order: SignDsse) -> Iterator[tuple[int, int, bool]]:
 
 def _check_file(fd: int, size: int) -> None:
     try:
-        status = os.fstat(fd)
+        mode, found = _known_of(fd)
         readable = _is_readable(fd)
     except OSError as exc:
         raise Refusal("request.malformed", "descriptor_kind", "a descriptor cannot be read") from exc
-    if not stat.S_ISREG(status.st_mode) or not readable:
+    if not stat.S_ISREG(mode) or not readable:
         raise Refusal("request.malformed", "descriptor_kind", "a subject's descriptor is not a regular file")
-    if status.st_size != size:
+    if found != size:
         raise _size_mismatch()
+
+
+def _known_of(fd: int) -> tuple[int, int]:
+    """Return mode and size as the kernel has them by now: fstat(2) would ask the server of a FUSE or NFS file, which
+    may never answer, and this is the loop."""
+    known = ctypes.create_string_buffer(_STATX.size)
+    if _statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_TYPE_AND_SIZE, known) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    mode, size = _STATX.unpack(known.raw)
+    return int(mode), int(size)
 
 
 def _is_readable(fd: int) -> bool:

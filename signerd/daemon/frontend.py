@@ -1,6 +1,5 @@
 """The front end's sessions and what they ask for: admission of connections, hello, dispatch by method."""
 
-import logging
 import os
 import resource
 import socket
@@ -8,20 +7,23 @@ from collections import Counter
 from typing import Final, cast
 
 import msgspec
+import trio
 from msgspec import UNSET, Raw
 
 from signerd import __version__
 from signerd.contracts.services import Clock
 from signerd.contracts.values import Caller, Peer, Principal
-from signerd.daemon.aggregate import Aggregate
+from signerd.daemon.aggregate import NOBODY, Aggregate
 from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
-from signerd.daemon.peer import read_peer
+from signerd.daemon.closing import close_foreign, close_socket, held
+from signerd.daemon.faults import tell
+from signerd.daemon.peer import open_pidfd, read_peer
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import PROFILES, Reads
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
-from signerd.daemon.signing import Signing
+from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
 from signerd.errors import CODES, Fault, Refusal, SignerdError
 from signerd.host.config_model import Limits
@@ -30,10 +32,10 @@ from signerd.pipeline.services import Services
 from signerd.wire.links import Answer, PeerFacts, RequestFacts
 from signerd.wire.messages import VERSION, Hello, Request, Response
 from signerd.wire.methods import METHODS, AuditQuery, AuditRecord, AuditRecords, decode_params
+from signerd.wire.worker_calls import PAYLOAD_INLINE
 
 __all__ = ["Frontend"]
 
-_log = logging.getLogger(__name__)
 SOFTWARE: Final = f"signerd/{__version__}"
 SIGNING: Final = frozenset({"sign.dsse", "sign.batch"})
 DESCRIPTORS_SHARE: Final = 8
@@ -65,6 +67,7 @@ class Frontend:
         self._aggregate = aggregate
         self._audit_id = AuditIds()
         self._sessions: set[Session] = set()
+        self._openers: dict[Session, int] = {}
         self._by_uid: Counter[int] = Counter()
         self._uids = uids
         self._draining = False
@@ -77,22 +80,36 @@ class Frontend:
         """Take a new connection: the caps first, then the kernel's word on the peer, then the authenticators.
 
         A peer that no authenticator knows keeps an unbound connection, on which it may ask for health. One that is
-        refused, or above a cap, is told why before its connection closes.
+        refused, or above a cap, is told why before its connection closes. One that waits for an authenticator counts
+        against the caps meanwhile.
         """
         try:
             peer = read_peer(connection)
         except (Refusal, OSError):
-            connection.close()
+            close_socket(NOBODY, connection)
             return
         principal, refusal = None, self._not_let_in(peer.uid)
-        if refusal is None:
-            try:
+        self._by_uid[peer.uid] += 1
+        try:
+            if refusal is None:
                 principal = await self._bind(peer)
-            except SignerdError as error:
-                refusal = error
+        except SignerdError as error:
+            tell(error)
+            refusal = error
+        except BaseException:  # the daemon ends while an authenticator is asked
+            self._by_uid[peer.uid] -= 1
+            close_socket(peer.uid, connection)
+            raise
+        try:
+            pidfd = open_pidfd(connection, peer.pid)
+        except OSError:
+            self._by_uid[peer.uid] -= 1
+            close_socket(peer.uid, connection)
+            return
         session = Session(connection, peer, principal, self, self._poller, self._clock.monotonic())
         self._sessions.add(session)
-        self._by_uid[peer.uid] += 1
+        self._openers[session] = pidfd
+        self._poller.add(pidfd, _Opener(session))
         if refusal is not None:
             session.fail(refusal)
 
@@ -101,18 +118,9 @@ class Frontend:
         self._services = services
         self._signing.renew(services)
         self._reads.services = services
-        for session in list(self._sessions):
-            try:
-                principal = await self._bind(session.peer)
-            except SignerdError as error:
-                session.fail(error)
-                continue
-            before = session.principal
-            if before is None or (principal and (principal.name, principal.tenant) == (before.name, before.tenant)):
-                session.principal = principal
-            else:
-                changed = "the configuration has changed; connect again"
-                session.fail(Refusal("auth.peer_denied", "configuration", changed))
+        async with trio.open_nursery() as binding:
+            for session in list(self._sessions):
+                binding.start_soon(self._bind_anew, session)
 
     def tick(self, now: float) -> None:
         """Close connections that have not said hello in time, or are not bound in time; record what was counted."""
@@ -165,6 +173,8 @@ class Frontend:
         try:
             self._check(session, request)
             if request.method in SIGNING:
+                if (fds or len(memoryview(request.params)) > PAYLOAD_INLINE) and session.overfull:
+                    raise answers_unread()
                 signing_fds, fds = fds, ()
                 self._signing.start(session, request, signing_fds)
                 return
@@ -176,14 +186,14 @@ class Frontend:
                 return
             result = self._reads.handlers[request.method](session, params)
         except SignerdError as error:
+            tell(error)
             self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
             session.refuse(request.id, error)
         else:
             session.answer(Response(request.id, Raw(encode(result))))
         finally:
             session.descriptors -= len(fds)
-            for fd in fds:
-                os.close(fd)
+            close_foreign(session.peer.uid, fds)
 
     def cancel(self, session: Session, request_id: int) -> None:
         """Withdraw a request."""
@@ -205,8 +215,14 @@ class Frontend:
     def descriptors_read(self, session: Session) -> None:
         """Refuse a uid whose requests, whole or not, make the daemon hold too many descriptors (T19)."""
         uid = session.peer.uid
-        if sum(s.descriptors for s in self._sessions if s.peer.uid == uid) > self._most_descriptors:
+        open_here = sum(s.descriptors for s in self._sessions if s.peer.uid == uid)
+        if open_here + held(uid) > self._most_descriptors:
             session.fail(Fault("daemon.overloaded", "descriptors", "too many descriptors are held for this user"))
+
+    def unread(self, session: Session) -> int:
+        """Return the bytes of memfds that this uid was sent and has not read."""
+        uid = session.peer.uid
+        return sum(s.handed for s in self._sessions if s.peer.uid == uid)
 
     def failed(self, session: Session, code: str, reason: str) -> None:
         """Count what was refused to a connection, not to a request of a known method (T13)."""
@@ -215,6 +231,9 @@ class Frontend:
     def closed(self, session: Session) -> None:
         """Forget a session; what it waited for is cut short and recorded."""
         self._sessions.discard(session)
+        pidfd = self._openers.pop(session)
+        self._poller.remove(pidfd)
+        os.close(pidfd)
         self._by_uid[session.peer.uid] -= 1
         self._signing.hang_up(session)
 
@@ -227,8 +246,25 @@ class Frontend:
         self._aggregate.count(RequestFacts(method, peer, tenant, name), outcome, code, reason)
 
     async def _bind(self, peer: Peer) -> Principal | None:
-        services = self._services
-        return await run_in_task(bind(Caller(peer, services.audience), services.authenticators))
+        while True:
+            services = self._services
+            principal = await run_in_task(bind(Caller(peer, services.audience), services.authenticators))
+            if services is self._services:  # else those asked are no longer the configured ones
+                return principal
+
+    async def _bind_anew(self, session: Session) -> None:
+        try:
+            principal = await self._bind(session.peer)
+        except SignerdError as error:
+            tell(error)
+            session.fail(error)
+            return
+        before = session.principal
+        if before is None or (principal and (principal.name, principal.tenant) == (before.name, before.tenant)):
+            session.principal = principal
+        else:
+            changed = "the configuration has changed; connect again"
+            session.fail(Refusal("auth.peer_denied", "configuration", changed))
 
     def _record_counted(self, *, early: bool = False) -> None:
         # A sealer that has not opened would answer none: what is counted waits for the next.
@@ -240,7 +276,9 @@ class Frontend:
         limits = self._limits
         if self._uids and uid not in self._uids:
             return Refusal("auth.peer_denied", "uid_not_let_in", "this user is not let in")
-        if len(self._sessions) < limits.connections and self._by_uid[uid] < limits.connections_per_uid:
+        if held(uid) > self._most_descriptors:
+            return Fault("daemon.overloaded", "descriptors", "too many descriptors are held for this user")
+        if self._by_uid.total() < limits.connections and self._by_uid[uid] < limits.connections_per_uid:
             return None
         return Fault("daemon.overloaded", "connections", "too many connections")
 
@@ -286,6 +324,20 @@ class Frontend:
                 session.answer(Response(request_id, Raw(encode(_page(answer)))))
 
         self._sealer.query(tenant, filters, cursor, params.limit, answered)
+
+
+class _Opener:
+    """Ends a session with the process that opened it: its number may soon be that of another, which the kernel would
+    then name as the sender (T12)."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def ready(self, events: int) -> None:
+        """Take note that the process has ended."""
+        self._session.close()
 
 
 def _page(answer: Answer) -> AuditRecords:

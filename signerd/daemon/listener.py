@@ -60,18 +60,22 @@ def release(listening: socket.socket, path: Path) -> None:
 
 
 async def serve(listening: socket.socket, accept: Callable[[socket.socket], Awaitable[None]]) -> None:
-    """Accept until cancelled. Out of descriptors, it waits a moment instead of spinning."""
+    """Accept until cancelled, each connection in a task: an authenticator that must ask somebody delays its own alone.
+
+    Out of descriptors, it waits a moment instead of spinning.
+    """
     listener = trio.socket.from_stdlib_socket(listening)
-    while True:
-        try:
-            accepted, _ = await listener.accept()
-        except OSError:
-            await trio.sleep(0.05)
-            continue
-        # The raw socket goes to the poller; trio's wrapper is let go of without closing it.
-        connection = socket.socket(fileno=accepted.detach())
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        await accept(connection)
+    async with trio.open_nursery() as accepting:
+        while True:
+            try:
+                accepted, _ = await listener.accept()
+            except OSError:
+                await trio.sleep(0.05)
+                continue
+            # The raw socket goes to the poller; trio's wrapper is let go of without closing it.
+            connection = socket.socket(fileno=accepted.detach())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            accepting.start_soon(accept, connection)
 
 
 def _check_directory(directory: Path) -> None:

@@ -71,7 +71,11 @@ class Daemon:
         self.sealer = SealerLink(clock, 2 * config.limits.audit_write_s + calls, self._news)
         self.process = SealerProcess(config, self.sealer, self.poller, clock, self._wake_up)
         self.process.start()
-        loaded = load_policy_plugins(plugin_entries(config), development=config.daemon.development)
+        try:
+            loaded = load_policy_plugins(plugin_entries(config), development=config.daemon.development)
+        except LoadError:
+            self.process.kill()  # else it outlives this process for a while, and holds the lock
+            raise
         # The document worker loads what brings predicate types, and no other plugin.
         self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
         self.deadlines = DeadlineHeap(self._wake_up)

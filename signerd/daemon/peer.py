@@ -1,5 +1,6 @@
 """Who is at the other end of a connection, as the kernel says."""
 
+import errno
 import os
 import socket
 import struct
@@ -8,7 +9,7 @@ from typing import Final
 from signerd.contracts.values import Peer
 from signerd.errors import Refusal
 
-__all__ = ["CREDENTIALS", "read_peer", "sender_pid"]
+__all__ = ["CREDENTIALS", "open_pidfd", "read_peer", "sender_pid"]
 
 CREDENTIALS: Final = struct.Struct("iII")
 """``struct ucred`` of unix(7): pid, uid, gid."""
@@ -25,7 +26,7 @@ def read_peer(connection: socket.socket) -> Peer:
     """
     pid, uid, gid = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
     try:
-        pidfd = _pidfd(connection, pid)
+        pidfd = open_pidfd(connection, pid)
     except OSError as exc:
         raise _gone() from exc
     try:
@@ -43,10 +44,16 @@ def sender_pid(credentials: bytes) -> int:
     return int(CREDENTIALS.unpack(credentials)[0])
 
 
-def _pidfd(connection: socket.socket, pid: int) -> int:
+def open_pidfd(connection: socket.socket, pid: int) -> int:
+    """Return a pidfd of the process that opened ``connection``: readable once that has ended; the caller closes it.
+
+    Raises OSError where it has ended already.
+    """
     try:
         return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:
+    except OSError as exc:
+        if exc.errno != errno.ENOPROTOOPT:
+            raise  # it has gone; the number may be another's by now
         return os.pidfd_open(pid)
 
 

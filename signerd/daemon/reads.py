@@ -1,5 +1,6 @@
 """The methods that sign nothing: session, keys, plan, daemon. Each answers from memory."""
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,8 @@ class Reads:
         source = self.services.entitlements
         found = source.guard(source.provider.entitle, Entitlement, principal, ProofOfEntitlement())
         if not isinstance(found, Entitlement):
+            if inspect.iscoroutine(found):
+                found.close()
             raise Fault("entitlement.unavailable", "not_cached", "the plan is not known yet; sign once, or try again")
         limits = found.limits
         charge = Charge(principal.tenant, found.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)

@@ -5,7 +5,6 @@ Pending seals and refusals are answered by the sealer, or by :meth:`SealerLink.l
 """
 
 import contextlib
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
@@ -39,7 +38,6 @@ from signerd.wire.worker_calls import CallError, Descriptor
 
 __all__ = ["SealerLink", "told"]
 
-_log = logging.getLogger(__name__)
 _message: Final = msgspec.msgpack.Decoder(
     Opened | SealedMany | Recorded | Answer | RingChanged | BackendChanged | Failed
 )

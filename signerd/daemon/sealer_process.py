@@ -163,7 +163,8 @@ class SealerProcess:
         One whose link has ended may still be writing its last leaves, and the next one waits for its lock; one that
         hangs is killed.
         """
-        _log.error("sealer: %s", why)
+        if self._failure is None:  # else it has said what for
+            _log.error("sealer: %s", why)
         self._drop_link()
         if self._spawned is not None:
             if hung:

@@ -4,9 +4,12 @@ One boundary: whatever a peer does ends its own session and nothing else. A sess
 poller calls it.
 """
 
+import fcntl
 import logging
 import os
 import socket
+import struct
+import termios
 from array import array
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from typing import Final, Protocol
 from msgspec import UNSET
 
 from signerd.contracts.values import Peer, Principal
+from signerd.daemon.closing import close_foreign, close_socket
 from signerd.daemon.peer import CREDENTIALS, sender_pid
 from signerd.daemon.poller import GONE, READ, WRITE, Poller
 from signerd.errors import Refusal, SignerdError
@@ -39,12 +43,18 @@ READ_BYTES: Final = 64 * 1024
 CTRUNC: Final = int(socket.MSG_CTRUNC)
 """As a plain number: an operation on the enum costs more than the rest of the check."""
 MOST_DESCRIPTORS: Final = 64
-"""Descriptors of one frame; a peer that sends more has them cut off by the kernel, and its connection ends."""
-_ANCILLARY: Final = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
+"""Descriptors of one frame; the connection of a peer that sends more ends."""
+_SCM_MAX_FD: Final = 253
+_ANCILLARY: Final = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(_SCM_MAX_FD * 4)
+"""Room for all that the kernel lets through: what it cuts off it closes within the call, which may wait for ever."""
 INLINE_DEFAULT: Final = 1024 * 1024
 WAITING_BYTES: Final = 1024 * 1024
 WAITING_ANSWERS: Final = 64
 """Answers that may wait for a peer to read them: above either, nothing more is read from it until it has caught up."""
+UNREAD_BYTES: Final = 512 * 1024 * 1024
+"""Bytes of memfds that one uid's connections may have been sent and not have read: they are the daemon's memory, and a
+socket takes hundreds of frames that hold one."""
+_SIZE: Final = struct.Struct("i")
 
 
 class Owner(Protocol):
@@ -66,6 +76,9 @@ class Owner(Protocol):
     def descriptors_read(self, session: "Session") -> None:
         """Look at how many descriptors of the peer's the daemon holds."""
 
+    def unread(self, session: "Session") -> int:
+        """Return the bytes of memfds that wait to be read by the session's peer, on all of its connections."""
+
     def failed(self, session: "Session", code: str, reason: str) -> None:
         """Take note of what the connection itself, or a message that is no request, was refused for."""
 
@@ -80,6 +93,7 @@ class Session:
         "_connection",
         "_credentials",
         "_events",
+        "_handed",
         "_out",
         "_owner",
         "_poller",
@@ -114,6 +128,7 @@ class Session:
         self._credentials: bytes | None = None
         self._out: deque[tuple[bytes, tuple[int, ...], Callable[[bool], None] | None]] = deque()
         self._waiting_bytes = 0
+        self._handed = 0
         self._stopped = False  # frames that were read wait until the peer has taken its answers
         self.alive = True
         self.descriptors = 0
@@ -135,6 +150,20 @@ class Session:
     def held(self) -> int:
         """Bytes of unfinished frames that the peer makes the daemon hold."""
         return self._connection.buffered
+
+    @property
+    def handed(self) -> int:
+        """Bytes of memfds in answers, from the first one on that the peer has not read."""
+        if self._handed and not self._out and self.alive:
+            empty = bytes(_SIZE.size)
+            if not _SIZE.unpack(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, empty))[0]:
+                self._handed = 0
+        return self._handed
+
+    @property
+    def overfull(self) -> bool:
+        """Whether the peer has left so much unread that it gets no further large value."""
+        return self._owner.unread(self) > UNREAD_BYTES
 
     @property
     def unsent(self) -> bool:
@@ -196,9 +225,8 @@ class Session:
             return
         self.alive = False
         self._poller.remove(self._socket.fileno())
-        self._socket.close()
-        for fd in self._connection.abandon():
-            os.close(fd)
+        close_socket(self.peer.uid, self._socket)
+        close_foreign(self.peer.uid, self._connection.abandon())
         while self._out:
             self._drop(*self._out.popleft()[1:])
         self._owner.closed(self)
@@ -234,9 +262,9 @@ class Session:
                 self._other(event)
 
     def _other(self, event: object) -> None:
-        for fd in self._connection.take_descriptors():
-            self.descriptors -= 1
-            os.close(fd)
+        fds = self._connection.take_descriptors()
+        self.descriptors -= len(fds)
+        close_foreign(self.peer.uid, fds)
         if isinstance(event, Hello):
             self.software = event.software
             if event.inline_max is not UNSET:
@@ -268,17 +296,17 @@ class Session:
                 numbers = array("i")
                 numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
                 fds += tuple(numbers)
+        cut_off = flags & CTRUNC or len(fds) > MOST_DESCRIPTORS
         known = credentials is not None and credentials == self._credentials
-        if known and not flags & CTRUNC:
+        if known and not cut_off:
             return fds
-        first = self._credentials is None and not flags & CTRUNC
+        first = self._credentials is None and not cut_off
         # SO_PEERCRED has the effective ids, a message the real ones: the pid must agree, the rest is pinned here.
         if first and credentials is not None and sender_pid(credentials) == self.peer.pid:
             self._credentials = credentials
             return fds
-        for fd in fds:
-            os.close(fd)
-        if flags & CTRUNC:
+        close_foreign(self.peer.uid, fds)
+        if cut_off:
             raise RemoteProtocolError("request.malformed", "descriptors_cut_off", "too many descriptors came at once")
         if credentials is None or sender_pid(credentials) == 0:
             raise OSError("end of stream")  # what carries no sender is no data
@@ -289,6 +317,8 @@ class Session:
             self._drop(fds, delivered)
             return
         self._out.append((frame, fds, delivered))
+        for fd in fds:
+            self._handed += os.fstat(fd).st_size
         self._waiting_bytes += len(frame)
         if len(self._out) == 1:
             try:

@@ -1,7 +1,9 @@
 """The methods that sign: each item of a request is a story of its own, with a record of its own."""
 
 import os
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, cast
 
 import msgspec
@@ -10,6 +12,7 @@ from msgspec import UNSET, Raw
 from signerd.contracts.services import Clock, Sealer
 from signerd.daemon.answers import batch_answer, close_all, sign_answer
 from signerd.daemon.audit_ids import AuditIds
+from signerd.daemon.closing import close_foreign
 from signerd.daemon.session import Session
 from signerd.daemon.story import Story
 from signerd.daemon.waiters import Waiters
@@ -23,9 +26,11 @@ from signerd.wire.links import Close
 from signerd.wire.messages import Request, Response
 from signerd.wire.methods import SignBatch, SignDsse, decode_items, decode_params
 
-__all__ = ["Signing"]
+__all__ = ["Signing", "answers_unread"]
 
 CANCELLED: Final = "request.cancelled"
+SLICE_BYTES: Final = 128 * 1024
+"""Bytes of a batch's items that are handled in one turn: a frame of them would hold up other callers for a second."""
 _NO_OUTCOME: Final = Fault("internal", "no_outcome", "the signer failed")
 """Stands in the place of an item until its story has ended."""
 
@@ -63,8 +68,9 @@ class Signing:
         """Cut a request short: its stories end at once, and it is answered."""
         running = self._running.get((session, request_id))
         if running is not None:
+            running.cut = Fault(CANCELLED, reason, "the request was cancelled")
             for story in list(running.place):
-                story.cut_short(Fault(CANCELLED, reason, "the request was cancelled"))
+                story.cut_short(running.cut)
 
     def hang_up(self, session: Session) -> None:
         """Cut short all that a session waits for: its peer has gone."""
@@ -83,8 +89,7 @@ class Signing:
         """Answer a request all of whose stories have ended."""
         self._running.pop((running.session, running.request_id), None)
         running.session.descriptors -= len(running.fds)
-        for fd in running.fds:
-            os.close(fd)
+        close_foreign(running.session.peer.uid, running.fds)
         session, results = running.session, running.results
         signed = [result for result in results if isinstance(result, Signed)]
         if not session.alive:
@@ -107,6 +112,12 @@ class Signing:
             self._close(signed, delivered=False)
             fault = Fault("internal", "descriptors", "the signer failed", operator=str(exc))
             session.refuse(running.request_id, fault)
+            return
+        if fds and session.overfull:
+            for fd in fds:
+                os.close(fd)
+            self._close(signed, delivered=False)
+            session.refuse(running.request_id, answers_unread())
             return
         if left_out:
             self._close(left_out, delivered=False)
@@ -139,14 +150,28 @@ class Signing:
             self._begin(running, 0, self._sign_request(session, request, refusal, ()))
             return
         running.expect(len(items))
-        for index, item in enumerate(items):
-            self._begin(running, index, self._sign_request(session, request, item, running.fds))
+        asked = [self._sign_request(session, request, item, running.fds) for item in items]
+        sizes = [len(memoryview(item)) for item in batch.items]
+        self._begin_some(running, deque(zip(range(len(items)), asked, sizes, strict=True)))
 
-    def _begin(self, running: "_Running", index: int, request: SignRequest) -> None:
+    def _begin_some(self, running: "_Running", left: deque[tuple[int, SignRequest, int]]) -> None:
+        """Begin items of a batch, the rest in later turns; one that was cancelled meanwhile ends as it begins."""
+        spent = 0
+        while left and spent < SLICE_BYTES:
+            index, asked, size = left.popleft()
+            spent += size
+            story = self._begin(running, index, asked)
+            if running.cut is not None:
+                story.cut_short(running.cut)
+        if left:
+            self._waiters.soon(partial(self._begin_some, running, left))
+
+    def _begin(self, running: "_Running", index: int, request: SignRequest) -> Story:
         story = Story(request, sign(request, running.session.peer, self._services), self._waiters, running.ended)
         running.place[story] = index
         self._waiters.stories[request.audit_id] = story
         story.start()
+        return story
 
     def _sign_request(
         self, session: Session, request: Request, params: Raw | SignDsse | Refusal, fds: tuple[int, ...]
@@ -161,9 +186,13 @@ class Signing:
             session.principal,
             self._clock.monotonic() + seconds,
             request.traceparent if request.traceparent is not UNSET else "",
-            request.token if request.token is not UNSET else None,
             fds,
         )
+
+
+def answers_unread() -> Fault:
+    """Return the fault of a caller that has too much of what it was answered still to read."""
+    return Fault("daemon.overloaded", "answers_unread", "too many large answers wait to be read")
 
 
 class _Running:
@@ -173,6 +202,7 @@ class _Running:
         "_missing",
         "_signing",
         "batch",
+        "cut",
         "fds",
         "place",
         "request_id",
@@ -187,6 +217,7 @@ class _Running:
         self.request_id = request_id
         self.fds = fds
         self.batch = False
+        self.cut: Fault | None = None
         self.place: dict[Story, int] = {}
         self.results: list[Signed | SignerdError] = []
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Protocol, TypeVar, cast
 
+from signerd.daemon.faults import tell
 from signerd.errors import Fault, SignerdError
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.request import SignRequest
@@ -95,6 +96,7 @@ class Story:
         except StopIteration as stop:
             self._end(stop.value)
         except SignerdError as exc:
+            tell(exc)
             self._end(exc)
         except Exception as exc:  # noqa: BLE001  # one boundary per story: a defect fails this request alone
             _log.exception("request %s: defect", self.request.audit_id)

@@ -1,12 +1,15 @@
 """What a story may wait for, brought by the daemon: the sealer, the document worker, tasks and the file pool."""
 
+import contextlib
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import trio
 
 from signerd.contracts.services import Sealer
+from signerd.daemon.closing import close_foreign
 from signerd.daemon.descriptors import check_files
 from signerd.daemon.documents import Documents
 from signerd.daemon.story import Story
@@ -18,7 +21,8 @@ from signerd.wire.links import Sealed
 __all__ = ["FILE_THREADS", "Waiters"]
 
 FILE_THREADS = 4
-"""Subjects' files that are hashed at once: a bounded pool, so that slow disks cannot take every thread (T19)."""
+"""Subjects' files that are hashed at once for one principal: a bounded pool of its own, so that a disk that hangs stops
+neither the daemon nor another caller's files (T19)."""
 
 
 class Waiters:
@@ -31,7 +35,7 @@ class Waiters:
         self._documents = documents
         self._nursery = nursery
         self._turned = turned
-        self._files = trio.CapacityLimiter(FILE_THREADS)
+        self._files: dict[tuple[str, str], trio.CapacityLimiter] = {}
         self._tasks: dict[str, trio.CancelScope] = {}
         self.stories: dict[str, Story] = {}
 
@@ -61,29 +65,36 @@ class Waiters:
 
     def hash(self, story: Story, wait: HashWait) -> None:
         """Hash files in a thread, on descriptors of its own: the thread may outlive the request."""
+        bound = story.request.bound
+        owner = (bound.tenant, bound.name) if bound else ("", "")
+        limiter = self._files.setdefault(owner, trio.CapacityLimiter(FILE_THREADS))
+        over = threading.Event()
         # Whoever takes the list out closes its descriptors: the thread, or the task where no thread came to it.
         held: list[list[tuple[int, int]]] = [[]]
         try:
             for fd, size in wait.files:
                 held[0].append((os.dup(fd), size))
         except OSError:
-            _close(held[0])
+            close_foreign(owner, _numbers(held[0]))
             raise
 
         def work() -> list[str]:
             files = held.pop() if held else []
             try:
-                return check_files(files)
+                return check_files(files, over.is_set)
             finally:
-                _close(files)
+                for fd in _numbers(files):
+                    with contextlib.suppress(OSError):  # an error of the file's own: its digest is there
+                        os.close(fd)
 
         async def run() -> object:
             try:
                 # The slot is the thread's, also after the task has gone: so the pool stays bounded.
-                return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._files)
+                return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
             finally:
+                over.set()
                 if held:
-                    _close(held.pop())
+                    close_foreign(owner, _numbers(held.pop()))
 
         self._start(story, run)
 
@@ -98,6 +109,16 @@ class Waiters:
             scope = self._tasks.pop(audit_id, None)
             if scope is not None:
                 scope.cancel()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once others have had their turn."""
+
+        async def run() -> None:
+            await trio.lowlevel.checkpoint()
+            call()
+            self._turned()
+
+        self._nursery.start_soon(run)
 
     def ended(self, story: Story, result: Signed | SignerdError) -> None:
         """Answer; a refusal once its record is durable, or with why it is not (promise 2)."""
@@ -140,6 +161,5 @@ class Waiters:
         self._turned()
 
 
-def _close(files: list[tuple[int, int]]) -> None:
-    for fd, _ in files:
-        os.close(fd)
+def _numbers(files: list[tuple[int, int]]) -> list[int]:
+    return [fd for fd, _ in files]

@@ -88,7 +88,8 @@ def _keys(config: Config) -> Iterator[str]:
         if key.backend not in backends:
             yield f"{where}.backend: expected one of {_names(backends)}, got {key.backend}"
         elif backends[key.backend].scheme != scheme:
-            yield f"{where}.backend: expected a backend of scheme {scheme}, got {key.backend}"
+            other = backends[key.backend].scheme
+            yield f"{where}.backend: expected a backend of scheme {scheme}, {key.backend} is one of scheme {other}"
         if key.tenant not in tenants:
             yield f"{where}.tenant: expected one of {_names(tenants)}, got {key.tenant}"
         elif key.key not in tenants[key.tenant].keys:

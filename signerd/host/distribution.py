@@ -190,7 +190,7 @@ def _check_mode(plugin: str, path: str, found: os.stat_result) -> None:
     if found.st_uid not in (0, os.geteuid()):
         raise LoadError(plugin, "it must belong to root or to the user that signerd runs as", file=path)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise LoadError(plugin, "nobody but its owner may be able to write it", file=path)
+        raise LoadError(plugin, "nobody but its owner may be able to write it: chmod go-w", file=path)
 
 
 def _check_places(plugin: str, base: Path, files: Mapping[str, bytes]) -> None:

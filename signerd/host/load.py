@@ -58,6 +58,7 @@ _ONE: Final[Mapping[str, type]] = {
 _PREDICATES: Final = ("signerd_predicates",)
 _KEY_BACKENDS: Final = ("signerd_key_backends",)
 _POLICY: Final = (*_SEVERAL, "signerd_entitlements", "signerd_quota_stores")
+_OF_GROUP: Final = {PLUGINS_GROUP: _POLICY, KEY_BACKENDS_GROUP: _KEY_BACKENDS}
 
 _finder: Final = VerifiedFinder()
 
@@ -176,6 +177,7 @@ def _load(
         _check_pins(name, entry, dist)
         plugins.append(LoadedPlugin(name, dist.name, dist.version, dist.record_sha256))
         _register(manager, name, entry_point, dist)
+        _check_hooks(manager, name, group)
         for hook, providers in _introduce(manager, name, entry.settings, hooks).items():
             found[hook].extend(Provided(name, provider) for provider in providers)
     sentences = breaches({hook: len(providers) for hook, providers in found.items()})
@@ -208,6 +210,13 @@ def _register(
         manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as exc:
         raise LoadError(name, f"its hooks are not those of signerd ({told(exc)})") from exc
+
+
+def _check_hooks(manager: pluggy.PluginManager, name: str, group: str) -> None:
+    """Refuse a hook that nobody calls in this group: its author would take it for one that is in force."""
+    for caller in manager.get_hookcallers(manager.get_plugin(name)) or ():
+        if caller.name not in _OF_GROUP[group]:
+            raise LoadError(name, f"it implements {caller.name}, which is not called for an entry point of {group}")
 
 
 def _introduce(

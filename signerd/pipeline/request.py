@@ -31,7 +31,6 @@ class SignRequest:
     bound: Principal | None
     deadline: float
     traceparent: str = ""
-    token: str | None = None
     fds: tuple[int, ...] = ()
     principal: Principal | None = None
     order: "Order | None" = None

@@ -45,7 +45,7 @@ class Ring(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The daemon's own limits that stages look at (``features.md``, Defaults). Sizes in bytes."""
+    """The daemon's own limits (``[limits]``) that stages look at. Sizes in bytes."""
 
     inline_bytes: int
     payload_bytes: int

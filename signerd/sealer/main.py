@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             process.run()
     except SignerdError as error:
         _log.error("%s", error)
-        link.queue(encode_frame(Failed(CallError(error.code, error.reason, error.public, str(error)))))
+        link.queue(encode_frame(Failed(CallError(error.code, error.reason, error.public, str(error.args[0])))))
         with contextlib.suppress(LinkClosed):
             link.flush()
         return 1

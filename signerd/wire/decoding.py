@@ -32,7 +32,7 @@ _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", 
 _VALUE: Final = re.compile(r"Invalid enum value '?(?P<name>.*?)'?\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`\Z", re.DOTALL)
 
-_LONG_ARRAY: Final = "Expected `array` of length <="
+_TOO_LONG: Final = ("Expected `array` of length <=", "Expected `object` of length <=")
 
 _MAP_FIX: Final = 0x80
 _MAP_16: Final = 0xDE
@@ -81,10 +81,10 @@ def _refusal_of_shape(text: str, field: str) -> Refusal:
         return _unsupported("unknown_value", value["name"], field)
     if missing := _MISSING.match(text):
         return malformed("missing_field", f"{field}.{missing['name']}" if field else missing["name"])
-    if text.startswith(_LONG_ARRAY):
+    if text.startswith(_TOO_LONG):
         details = {"field": field[:NAME_MAX]}
         return Refusal(
-            "request.too_large", "too_many", "an array of the request is too long", details=details
+            "request.too_large", "too_many", "an array or a map of the request is too long", details=details
         )
     return malformed("wrong_type" if ", got `" in text else "out_of_range", field)
 

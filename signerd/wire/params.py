@@ -31,6 +31,7 @@ __all__ = [
 # stand above every limit that a configuration may set; they bound memory, and the daemon's own limits decide.
 ITEMS_CEILING: Final = 4096
 SUBJECTS_CEILING: Final = 16_384
+DIGESTS_CEILING: Final = 1024
 KEYS_CEILING: Final = 64
 AUDIT_LIMIT_MAX: Final = 200
 """Records of one read: the sealer serves them beside its signing work."""
@@ -70,7 +71,7 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     """not empty, no control characters, no two alike"""
-    digest: dict[str, str] | UnsetType = UNSET
+    digest: Annotated[dict[str, str], Meta(max_length=DIGESTS_CEILING)] | UnsetType = UNSET
     """lowercase hex by algorithm: `sha256` always; `sha384`, `sha512` allowed; no two sets alike"""
     fd: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     """index of a descriptor of this frame: a regular file or a sealed memfd, read in one pass"""

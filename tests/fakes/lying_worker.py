@@ -1,7 +1,7 @@
 """A key worker that speaks the worker protocol and lies in one chosen way (T17).
 
-``python -m fakes.lying_worker --mode MODE --fd N``. It describes a real P-256 key, so that the sealer pins
-it, and misbehaves when it is asked to sign:
+``python -m fakes.lying_worker --mode MODE [--knows REF] --fd N``. It describes a real P-256 key under any reference,
+so that the sealer pins it, or under REF alone, then the same one each time, and misbehaves when it is asked to sign:
 
 =============  =========================================================================================
 honest         signs as it should
@@ -52,6 +52,8 @@ MODES = (
 ).split()
 
 Map = dict[str, object]
+LONGEST = 4 << 20
+"""Bytes of a frame."""
 
 
 def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -67,16 +69,24 @@ def sign(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
 
 
 class Liar:
-    def __init__(self, link: socket.socket, mode: str, delay: float) -> None:
+    def __init__(self, link: socket.socket, mode: str, delay: float, knows: str = "") -> None:
         self.link = link
+        self.knows = knows
         self.mode = mode
         self.delay = delay
         self.key = ec.generate_private_key(ec.SECP256R1())
+        if knows:
+            self.key = ec.derive_private_key(int.from_bytes(hashlib.sha256(knows.encode()).digest()), ec.SECP256R1())
         self.other = ec.generate_private_key(ec.SECP256R1())
 
     def run(self) -> None:
         while (message := self.receive()) is not None:
             if message["type"] == "hello":
+                versions = message["versions"]
+                assert isinstance(versions, list)
+                if 1 not in versions:
+                    self.send_error("request.unsupported", "version")
+                    return
                 self.send(
                     {
                         "type": "hello",
@@ -93,10 +103,14 @@ class Liar:
         header = self.exactly(4)
         if header is None:
             return None
-        body = self.exactly(struct.unpack(">I", header)[0])
+        size = struct.unpack(">I", header)[0]
+        body = self.exactly(size) if size <= LONGEST else None
         if body is None:
             return None
-        decoded: Map = msgspec.msgpack.decode(body)
+        try:
+            decoded: Map = msgspec.msgpack.decode(body)
+        except msgspec.DecodeError:
+            return None
         return decoded
 
     def exactly(self, size: int) -> bytes | None:
@@ -115,17 +129,23 @@ class Liar:
         sent = self.link.sendmsg([data], rights)
         self.link.sendall(data[sent:])
 
+    def send_error(self, code: object, reason: object, identifier: object = None) -> None:
+        named = {} if identifier is None else {"id": identifier}
+        details = {"reason": reason}
+        self.send({"type": "error", "code": code, "message": "", "retryable": False, "details": details, **named})
+
     def request(self, message: Map) -> None:
         method, params = message["method"], message["params"]
-        assert isinstance(params, dict)
-        signs = method == "sign" or (
-            method == "batch" and any(i["method"] == "sign" for i in params["items"])
-        )
+        items = params.get("items") if method == "batch" and isinstance(params, dict) else []
+        if not isinstance(params, dict) or not isinstance(items, list) or not all(isinstance(i, dict) for i in items):
+            self.send_error("request.malformed", "wrong_type", message["id"])
+            return
+        signs = method == "sign" or any(i["method"] == "sign" for i in items)
         if signs:
             self.misbehave_before(message)
         result: Map
         if method == "batch":
-            result = {"outcomes": [self.outcome(item["method"], item["params"]) for item in params["items"]]}
+            result = {"outcomes": [self.outcome(item["method"], item["params"]) for item in items]}
             if signs and self.mode == "missing":
                 result["outcomes"] = result["outcomes"][:-1]  # type: ignore[index]  # a list, made above
             if signs and self.mode == "surplus":
@@ -135,17 +155,7 @@ class Liar:
             if "ok" not in outcome:
                 error = outcome["error"]
                 assert isinstance(error, dict)
-                code, reason = error["code"], {"reason": error["reason"]}
-                self.send(
-                    {
-                        "type": "error",
-                        "id": message["id"],
-                        "code": code,
-                        "message": "",
-                        "retryable": False,
-                        "details": reason,
-                    }
-                )
+                self.send_error(error["code"], error["reason"], message["id"])
                 return
             result = outcome["ok"]  # type: ignore[assignment]  # a map, made by outcome()
         answer: Map = {"type": "response", "id": message["id"], "result": result}
@@ -173,6 +183,13 @@ class Liar:
             sys.stdout.flush()
 
     def outcome(self, method: str, params: Map) -> Map:
+        if method not in ("describe", "sign"):
+            return {"error": {"code": "request.unsupported", "reason": "method", "message": "no"}}
+        message = params.get("message", b"")
+        if not isinstance(params.get("key"), str) or (method == "sign" and not isinstance(message, bytes)):
+            return {"error": {"code": "request.malformed", "reason": "wrong_type", "message": "no"}}
+        if self.knows and params["key"] != self.knows:
+            return {"error": {"code": "key.not_found", "reason": "no_such_key", "message": "no"}}
         if method == "describe":
             return {
                 "ok": {
@@ -183,12 +200,11 @@ class Liar:
                     "capabilities": [],
                 }
             }
-        if method != "sign":
-            return {"error": {"code": "request.unsupported", "reason": "method", "message": "no"}}
         if self.mode == "code":
             return {"error": {"code": "auth.required", "reason": "lie", "message": "no"}}
-        digest = params["message"]
-        assert isinstance(digest, bytes)
+        digest = params.get("message")
+        if not isinstance(digest, bytes) or len(digest) != 32:
+            return {"error": {"code": "key.backend_fault", "reason": "digest_length", "message": "no"}}
         ok: Map = {
             "signature": self.signature(digest),
             "keyid": keyid(self.other if self.mode == "wrong_key" else self.key),
@@ -216,11 +232,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mode", choices=MODES, required=True)
     parser.add_argument("--delay", type=float, default=5.0)
+    parser.add_argument("--knows", default="")
     parser.add_argument("--fd", type=int, required=True)
     arguments = parser.parse_args()
     harden(die_with_parent=True)  # so that a liar that hangs outlives no test
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Liar(socket.socket(fileno=arguments.fd), arguments.mode, arguments.delay).run()
+    Liar(socket.socket(fileno=arguments.fd), arguments.mode, arguments.delay, arguments.knows).run()
 
 
 if __name__ == "__main__":

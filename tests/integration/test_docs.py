@@ -170,7 +170,8 @@ def test_the_two_tenants_are_served_as_the_page_says(
     daemon = daemon_factory(tmp_path, config=text)
     with_version, too_old, unproved = re.findall("sha256:[0-9a-f]{64}", toml("releases.toml")[0])
     report = json.dumps(REPORT).encode()
-    with Signer.connect(daemon.socket) as signer:
+    # The page's daemon has a user of its own, whom its callers name.
+    with Signer.connect(daemon.socket, server_uid=os.geteuid()) as signer:
         session = signer.bind()
         assert session.tenant == tenant
         (key,) = signer.keys().keys
@@ -400,16 +401,22 @@ def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]
     assert {leaf["kind"] for leaf in shown} == {leaf["kind"] for leaf in operated}
 
 
-@pytest.mark.parametrize(
-    ("title", "structs"),
-    [
-        ("decided", [leaves._Decided, links.DecisionFacts, links.ReleaseFacts, links.RequestFacts, links.PeerFacts]),
-        ("outcome", [leaves._Outcome]),
-        ("refused", [leaves._Refused]),
-        ("ring", [leaves._Ring, links.RingEntry]),
-        ("start", [leaves._Start, leaves.PluginFacts]),
-    ],
-)
+LEAVES: list[tuple[str, list[type[msgspec.Struct]]]] = [
+    ("decided", [leaves._Decided, links.DecisionFacts, links.ReleaseFacts, links.RequestFacts, links.PeerFacts]),
+    ("outcome", [leaves._Outcome]),
+    ("refused", [leaves._Refused]),
+    ("ring", [leaves._Ring, links.RingEntry]),
+    ("start", [leaves._Start, leaves.PluginFacts]),
+]
+
+
+def test_every_kind_of_leaf_is_explained() -> None:
+    structs = {each for each in vars(leaves).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)}
+    kinds = {cls for cls in structs if {"kind", "v"} <= {field.name for field in msgspec.structs.fields(cls)}}
+    assert kinds == {cls for _, shown in LEAVES for cls in shown} & kinds
+
+
+@pytest.mark.parametrize(("title", "structs"), LEAVES)
 def test_every_field_of_a_leaf_is_explained(title: str, structs: Sequence[type[msgspec.Struct]]) -> None:
     text = section(OPERATIONS, title) + section(OPERATIONS, "The leaves")
     told = set(re.findall(r"`([a-z_0-9]+)`", text))

@@ -1,7 +1,6 @@
 """Large documents: signed to the same bytes as small ones, one at a time in a process that may die of one."""
 
 import base64
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from running.client import SBOM, Client, Connect, memfd, verified
-from running.configured import memory_kib, open_descriptors, records, until
+from running.configured import memory_kib, open_descriptors, records, stopped, until
 from running.daemon import Running
 from running.large import large_sbom, statement_of
 
@@ -29,16 +28,6 @@ def content(client: Client, value: bytes | dict[str, int]) -> bytes:
     assert os.fstat(descriptor).st_size == value["size"]
     assert fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & 0xE == 0xE
     return os.pread(descriptor, value["size"], 0)
-
-
-@contextlib.contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from running.callers import Callers, request, sign_until, unrecorded
-from running.configured import configuration, until
+from running.configured import configuration, stopped, until
 from running.daemon import Running, running
 from signerd.errors import Fault
 from signerd.wire.frames import FrameReader, encode_frame
@@ -94,17 +94,6 @@ def read_only(file: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", file], check=True)
-
-
-@contextlib.contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Let the process hang."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_lock_that_passes_is_waited_for(daemon: Running) -> None:

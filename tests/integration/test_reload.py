@@ -2,35 +2,17 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from running.daemon import Running
+from running.configured import configuration, until
+from running.daemon import RELEASE, Running
 from signerd.errors import Refusal
 from signerd_client import Signer, SignRequest, Subject
 
-FIRST, SECOND = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
-FILE = """
-[plugins.auth-peercred]
-uids = [{uid}]
-[plugins.entitlement-file]
-[plugins.release-allowlist]
-releases = [{{digest = "{digest}"}}]
-[plugins.predicates-intoto]
-[backends.file]
-scheme = "file"
-[backends.file.settings]
-directory = "{state}/keys"
-[tenants.local]
-keys = ["file:default"]
-[keys."file:default"]
-backend = "file"
-tenant = "local"
-generate = "ES256"
-"""
+FIRST, SECOND = RELEASE, "sha256:" + "cd" * 32
 
 
 def ask(release: str) -> SignRequest:
@@ -44,17 +26,15 @@ def reload(daemon: Running, text: str, said: str) -> None:
     before = daemon.said.count(said)
     (daemon.base / "signerd.toml").write_text(text)
     os.kill(daemon.pid, signal.SIGHUP)
-    deadline = time.monotonic() + 10
-    while daemon.said.count(said) == before:
-        assert time.monotonic() < deadline, daemon.said
-        time.sleep(0.01)
+    until(lambda: daemon.said.count(said) > before)
 
 
 def test_a_reload_changes_what_is_decided_and_drops_no_connection(
     daemon_factory: Callable[..., Running], tmp_path: Path
 ) -> None:
     def text(digest: str, uid: int = os.getuid()) -> str:
-        return FILE.format(uid=uid, digest=digest, state=tmp_path)
+        caller = f"[plugins.auth-peercred]\nuids = [{uid}]"
+        return configuration(tmp_path, {}).replace("[plugins.auth-peercred]", caller).replace(RELEASE, digest)
 
     daemon = daemon_factory(tmp_path, config=text(FIRST))
     with Signer.connect(daemon.socket) as signer:

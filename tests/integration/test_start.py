@@ -88,6 +88,15 @@ def test_a_plugin_that_is_not_installed_stops_the_start(tmp_path: Path) -> None:
         assert not daemon.socket.exists()
 
 
+def test_a_plugin_that_refuses_its_settings_stops_the_start_and_leaves_no_sealer(tmp_path: Path) -> None:
+    config = configuration(tmp_path, {}).replace("[plugins.auth-peercred]", "[plugins.auth-peercred]\nbogus = 1")
+    with starting(tmp_path, config) as daemon:
+        until(lambda: daemon.status is not None)
+        assert processes_of(tmp_path) == []  # all are told where the configuration is
+        assert daemon.wait_ended() == 2
+        assert "bogus" in daemon.said
+
+
 def test_a_backend_that_does_not_start_leaves_the_daemon_up_and_unready(tmp_path: Path) -> None:
     """It is tried again, more and more seldom, and meanwhile everything else answers."""
     config = configuration(tmp_path, {}).replace("settings = { directory", "settings = { bogus = 1, directory")

@@ -1,16 +1,18 @@
 """Configuration files for test daemons, and what can be seen of a process from outside."""
 
+import contextlib
 import json
 import os
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from running.daemon import RELEASE, Running
 
-__all__ = ["configuration", "memory_kib", "open_descriptors", "records", "until"]
+__all__ = ["configuration", "memory_kib", "open_descriptors", "records", "stopped", "until"]
 
 
 def configuration(base: Path, limits: Mapping[str, float], *, sign: str = "") -> str:
@@ -73,6 +75,17 @@ def records(daemon: Running) -> dict[str, list[str]]:
             if row["outcome"]:
                 ends.append(str(row["outcome"]))
     return found
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Let the process hang, and go on at the end unless it has gone."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def until(true: Callable[[], bool], seconds: float = 10) -> None:

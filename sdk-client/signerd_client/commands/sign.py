@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Sequence
 
 from msgspec import UNSET
@@ -10,6 +11,7 @@ from msgspec import UNSET
 from signerd.attestation.canonical import canonical_json
 from signerd.errors import Refusal
 from signerd.wire.params import Options
+from signerd.wire.signed import VerifyCommand
 from signerd_client.commands.connecting import connect
 from signerd_client.documents import detect_type
 from signerd_client.files import read_file, unreadable, write_file
@@ -74,8 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in signed.result.warnings:
         note(f"warning: {warning}")
     for command in signed.result.verify_command:
-        note(f"verify: {command.line}")
+        note(f"verify: {_line(command, arguments.out)}")
     return 0
+
+
+def _line(command: VerifyCommand, out: str | None) -> str:
+    """Return the daemon's command with the bundle's real place, where there is one file."""
+    if out is None or os.path.isdir(out):
+        return command.line
+    pairs = zip(("", *command.argv), command.argv, strict=False)
+    return shlex.join(out if before == "--bundle" else part for before, part in pairs)
 
 
 def _check_places(arguments: argparse.Namespace) -> None:

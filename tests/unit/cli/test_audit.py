@@ -68,6 +68,14 @@ def test_no_such_record_and_no_log_at_all_are_exit_code_4(state, tmp_path, capsy
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("wrong", [["--limit", "0"], ["--limit", "x"], ["--cursor", "-1"], ["--cursor", "9" * 20]])
+def test_what_is_no_number_of_leaves_is_a_usage_error(wrong, state, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["audit", "query", "--state", state, *wrong])
+    assert caught.value.code == 2
+    assert "expected a whole number" in capsys.readouterr().err
+
+
 def test_filters_limits_and_the_cursor_that_goes_on(state, capsys):
     query = ["audit", "query", "--state", state, "--tenant", "odd", "--code", "quota.rate"]
     assert main([*query, "--limit", "210"]) == 0

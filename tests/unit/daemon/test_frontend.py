@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from fakes.sealer_end import SealerEnd
 from fakes.services import PRINCIPAL, Authenticators, FakeClock, order, world
 from signerd.contracts.providers import Authenticator
+from signerd.contracts.values import Caller, Principal
 from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.documents import Documents
 from signerd.daemon.frontend import Frontend
@@ -26,6 +28,7 @@ from signerd.errors import Refusal
 from signerd.host.config_model import Limits
 from signerd.host.guard import Guard
 from signerd.pipeline.guarded import Guarded
+from signerd.pipeline.services import Services
 from signerd.wire.connection import NEED_DATA, Connection, Role
 from signerd.wire.links import Answer
 from signerd.wire.messages import Error, Goaway, Hello, Message, Request, Response
@@ -182,6 +185,86 @@ async def test_one_connection_too_many(limits: dict[str, Any]) -> None:
         assert first.session is not None
         first.session.close()
         await here.greeted()
+
+
+class Slow:
+    """An authenticator that has to ask somebody, who answers when ``answer`` is set."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer = trio.Event()
+
+    async def authenticate(self, caller: Caller) -> Principal:
+        self.asked += 1
+        await self.answer.wait()
+        return PRINCIPAL
+
+
+def asking(here: House, authenticator: Authenticator) -> Services:
+    """The services of ``here``, with another authenticator."""
+    guarded = (Guarded(authenticator, Guard("authenticator", "fake")),)
+    return dataclasses.replace(here.frontend._services, authenticators=guarded)
+
+
+async def test_who_waits_for_an_authenticator_counts_against_the_caps() -> None:
+    async with house(connections_per_uid=2) as here, trio.open_nursery() as nursery:
+        slow = Slow()
+        here.frontend._services = asking(here, slow)
+        for _ in range(2):
+            nursery.start_soon(here.line)
+        await trio.testing.wait_all_tasks_blocked()
+        assert reason((await here.line()).said()) == "daemon.overloaded/connections"
+        assert slow.asked == 2
+        slow.answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(here.frontend) == 2
+
+
+async def test_who_waits_for_an_authenticator_at_the_end_holds_nothing_any_more() -> None:
+    async with house(connections_per_uid=1) as here:
+        slow = Slow()
+        here.frontend._services = asking(here, slow)
+        line = Line(here.frontend)
+        with trio.move_on_after(0):
+            await line.accepted()
+        assert line.ours.fileno() == -1
+        line.peer.close()
+        slow.answer.set()
+        await here.greeted()
+
+
+async def test_an_answer_of_an_authenticator_that_is_no_longer_configured_binds_nobody() -> None:
+    async with house() as here, trio.open_nursery() as nursery:
+        slow = Slow()
+        before, here.frontend._services = here.frontend._services, asking(here, slow)
+        lines: list[Line] = []
+
+        async def come() -> None:
+            lines.append(await here.line())
+
+        nursery.start_soon(come)
+        await trio.testing.wait_all_tasks_blocked()
+        other = msgspec.structs.replace(PRINCIPAL, tenant="other")
+        await here.frontend.renew(
+            dataclasses.replace(before, authenticators=(Guarded(Authenticators(other), Guard("authenticator", "new")),))
+        )
+        slow.answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert lines[0].session is not None
+        assert lines[0].session.principal == other
+
+
+async def test_after_a_reload_every_session_is_asked_for_at_once() -> None:
+    async with house() as here:
+        await here.greeted()
+        await here.greeted()
+        slow = Slow()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.frontend.renew, asking(here, slow))
+            await trio.testing.wait_all_tasks_blocked()
+            assert slow.asked == 2
+            slow.answer.set()
+        assert len(here.frontend) == 2
 
 
 async def test_without_a_principal_there_is_health_and_nothing_else() -> None:

@@ -77,6 +77,31 @@ def test_release_leaves_what_is_somebody_elses(tmp_path: Path) -> None:
     assert path.read_bytes() == b"another"
 
 
+async def test_who_is_slow_to_be_let_in_holds_up_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    listening = bind(path, 0o600)
+    accepted: list[socket.socket] = []
+    second = trio.Event()
+
+    async def accept(connection: socket.socket) -> None:
+        accepted.append(connection)
+        if len(accepted) == 2:
+            second.set()
+        await trio.sleep_forever()
+
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, listening, accept)
+        for client in clients:
+            client.connect(os.fspath(path))
+        with trio.fail_after(5):
+            await second.wait()
+        nursery.cancel_scope.cancel()
+    for each in [*accepted, *clients]:
+        each.close()
+    release(listening, path)
+
+
 async def test_what_is_accepted_names_its_senders_and_is_the_callees_to_close(tmp_path: Path) -> None:
     path = tmp_path / "s"
     listening = bind(path, 0o600)

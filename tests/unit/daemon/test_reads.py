@@ -1,3 +1,4 @@
+import inspect
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -120,6 +121,17 @@ def test_the_plan_and_what_is_left_of_it() -> None:
 def test_a_plan_that_must_be_fetched_is_not_waited_for() -> None:
     desk = Desk(world(plan=Later(Entitlement("gold", PlanLimits(concurrency=4, size=1), "fake"))))
     assert desk.refused("entitlement.status") == "entitlement.unavailable/not_cached"
+    desk.sealer.close()
+
+
+def test_a_source_that_never_answers_at_once_leaves_nothing_unawaited() -> None:
+    async def fetch() -> Entitlement:
+        raise AssertionError("not awaited here")
+
+    promised = fetch()
+    desk = Desk(world(plan=promised))
+    assert desk.refused("entitlement.status") == "entitlement.unavailable/not_cached"
+    assert inspect.getcoroutinestate(promised) == inspect.CORO_CLOSED
     desk.sealer.close()
 
 

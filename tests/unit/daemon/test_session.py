@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from fakes.services import PRINCIPAL
+from running.configured import until
 from signerd.contracts.values import Principal
 from signerd.daemon.peer import read_peer
 from signerd.daemon.poller import GONE, READ, WRITE, Handler, Poller
 from signerd.daemon.session import MOST_DESCRIPTORS, WAITING_BYTES, Session
 from signerd.errors import Fault, Refusal
+from signerd.host.memfd import sealed_memfd
 from signerd.wire.connection import NEED_DATA, Connection, Role
 from signerd.wire.messages import Cancel, Error, Goaway, Hello, Limits, Message, Request, Response
 
@@ -83,6 +85,9 @@ class Daemon:
         if session.descriptors > self.most_descriptors:
             session.fail(Fault("daemon.overloaded", "descriptors", "too many"))
 
+    def unread(self, session: Session) -> int:
+        return session.handed
+
     def closed(self, session: Session) -> None:
         self.gone += 1
 
@@ -142,7 +147,7 @@ def talk() -> Iterator[Talk]:
         for fd in fds:
             os.close(fd)
     made.poller._epoll.close()
-    assert set(os.listdir("/proc/self/fd")) <= before
+    until(lambda: set(os.listdir("/proc/self/fd")) <= before)  # what the peer handed over is closed off the loop
 
 
 def test_hello_then_requests_and_answers_in_any_order(talk: Talk) -> None:
@@ -312,6 +317,19 @@ def test_a_child_of_the_peer_is_somebody_else(talk: Talk) -> None:
 
 
 # ---- peers that do not read
+
+
+def test_large_answers_that_are_not_read_are_counted_until_they_are(talk: Talk) -> None:
+    talk.greet()
+    for number in (1, 2):
+        talk.ask(number)
+        result = msgspec.Raw(msgspec.msgpack.encode({}))
+        talk.session.answer(Response(number, result), (sealed_memfd("result", b"x" * 1000),))
+    assert talk.session.handed == 2000, "sent, but its memory is still the daemon's"
+    for _ in range(2):
+        _, fds, _, _ = socket.recv_fds(talk.peer, 1 << 16, 2)
+        os.close(*fds)
+    assert talk.session.handed == 0
 
 
 def fill(talk: Talk) -> int:

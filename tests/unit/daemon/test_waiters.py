@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -138,7 +139,7 @@ async def test_the_pool_is_bounded_also_by_threads_whose_request_is_over(
     going, held = threading.Event(), threading.Semaphore(0)
     running: list[int] = []
 
-    def slow(files: Any) -> list[str]:
+    def slow(files: Any, stopped: Any) -> list[str]:
         running.append(1)
         held.release()
         assert going.wait(10)
@@ -171,6 +172,63 @@ async def test_the_pool_is_bounded_also_by_threads_whose_request_is_over(
         while _files_open(file):  # noqa: ASYNC110  # threads end without a word to trio
             await trio.sleep(0.01)
     assert len(running) == FILE_THREADS + 1, "those that only queued never ran"
+
+
+async def test_a_file_that_never_ends_gives_its_thread_back_with_its_request(tmp_path: Path) -> None:
+    """Eight sparse terabytes cost their owner nothing, and would keep a thread for hours."""
+    file = tmp_path / "file"
+    with file.open("xb") as opened:
+        opened.truncate(1 << 43)
+    small = tmp_path / "small"
+    small.write_bytes(b"content")
+    async with room(world(plan=Entitlement("wide", PlanLimits(concurrency=64, size=1 << 20), "fake"))) as here:
+        with file.open("rb") as opened, small.open("rb") as other:
+            stories = []
+            for number in range(FILE_THREADS):
+                asked = by_file(opened.fileno(), 1 << 43)
+                asked.audit_id = str(number)
+                stories.append(here.start(asked))
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            for story in stories:
+                story.cut_short(CANCELLED)
+            here.ended = trio.Event()
+            here.start(by_file(other.fileno(), 7))
+            await here.ended.wait()
+            assert here.reasons()[-1] == "sealer_down", "it was hashed"
+        while _files_open(file):  # noqa: ASYNC110  # threads end without a word to trio
+            await trio.sleep(0.01)
+
+
+async def test_one_principals_slow_files_do_not_hold_up_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, file = threading.Event(), tmp_path / "file"
+    file.write_bytes(b"content")
+    quick = module.check_files
+
+    def slow(files: Any, stopped: Any) -> list[str]:
+        if len(files) == 2:
+            assert going.wait(10)
+        return quick(files, stopped)
+
+    monkeypatch.setattr(module, "check_files", slow)
+    async with room(world(plan=Entitlement("wide", PlanLimits(concurrency=64, size=1 << 20), "fake"))) as here:
+        with file.open("rb") as opened:
+            fd = opened.fileno()
+            for number in range(FILE_THREADS):
+                two = (Subject("a", fd=0, size=7), Subject("b", fd=1, size=7))
+                asked = request(order(subject=two), fds=(fd, os.dup(fd)))
+                asked.audit_id = str(number)
+                here.start(asked)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            other = by_file(fd, 7)
+            assert other.bound is not None
+            other.bound = msgspec.structs.replace(other.bound, name="somebody else")
+            here.start(other)
+            await here.ended.wait()
+            assert here.reasons() == ["sealer_down"]
+            going.set()
+            await trio.testing.wait_all_tasks_blocked(0.05)
 
 
 def _files_open(path: Path) -> int:

@@ -63,7 +63,7 @@ def test_what_fits_together_has_no_problem():
         (
             'backend = "soft"',
             'backend = "hsm"',
-            'keys."file:one".backend: expected a backend of scheme file, got hsm',
+            'keys."file:one".backend: expected a backend of scheme file, hsm is one of scheme pkcs11',
         ),
         (
             'tenant = "other"',
@@ -105,3 +105,24 @@ def test_what_does_not_fit_together(old, new, problem):
         parse(GOOD.replace(old, new, 1), "f.toml")
     found = [line.removeprefix("f.toml: ") for line in caught.value.problems]
     assert any(line.startswith(problem) for line in found), found
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "pkcs11:token=a;object=b?pin-value=98765",
+        "pkcs11:token=a;object=b?module-name=m&pin-source=file:/98765",
+        "pkcs11:pin-value=98765;object=b",
+        "pkcs11:token=a;object=b?PIN-VALUE=98765",
+    ],
+)
+def test_a_reference_with_a_pin_is_refused_and_not_repeated(reference):
+    text = GOOD.replace("pkcs11:token=a;object=b", reference).replace("connections = 300", "connections = 1")
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f.toml")
+    assert "expected references without pin-value and pin-source" in str(caught.value)
+    assert "98765" not in str(caught.value)
+
+
+def test_a_label_may_speak_of_a_pin():
+    assert cross_problems(parse(GOOD.replace("object=b", "object=pin-value"), "f.toml")) == []

@@ -154,7 +154,11 @@ def test_a_quota_store_is_taken_where_one_is_brought(plugins: Plugins) -> None:
         (["raise SystemExit(0)"], "cannot be imported (SystemExit: 0)"),
         (["def broken(:"], "cannot be imported (SyntaxError"),
         (["x = 1"], "it implements none of"),
-        ([BACKEND], "it implements none of"),
+        ([BACKEND], "it implements signerd_key_backends, which is not called for an entry point of signerd.plugins.v1"),
+        (
+            [ALL + "@hookimpl\ndef signerd_audit_sinks(settings): return None"],
+            "it implements signerd_audit_sinks, which is not called",
+        ),
         (["@hookimpl\ndef signerd_authenticator(settings): return []"], "its hooks are not those of signerd"),
         (
             ["@hookimpl\ndef signerd_authenticators(settings, extra): return []"],

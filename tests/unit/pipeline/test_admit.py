@@ -1,5 +1,5 @@
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -16,6 +16,7 @@ from fakes.services import (
     request,
     world,
 )
+from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
 from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, PlanLimits
 from signerd.errors import Fault, Refusal
@@ -101,6 +102,12 @@ def test_every_key_must_be_able_to_sign_now(entry: dict[str, Any], code: str, re
     given = world(keys=[HeldKey.make("file:acme"), HeldKey.make("file:b", **entry)])
     assert refused(given, options=keys("file:acme", "file:b")) == (code, reason, {})
     assert left(given, plan()) == Remaining(concurrency=4)
+
+
+def test_a_profile_may_allow_less_than_the_output_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cast("dict[str, frozenset[str]]", PROFILES), "world", COSIGN_ALGORITHMS - {"ES256"})
+    given = world(keys=[HeldKey.make("file:acme")])
+    assert refused(given) == ("key.algorithm_refused", "outside_profile", {})
 
 
 @pytest.mark.parametrize("entry", [{"status": "retiring"}, {"expires_at": NOON + 1}, {"revoked_at": NOON + 1}])

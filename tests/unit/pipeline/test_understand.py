@@ -87,38 +87,43 @@ def test_descriptors_are_checked_with_the_shape() -> None:
     assert refused(world(), asked)[:2] == ("request.malformed", "descriptor_index")
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"approval_id": "a"}, "approval_id"),
-        ({"idempotency_key": "k"}, "idempotency_key"),
-        ({"options": Options(mode="keyless")}, "mode=keyless"),
-        ({"options": Options(profile="dsse")}, "profile=dsse"),
-        ({"options": Options(profile="cose")}, "profile=cose"),
-        ({"options": Options(transparency="async")}, "transparency=async"),
-        ({"options": Options(transparency="required")}, "transparency=required"),
-        ({"options": Options(timestamp=True)}, "timestamp"),
-        ({"options": Options(identity_token="e30")}, "identity_token"),
-        ({"options": Options(include=("rekor_request",))}, "include=rekor_request"),
-        ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
-        ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
-    ],
-)
+UNSERVED: list[tuple[dict[str, Any], str]] = [
+    ({"approval_id": "a"}, "approval_id"),
+    ({"idempotency_key": "k"}, "idempotency_key"),
+    ({"options": Options(mode="keyless")}, "mode=keyless"),
+    ({"options": Options(profile="dsse")}, "profile=dsse"),
+    ({"options": Options(profile="cose")}, "profile=cose"),
+    ({"options": Options(transparency="async")}, "transparency=async"),
+    ({"options": Options(transparency="required")}, "transparency=required"),
+    ({"options": Options(timestamp=True)}, "timestamp"),
+    ({"options": Options(identity_token="e30")}, "identity_token"),
+    ({"options": Options(include=("rekor_request",))}, "include=rekor_request"),
+    ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
+    ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
+]
+SERVED = [
+    Options(),
+    Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope", "chain")),
+    Options(mode="keyful", include=()),
+]
+
+
+@pytest.mark.parametrize(("changes", "name"), UNSERVED)
 def test_what_is_not_served_is_not_ignored(changes: dict[str, Any], name: str) -> None:
     found = refused(world(), request(order(**changes)))
     assert found == ("request.unsupported", "not_served", {"name": name})
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        Options(),
-        Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope", "chain")),
-        Options(mode="keyful", include=()),
-    ],
-)
+@pytest.mark.parametrize("options", SERVED)
 def test_what_is_served_passes(options: Options) -> None:
     assert understood(world(), request(order(options=options))).params.options == options
+
+
+def test_every_option_is_shown_to_be_served_or_refused() -> None:
+    """A field that is new to the wire and unknown to the pipeline would be ignored: what it says may be a condition."""
+    shown = [*SERVED, *(changes["options"] for changes, _ in UNSERVED if "options" in changes)]
+    said = {name for options in shown for name in Options.__struct_fields__ if getattr(options, name) is not UNSET}
+    assert said == set(Options.__struct_fields__)
 
 
 def test_the_policy_of_a_report_passes() -> None:

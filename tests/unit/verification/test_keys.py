@@ -182,7 +182,7 @@ def test_the_fingerprint_is_what_npm_writes_as_hint() -> None:
     assert PublicKey.from_pem((folder / "publish_key.pub").read_text()).openssh_fingerprint == hint
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen: run scripts/setup --system as root")
 @pytest.mark.parametrize("algorithm", PRIVATE)
 def test_the_fingerprint_is_what_ssh_keygen_shows(algorithm: str, tmp_path: Path) -> None:
     public = PRIVATE[algorithm].public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
