@@ -62,8 +62,11 @@ def _descriptors(bench: Bench) -> Judgement:
             resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
         _ask(worker, key)
         before = _open(worker.pid)
-        for _ in range(REQUESTS):
-            _ask(worker, key)
+        for number in range(REQUESTS):
+            try:
+                _ask(worker, key)
+            except Violation as exc:
+                raise Violation(f"with at most {DESCRIPTORS} descriptors, request {number + 1}: {exc}") from None
         after = _open(worker.pid)
     if before is None or after is None:
         return ok(f"{REQUESTS} requests with at most {DESCRIPTORS}; the count itself is hidden")

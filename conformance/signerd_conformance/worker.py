@@ -36,6 +36,9 @@ _READ_BYTES: Final = 1 << 20
 _SETTLES_S: Final = 0.5
 """What a worker started may need so long to go after it."""
 
+_running: Final[set[int]] = set()
+"""Workers that have not ended: none of them is what another left behind."""
+
 T = TypeVar("T")
 _decode: Final = msgspec.msgpack.Decoder(Message).decode
 
@@ -95,6 +98,7 @@ class Worker:
                 env={name: value for name, value in os.environ.items() if name != PARENT_VARIABLE},
                 process_group=0,
             )
+            _running.add(self._process.pid)
         except BaseException:
             self._link.close()
             os.close(self._output)
@@ -185,7 +189,7 @@ class Worker:
         if fds:
             raise Violation(f"{len(fds)} descriptors come with an answer")
         try:
-            message = _decode(frame)
+            message: Message = _decode(frame)
         except BROKEN as exc:
             raise Violation(f"a frame is no message ({exc})") from None
         if isinstance(message, Error):
@@ -220,6 +224,7 @@ class Worker:
         if self._process.returncode is None:
             self._process.kill()
             self._process.wait()
+        _running.discard(self.pid)
         left = self._left(_SETTLES_S if took is not None else 0)
         if self._output >= 0:
             self._start.output.append(os.fstat(self._output).st_size)
@@ -252,7 +257,7 @@ class Worker:
 
     def _orphans(self) -> tuple[int, ...]:
         # Children that were not there before came to this process, their subreaper, when the worker ended.
-        for pid in (found := _children() - self._before - {self.pid}):
+        for pid in (found := _children() - self._before - _running):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         return tuple(sorted(found & _children()))

@@ -1,4 +1,6 @@
 import hashlib
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from signerd.attestation.bundle import keyful_bundle
 from signerd.attestation.dsse import encode_base64, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
 from signerd.verification.keys import PublicKey
+from signerd_conformance.backend import CASES
 from signerd_conformance.check import RULES
 from signerd_conformance.cli import main
 
@@ -88,7 +91,16 @@ def test_what_cannot_be_read_is_exit_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["no-such"], ["check", "--no-such"], ["check", "x", "--profile", "y"]]
+    "arguments",
+    [
+        [],
+        ["no-such"],
+        ["check", "--no-such"],
+        ["check", "x", "--profile", "y"],
+        ["backend", "--no-such"],
+        ["backend", "--key", "x:y", "--timeout", "0", "--", "true"],
+        ["backend", "--key", "x:y", "--case", "no-such", "--", "true"],
+    ],
 )
 def test_usage_is_exit_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -96,7 +108,7 @@ def test_usage_is_exit_2(arguments: list[str]) -> None:
 
 
 def test_help_and_the_list_of_rules(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--help"], ["check", "--help"]):
+    for arguments in (["--help"], ["check", "--help"], ["backend", "--help"]):
         with pytest.raises(SystemExit, match="0"):
             main(arguments)
     capsys.readouterr()
@@ -111,3 +123,69 @@ def test_the_keyful_bundle_that_npm_published(capsys: pytest.CaptureFixture[str]
     examples = the("vectors") / "sigstore-go" / "examples"
     assert main(["check", f"{examples}/bundle-publish.json", "--key", f"{examples}/publish_key.pub"]) == 0
     assert "ok    signature " in capsys.readouterr().out
+
+
+def worker(*arguments: str) -> list[str]:
+    return ["--", sys.executable, "-m", "signerd.worker.key", *arguments]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    file = tmp_path / "settings.json"
+    table = {"scheme": "file", "name": "file", "settings": {"directory": str(tmp_path / "keys")}}
+    file.write_text(json.dumps(table))
+    return file
+
+
+def test_a_good_worker_is_a_line_for_each_case_and_a_report(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["backend", "--key", "file:a", "--generate", "Ed25519", "--settings", str(settings)]
+    assert main([*arguments, "--report", f"{tmp_path}/report.json", *worker()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == [case.name for case in CASES]
+    assert [line.split()[1] for line in lines if not line.startswith("ok  ")] == ["sign-der"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [case["name"] for case in report["cases"]] == [case.name for case in CASES]
+    assert {case["status"] for case in report["cases"]} == {"ok", "skip"}
+    (key,) = report["keys"]
+    assert (key["key"], key["algorithm"], key["keyid"][:7]) == ("file:a", "Ed25519", "sha256:")
+    assert report["command"] == worker()[1:]
+
+
+def test_a_failed_case_is_exit_6_names_its_source_and_can_be_asked_for_alone(
+    settings: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["backend", "--key", "file:absent", "--settings", str(settings), "--case", "sign", "--case", "hello"]
+    assert main([*arguments, *worker("--fd", "{fd}")]) == 6
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", "hello"], ["FAIL", "sign"]]
+    assert lines[1].endswith("[docs/protocol.md, Worker protocol: sign]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backend"], "-- CMD and at least one --key REF are needed"),
+        (["backend", "--key", "x:y"], "-- CMD and at least one --key REF are needed"),
+        (["backend", "--key", "x:y", "--"], "-- CMD and at least one --key REF are needed"),
+        (["backend", "--", "true"], "-- CMD and at least one --key REF are needed"),
+        (["backend", "--key", "x:y", "--", "/no/such/worker"], "No such file or directory: '/no/such/worker'"),
+        (["backend", "--key", "x:y", "--settings", "/no/such/file", "--", "true"], "'/no/such/file'"),
+    ],
+)
+def test_a_worker_that_cannot_be_started_is_exit_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("signerd-conformance backend: ")
+    assert said in captured.err
+
+
+def test_the_list_of_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backend", "--list-cases"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [case.name for case in CASES]
+    assert all(line.split(maxsplit=1)[1] for line in lines)

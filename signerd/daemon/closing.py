@@ -27,7 +27,7 @@ class _Queues:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[int, deque[int]] = {}
+        self._waiting: dict[Owner, deque[int]] = {}
 
     def held(self, owner: Owner) -> int:
         """Return how many descriptors wait, the one in hand included."""

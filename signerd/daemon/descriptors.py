@@ -76,7 +76,7 @@ def hash_file(fd: int, size: int, stopped: Callable[[], bool] = _never) -> str:
 
 
 def check_files(files: Iterable[tuple[int, int]], stopped: Callable[[], bool] = _never) -> list[str]:
-    """Return the SHA-256 of each (descriptor, size), in order; refuses, like a file that is cut off, once ``stopped``."""
+    """Return the SHA-256 of each (descriptor, size), in order; once ``stopped``, refuses as for a file cut off."""
     return [hash_file(fd, size, stopped) for fd, size in files]
 
 

@@ -5,6 +5,8 @@ is not there is a problem, and all problems that can be found are told at once, 
 expectation``.
 """
 
+import atexit
+import contextlib
 import os
 import pwd
 import re
@@ -236,12 +238,19 @@ def default_state(env: Mapping[str, str]) -> Path:
 
 def default_socket(env: Mapping[str, str]) -> Path:
     """Return ``$XDG_RUNTIME_DIR/signerd/sign.sock``, else a path in a fresh directory (0700), which this
-    makes.
+    makes, and which goes with the process.
     """
     runtime = env.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         return Path(runtime) / "signerd" / "sign.sock"
-    return Path(tempfile.mkdtemp(prefix="signerd-")) / "sign.sock"
+    made = tempfile.mkdtemp(prefix="signerd-")
+    atexit.register(_remove, made)
+    return Path(made) / "sign.sock"
+
+
+def _remove(directory: str) -> None:
+    with contextlib.suppress(OSError):  # gone, or in use: somebody put something there
+        os.rmdir(directory)
 
 
 def settle_socket(config: Config, env: Mapping[str, str]) -> Config:

@@ -18,7 +18,7 @@ __all__ = ["SIGN_SCOPE", "understand"]
 
 SIGN_SCOPE = "signer.sign"
 _STAND_IN = secrets.token_hex(24)
-_SERVED_INCLUDES = frozenset({"envelope", "chain"})
+_SERVED_INCLUDES = frozenset({"envelope"})
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:

@@ -85,6 +85,10 @@ def _unavailable(exc: Exception) -> NoReturn:
     ) from exc
 
 
+def _corrupt(what: str) -> Fault:
+    return Fault("audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: {what}")
+
+
 def _insert(rows: int) -> str:
     # Only the number of placeholders varies; sqlite3 caches each text's prepared statement.
     return "INSERT INTO leaves VALUES " + ",".join([_ROW] * rows)  # noqa: S608  # placeholders alone
@@ -219,8 +223,13 @@ class AuditReader:
         """Open the log at ``path``; ``audit.unavailable`` where that fails, a missing file included."""
         try:
             self._database = open_read_only(path)
+            views = self._database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'leaves' AND type <> 'table'")
+            view = views.fetchone()
         except sqlite3.Error as exc:
             _unavailable(exc)
+        if view:  # somebody's own query, which need not end
+            self._database.close()
+            raise _corrupt("leaves is no table")
 
     def read(
         self,
@@ -257,6 +266,8 @@ class AuditReader:
             taken = self._database.execute(rows, (*values, end, *filters.values(), limit + 1)).fetchall()
         except sqlite3.Error as exc:
             _unavailable(exc)
+        if not all(isinstance(index, int) and isinstance(leaf, bytes) for index, leaf in taken):
+            raise _corrupt("a leaf is no text")
         page = taken[: min(limit, _fitting(taken))]
         after = 0 if end == _NO_END else end
         if len(taken) > len(page):

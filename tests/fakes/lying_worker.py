@@ -182,14 +182,24 @@ class Liar:
             sys.stdout.write("noise\n" * 20)
             sys.stdout.flush()
 
-    def outcome(self, method: str, params: Map) -> Map:
+    def what_is_wrong(self, method: str, params: Map) -> tuple[str, str] | None:
+        message = params.get("message")
+        wrong = None
         if method not in ("describe", "sign"):
-            return {"error": {"code": "request.unsupported", "reason": "method", "message": "no"}}
-        message = params.get("message", b"")
-        if not isinstance(params.get("key"), str) or (method == "sign" and not isinstance(message, bytes)):
-            return {"error": {"code": "request.malformed", "reason": "wrong_type", "message": "no"}}
-        if self.knows and params["key"] != self.knows:
-            return {"error": {"code": "key.not_found", "reason": "no_such_key", "message": "no"}}
+            wrong = "request.unsupported", "method"
+        elif not isinstance(params.get("key"), str) or (method == "sign" and not isinstance(message, bytes)):
+            wrong = "request.malformed", "wrong_type"
+        elif self.knows and params["key"] != self.knows:
+            wrong = "key.not_found", "no_such_key"
+        elif method == "sign" and self.mode == "code":
+            wrong = "auth.required", "lie"
+        elif isinstance(message, bytes) and len(message) != 32:
+            wrong = "key.backend_fault", "digest_length"
+        return wrong
+
+    def outcome(self, method: str, params: Map) -> Map:
+        if (wrong := self.what_is_wrong(method, params)) is not None:
+            return {"error": {"code": wrong[0], "reason": wrong[1], "message": "no"}}
         if method == "describe":
             return {
                 "ok": {
@@ -200,11 +210,8 @@ class Liar:
                     "capabilities": [],
                 }
             }
-        if self.mode == "code":
-            return {"error": {"code": "auth.required", "reason": "lie", "message": "no"}}
-        digest = params.get("message")
-        if not isinstance(digest, bytes) or len(digest) != 32:
-            return {"error": {"code": "key.backend_fault", "reason": "digest_length", "message": "no"}}
+        digest = params["message"]
+        assert isinstance(digest, bytes)
         ok: Map = {
             "signature": self.signature(digest),
             "keyid": keyid(self.other if self.mode == "wrong_key" else self.key),

@@ -18,12 +18,16 @@ FILES = {"artifact", "sbom.cdx.json", "bundle.sigstore.json", "key.pub", "receip
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder that one run left, and what it said."""
-    out = tmp_path_factory.mktemp("demo") / "out"
-    command = [ROOT / "scripts" / "demo", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    """The folder that one run left, and what it said: run from elsewhere, with a Python path that is not ours."""
+    place = tmp_path_factory.mktemp("demo")
+    (place / "msgspec.py").write_text("raise SystemExit('not this one')\n")
+    command = [ROOT / "scripts" / "demo", "--out", "out"]
+    environment = os.environ | {"PYTHONPATH": str(place)}
+    done = subprocess.run(
+        command, cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
     assert done.returncode == 0, done.stderr
-    return out, done.stderr
+    return place / "out", done.stderr
 
 
 def test_it_leaves_what_it_promises(demo: tuple[Path, str]) -> None:
@@ -79,6 +83,14 @@ def test_stock_cosign_accepts_it(demo: tuple[Path, str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Verified OK" in done.stderr
+
+
+def test_a_place_that_cannot_be_written_to_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = [ROOT / "scripts" / "demo", "--out", "file"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith("demo: failed: nothing can be written to file\n")
 
 
 def test_an_unknown_argument_is_a_usage_error() -> None:

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from outside.parts import ROOT
 from running.daemon import RELEASE, Running
 from signerd.cli.main import main as signerd
+from signerd.daemon import faults, sealer_process
 from signerd.daemon import main as front_end
-from signerd.daemon import sealer_process
 from signerd.daemon.documents import LONGEST_S, QUEUE
 from signerd.errors import SignerdError
 from signerd.host import config_model, supervision
@@ -440,6 +440,7 @@ def test_the_numbers_that_matter_are_those_of_the_code() -> None:
     assert rows["restarts"] == f"{limits.worker_backoff_first_s:g} s to {limits.worker_backoff_longest_s:g} s"
     assert rows["document worker"] == f"{LONGEST_S:g} s"
     assert rows["descriptors"] == f"{front_end.MOST_OPEN:,}"
+    assert f"at most {faults.MOST_LINES} different ones" in section(OPERATIONS, "Is it well?")
     assert f"{QUEUE} more may wait" in text
     whole = OPERATIONS.read_text()
     assert f"the first {SUBJECTS_IN_RECORD} `subjects`" in whole

@@ -17,6 +17,7 @@ from running.callers import request
 from running.configured import configuration, until
 from running.daemon import Running, running
 from signerd.errors import SignerdError
+from signerd.host.guard import PROVIDER_SECONDS
 from signerd_client import Signer
 
 PAGE = (ROOT / "docs" / "writing-a-policy-plugin.md").read_text(encoding="utf-8")
@@ -147,6 +148,11 @@ def test_others_are_let_in_while_one_waits_for_the_service(daemon: Running, rost
         held.set()
         first.join()
     assert principals(daemon) == ["builder", "builder"]
+
+
+def test_the_time_that_an_awaitable_has_is_the_guards() -> None:
+    assert "for at most ten seconds" in PAGE
+    assert PROVIDER_SECONDS == 10
 
 
 def signerd(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -52,3 +52,18 @@ def test_a_reload_changes_what_is_decided_and_drops_no_connection(
         with pytest.raises(Exception) as ended:  # which end it is depends on who is first
             signer.sign_dsse(ask(SECOND))
         assert getattr(ended.value, "code", "") in {"auth.peer_denied", "daemon.draining"}
+
+
+def test_a_reload_gives_nobody_back_what_is_used_up(daemon_factory: Callable[..., Running], tmp_path: Path) -> None:
+    plan = """[plugins.entitlement-file]
+plans.one = { concurrency = 4, size = 4096, daily = 1 }
+tenants.local = { plan = "one" }
+"""
+    text = configuration(tmp_path, {}).replace("[plugins.entitlement-file]\n", plan)
+    daemon = daemon_factory(tmp_path, config=text)
+    with Signer.connect(daemon.socket) as signer:
+        signer.sign_dsse(ask(RELEASE))
+        reload(daemon, text, "reload: done")
+        with pytest.raises(Refusal) as refused:
+            signer.sign_dsse(ask(RELEASE))
+        assert refused.value.code == "quota.daily"

@@ -6,7 +6,10 @@ Nothing of it is read, nothing of it blocks, nothing stays open in the daemon, a
 import contextlib
 import fcntl
 import os
+import select
+import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +219,41 @@ def test_more_than_64_close_the_connection(connect: Connect, sbom: dict[str, Any
     os.close(document)
 
 
+@pytest.mark.parametrize("where", ["stray", "cut_off", "unread"])
+def test_one_whose_close_waits_for_its_maker(
+    daemon: Running, connect: Connect, client: Client, sbom: dict[str, Any], where: str
+) -> None:
+    """A TCP socket with SO_LINGER: its last close waits for a peer that reads nothing, but not in the loop."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        lingering = socket.create_connection(listening.getsockname())
+        peer, _ = listening.accept()
+    lingering.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while lingering.send(bytes(1 << 16)):
+            pass
+    lingering.setblocking(True)
+    lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    client.socket.settimeout(10)
+    hostile = connect()
+    hostile.greet()
+    if where == "stray":
+        hostile.ask("daemon.health", {}, [lingering.fileno()])
+    elif where == "cut_off":
+        document = memfd(SBOM)
+        hostile.ask("sign.dsse", sbom, [*[document] * 100, lingering.fileno()])
+        os.close(document)
+    else:
+        os.kill(daemon.pid, signal.SIGSTOP)  # it reads what ends the connection while the rest is there already
+        hostile.socket.sendall(b"\xff" * 4)
+        socket.send_fds(hostile.socket, [b"x"], [lingering.fileno()])
+    lingering.close()
+    os.kill(daemon.pid, signal.SIGCONT)
+    hostile.take()
+    hostile.socket.close()
+    assert client.result("sign.dsse", sbom)["bundles"]
+    peer.close()  # a reset: what waits for it goes on
+
+
 def test_descriptors_of_frames_that_never_end(daemon: Running, connect: Connect, client: Client) -> None:
     """Each byte of an unfinished frame may bring 60 more: what a user can make the daemon hold has an end."""
     document = memfd(SBOM)
@@ -230,7 +268,8 @@ def test_descriptors_of_frames_that_never_end(daemon: Running, connect: Connect,
                 socket.send_fds(each.socket, [b"\x80"], [document] * 60)
             assert open_descriptors(daemon.pid) - held < 9000
     os.close(document)
-    over = [each for each in clients if b"descriptors" in each.socket.recv(4096)]
+    ended_by_now, _, _ = select.select([each.socket for each in clients], [], [], 20)
+    over = [each for each in ended_by_now if b"descriptors" in each.recv(4096)]
     assert over, "no connection was ended for what it made the daemon hold"
     for each in clients:
         each.socket.close()

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import socket
 import struct
@@ -21,9 +22,9 @@ def lingering() -> Iterator[tuple[int, socket.socket]]:
         mine = socket.create_connection(listening.getsockname())
         peer, _ = listening.accept()
     mine.setblocking(False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            mine.send(b"x" * 65536)
+    with contextlib.suppress(BlockingIOError):
+        while mine.send(b"x" * 65536):
+            pass
     mine.setblocking(True)
     mine.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, LINGER_S))
     yield mine.detach(), peer
@@ -68,7 +69,8 @@ def test_a_connection_with_such_a_descriptor_unread(lingering: tuple[int, socket
     os.close(lingering[0])
     close_socket(HOSTILE, ours)
     assert held(HOSTILE) == 1
-    assert theirs.recv(1) == b"", "its peer is told at once"
+    with contextlib.suppress(ConnectionResetError):
+        assert theirs.recv(1) == b"", "its peer is told at once"
     theirs.close()
 
 

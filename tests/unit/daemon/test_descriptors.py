@@ -89,3 +89,18 @@ def test_hashing_reads_from_the_start_whatever_the_offset(tmp_path: Path, size: 
                 with pytest.raises(Refusal) as refused:
                     hash_file(fd, wrong)
                 assert (refused.value.code, refused.value.reason) == ("request.malformed", "size_mismatch")
+
+
+def test_hashing_ends_when_nobody_waits_any_more(tmp_path: Path) -> None:
+    """A sparse file of terabytes would be read for hours."""
+    with (tmp_path / "file").open("x+b") as file:
+        file.truncate(1 << 43)
+        asked: list[bool] = []
+
+        def stopped() -> bool:
+            asked.append(len(asked) == 2)
+            return asked[-1]
+
+        with pytest.raises(Refusal, match="size"):
+            check_files([(file.fileno(), 1 << 43)], stopped)
+        assert len(asked) == 3

@@ -2,6 +2,7 @@ import dataclasses
 import os
 import socket
 from array import array
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,20 +14,23 @@ import trio.testing
 
 from fakes.sealer_end import SealerEnd
 from fakes.services import PRINCIPAL, Authenticators, FakeClock, order, world
+from running.configured import until
 from signerd.contracts.providers import Authenticator
 from signerd.contracts.values import Caller, Principal
+from signerd.daemon import frontend as module
 from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.documents import Documents
 from signerd.daemon.frontend import Frontend
 from signerd.daemon.poller import READ, Poller
 from signerd.daemon.reads import Reads
-from signerd.daemon.session import Session
+from signerd.daemon.session import UNREAD_BYTES, Session
 from signerd.daemon.signing import Signing
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Refusal
 from signerd.host.config_model import Limits
 from signerd.host.guard import Guard
+from signerd.host.memfd import sealed_memfd
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.services import Services
 from signerd.wire.connection import NEED_DATA, Connection, Role
@@ -267,6 +271,31 @@ async def test_after_a_reload_every_session_is_asked_for_at_once() -> None:
         assert len(here.frontend) == 2
 
 
+async def test_a_reload_that_changes_only_what_is_allowed_keeps_the_session() -> None:
+    async with house() as here:
+        line = await here.greeted()
+        await here.frontend.renew(asking(here, Authenticators(READER)))
+        assert line.session is not None
+        assert line.session.principal == READER
+        assert isinstance(line.ask("keys.list"), Response)
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        None,
+        msgspec.structs.replace(PRINCIPAL, tenant="other"),
+        msgspec.structs.replace(PRINCIPAL, name="somebody else"),
+    ],
+)
+async def test_a_session_of_somebody_else_by_the_new_configuration_ends(principal: Principal | None) -> None:
+    async with house() as here:
+        line = await here.greeted()
+        await here.frontend.renew(asking(here, Authenticators(principal)))
+        assert reason(line.said()) == "auth.peer_denied/configuration"
+        assert len(here.frontend) == 0
+
+
 async def test_without_a_principal_there_is_health_and_nothing_else() -> None:
     async with house(None) as here:
         line = await here.greeted()
@@ -320,6 +349,59 @@ async def test_descriptors_are_counted_over_all_connections_of_a_uid() -> None:
         assert first.session.alive
 
 
+async def test_descriptors_that_are_not_closed_yet_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close that waits for its maker keeps the descriptor: whoever makes many such is not let in any more."""
+    async with house() as here:
+        line = await here.greeted()
+        monkeypatch.setattr(module, "held", lambda uid: 1 << 20)
+        line.send_bytes(b"\x00", [0])
+        assert reason(line.said()) == "daemon.overloaded/descriptors"
+        assert reason((await here.line()).said()) == "daemon.overloaded/descriptors"
+
+
+async def test_large_answers_that_are_not_read_end_large_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house() as here:
+        line, other = await here.greeted(), await here.greeted()
+        assert line.session is not None
+        monkeypatch.setattr(line.session, "_handed", UNREAD_BYTES + 1)
+        monkeypatch.setattr(line.session, "_out", deque([(b"", (), None)]))
+        fd = sealed_memfd("x", b"{}")
+        assert reason(other.ask("sign.dsse", order(), fds=[fd])) == "daemon.overloaded/answers_unread"
+        os.close(fd)
+        line.session._out.clear()
+        assert here.frontend.unread(other.session) == 0  # type: ignore[arg-type]  # it is there
+
+
+async def test_a_session_ends_with_the_process_that_opened_it() -> None:
+    """Else whoever was handed the connection and gets its number later would be taken for it (T12)."""
+    async with house() as here:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind("")  # an abstract name of the kernel's choice
+        listening.listen()
+        child = os.fork()
+        if child == 0:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
+                opened.connect(listening.getsockname())
+                socket.send_fds(theirs, [b"x"], [opened.fileno()])
+                theirs.recv(1)
+            os._exit(0)
+        _, (copy,), _, _ = socket.recv_fds(ours, 1, 1)
+        accepted, _ = listening.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        await here.frontend.accept(accepted)
+        assert len(here.frontend) == 1
+        ours.send(b"x")
+        await trio.to_thread.run_sync(os.waitpid, child, 0)
+        for fd, events in here.poller._epoll.poll(5):
+            here.poller._handlers[fd].ready(events)
+        assert len(here.frontend) == 0
+        with socket.socket(fileno=copy) as held_by_another:
+            assert held_by_another.recv(1) == b""
+        for each in (ours, theirs, listening):
+            each.close()
+
+
 async def test_scopes_after_shape() -> None:
     async with house(READER) as here:
         line = await here.greeted()
@@ -353,7 +435,7 @@ async def test_descriptors_that_a_method_does_not_take_are_closed() -> None:
         assert reason(line.ask("daemon.health", fds=[0, 0])) == "request.malformed/descriptor_surplus"
         assert line.session is not None
         assert line.session.descriptors == 0
-    assert set(os.listdir("/proc/self/fd")) <= before
+    until(lambda: set(os.listdir("/proc/self/fd")) <= before)
 
 
 async def test_past_the_limit_in_flight_the_answer_comes_at_once() -> None:

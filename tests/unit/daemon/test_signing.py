@@ -7,10 +7,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from fakes.sealer_end import SealerEnd
 from fakes.services import PEER, PRINCIPAL, FakeClock, order, world
 from signerd.contracts.values import Entitlement, PlanLimits
+from signerd.daemon import signing as module
 from signerd.daemon.documents import Documents
 from signerd.daemon.poller import Poller
 from signerd.daemon.session import Session
@@ -38,6 +40,7 @@ class Caller:
         self.descriptors = 0
         self.answers: dict[int, Any] = {}
         self.delivers = True
+        self.overfull = False
 
     def answer(self, response: Response, fds: tuple[int, ...], delivered: Any) -> None:
         assert response.id not in self.answers
@@ -225,6 +228,33 @@ async def test_a_cancelled_batch_keeps_what_was_done() -> None:
         here.signing.cancel(cast("Session", here.caller), 1, "cancelled")
         answer = here.answer()
         assert codes(answer) == ["request.cancelled", "predicate.invalid"]
+
+
+async def test_a_batch_of_much_content_leaves_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame of it takes a second: it is begun in slices, and one that is cut short between two ends whole."""
+    monkeypatch.setattr(module, "SLICE_BYTES", 1)
+    many = SignBatch.of([order()] * BATCH)
+    async with office() as here:
+        here.ask(many, 1)
+        assert len(here.waiters.stories) == 1, "the rest waits for its turn"
+        here.ask(order(), 2)
+        assert here.answer(2)["bundles"]
+        await trio.testing.wait_all_tasks_blocked()
+        assert codes(here.answer(1)) == [None] * BATCH
+        here.ask(many, 3)
+        here.signing.cancel(cast("Session", here.caller), 3, "cancelled")
+        await trio.testing.wait_all_tasks_blocked()
+        assert codes(here.answer(3)) == ["request.cancelled"] * BATCH
+
+
+async def test_a_large_answer_is_not_kept_for_one_that_reads_none() -> None:
+    """Memfds that nobody reads are the daemon's memory: what is signed beyond the limit is undelivered."""
+    async with office() as here:
+        here.caller.inline_max = 0
+        here.caller.overfull = True
+        here.ask(order())
+        assert here.answer().reason == "answers_unread"
+        assert here.outcomes() == ["signed_undelivered"]
 
 
 async def test_a_sealer_that_is_lost_fails_what_it_had() -> None:

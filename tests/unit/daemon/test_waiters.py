@@ -13,6 +13,7 @@ import trio.testing
 from fakes.services import PEER, TOOL, FakeClock, Later, World, order, request, world
 from signerd.contracts.values import Entitlement, PlanLimits, Release
 from signerd.daemon import waiters as module
+from signerd.daemon.descriptors import check_files
 from signerd.daemon.documents import Documents
 from signerd.daemon.poller import Poller
 from signerd.daemon.sealer_link import SealerLink
@@ -204,7 +205,7 @@ async def test_one_principals_slow_files_do_not_hold_up_anothers(
 ) -> None:
     going, file = threading.Event(), tmp_path / "file"
     file.write_bytes(b"content")
-    quick = module.check_files
+    quick = check_files
 
     def slow(files: Any, stopped: Any) -> list[str]:
         if len(files) == 2:

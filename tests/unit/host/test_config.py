@@ -1,5 +1,7 @@
 import os
 import pwd
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -317,6 +319,14 @@ def test_where_the_socket_lies(monkeypatch, tmp_path):
     fresh = default_socket({})
     assert fresh.parent.stat().st_mode & 0o7777 == 0o700
     assert default_socket({}).parent != fresh.parent
+
+
+def test_the_fresh_directory_goes_with_the_process():
+    code = "import sys; from signerd.host.config import default_socket as d; p = d({}).parent; print(p); sys.exit(3)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert os.path.isabs(done.stdout.strip())
+    assert not os.path.exists(done.stdout.strip())
 
 
 def test_the_user_that_the_configuration_names():

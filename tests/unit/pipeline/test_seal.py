@@ -85,7 +85,7 @@ def test_the_sealer_has_what_is_left_of_the_time(passed: float, left: int) -> No
     assert item(given, request()).deadline_ms == left
 
 
-@pytest.mark.parametrize("include", [(), ("chain",), ("envelope",)])
+@pytest.mark.parametrize("include", [(), ("envelope",)])
 def test_the_envelope_comes_when_it_is_asked_for(include: tuple[Any, ...]) -> None:
     given = world()
     result = sealed(given, request(order(options=Options(include=include)))).result

@@ -97,13 +97,14 @@ UNSERVED: list[tuple[dict[str, Any], str]] = [
     ({"options": Options(transparency="required")}, "transparency=required"),
     ({"options": Options(timestamp=True)}, "timestamp"),
     ({"options": Options(identity_token="e30")}, "identity_token"),
+    ({"options": Options(include=("chain",))}, "include=chain"),
     ({"options": Options(include=("rekor_request",))}, "include=rekor_request"),
     ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
     ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
 ]
 SERVED = [
     Options(),
-    Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope", "chain")),
+    Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope",)),
     Options(mode="keyful", include=()),
 ]
 

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import resource
 import shutil
@@ -161,6 +162,23 @@ def test_a_read_only_log_is_refused_and_recovers(store):
         store.append_many([leaf("b")])
     assert (caught.value.code, caught.value.reason) == ("audit.unavailable", "read_only")
     assert store.append_many([leaf("b")]) == 1
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        # A recursive view gives rows without end; a table of other types, rows that are no leaves.
+        "CREATE VIEW leaves AS WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT i, x'00' FROM n",
+        "CREATE TABLE leaves (leaf_index, leaf); INSERT INTO leaves VALUES (0, 5)",
+        "CREATE TABLE leaves (leaf_index, leaf); INSERT INTO leaves VALUES (0.5, x'00')",
+    ],
+)
+def test_a_log_that_somebody_else_made_is_corrupt(path, schema):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(schema)
+    with pytest.raises(Fault) as caught:
+        AuditReader(path).read(None)
+    assert (caught.value.code, caught.value.reason) == ("audit.unavailable", "corrupt")
 
 
 def test_a_log_that_is_none_is_corrupt(path):

@@ -82,6 +82,12 @@ def test_names_that_are_repeated_to_the_peer_are_cut() -> None:
         ({"subject": [{"name": "a", "digest": {}, "uri": "u"}]}, UNSUPPORTED, "unknown_key",
          {"name": "uri", "field": "subject[0]"}),
         ({"subject": [{"name": "a"}] * 16_385}, "request.too_large", "too_many", {"field": "subject"}),
+        (
+            {"subject": [{"name": "a", "digest": {str(n): "" for n in range(1025)}}]},
+            "request.too_large",
+            "too_many",
+            {"field": "subject[0].digest"},
+        ),
         ({"scanner_image_digest": "sha256:" + "0" * 64 + "\n"}, MALFORMED, "out_of_range",
          {"field": "scanner_image_digest"}),
         ({"options": None}, MALFORMED, "wrong_type", {"field": "options"}),

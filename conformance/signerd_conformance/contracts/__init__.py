@@ -1,0 +1,19 @@
+"""Contract classes for pytest: what a plugin of each kind must keep to, judged inside the process of its own tests.
+
+A subclass named ``Test…`` says which module holds the hooks and gives the examples that only its author knows; pytest
+does the rest. An autouse fixture of the subclass may prepare what the settings name.
+"""
+
+from signerd_conformance.contracts.key_backend import KeyBackendContract
+from signerd_conformance.contracts.plugin import PluginContract
+from signerd_conformance.contracts.policy import AuthenticatorContract, EntitlementContract, ReleaseCheckContract
+from signerd_conformance.contracts.predicate import PredicateContract
+
+__all__ = [
+    "AuthenticatorContract",
+    "EntitlementContract",
+    "KeyBackendContract",
+    "PluginContract",
+    "PredicateContract",
+    "ReleaseCheckContract",
+]

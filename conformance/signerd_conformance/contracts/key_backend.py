@@ -1,0 +1,123 @@
+"""Contract of key backends, inside one process; ``signerd-conformance backend`` judges the worker around them."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import ClassVar
+
+from signerd.contracts.providers import Generator, KeyBackend
+from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.verification.keys import PublicKey
+from signerd_conformance.contracts.plugin import PluginContract, refused
+
+__all__ = ["KeyBackendContract"]
+
+LARGE = 1024 * 1024
+
+
+class KeyBackendContract(PluginContract):
+    """A subclass gives ``scheme`` and :meth:`keys`, and :meth:`free` where the backend generates."""
+
+    hook = "signerd_key_backends"
+    scheme: ClassVar[str]
+    """The name of the entry point, without the colon."""
+
+    def keys(self) -> Sequence[str]:
+        """Return references to keys that are there."""
+        raise NotImplementedError
+
+    def free(self) -> tuple[str, str] | None:
+        """Return a reference that no key has yet and an algorithm to make one with; None: nothing is generated."""
+        return None
+
+    def absent(self) -> str:
+        """Return a reference of the scheme that no key has."""
+        return f"{self.scheme}:absent-{secrets.token_hex(8)}"
+
+    def backend(self) -> KeyBackend:
+        """Return the backend that the plugin brings: another one at each call."""
+        (one,) = self.providers()
+        assert isinstance(one, KeyBackend), f"{type(one).__name__} is no KeyBackend"
+        assert not isinstance(one, type), "a class where an instance must be"
+        return one
+
+    def test_a_description_is_of_one_key(self) -> None:
+        """Keyid and algorithm are those of the SPKI; a digest is asked for only where the algorithm hashes so."""
+        for reference in self.keys():
+            described, public = _described(self.backend(), reference)
+            assert described.prehash is None or public.prehash, f"prehash for {public.algorithm}"
+            assert (described.prehash or "sha256") == "sha256", f"prehash {described.prehash!r}"
+            assert all(isinstance(der, bytes) for der in described.chain), "a certificate that is no DER"
+
+    def test_another_instance_describes_the_same_keys(self) -> None:
+        """A key is where it is kept, not in the process that found it."""
+        first = {reference: self.backend().describe(reference) for reference in self.keys()}
+        assert first == {reference: self.backend().describe(reference) for reference in self.keys()}
+
+    def test_signatures_verify_and_name_their_key(self) -> None:
+        """ECDSA in DER, over messages of any length, the empty one too, again and again."""
+        for reference in self.keys():
+            backend = self.backend()
+            described, public = _described(backend, reference)
+            for message in (b"", b"\0", b"message", b"message", bytes(32), bytes(LARGE)):
+                asked = hashlib.sha256(message).digest() if described.prehash else message
+                signed = backend.sign(reference, asked)
+                assert isinstance(signed, SignatureResult), f"{signed!r} is no SignatureResult"
+                assert signed.keyid == described.keyid, f"a signature by {signed.keyid}"
+                public.verify(signed.signature, message)
+
+    def test_what_is_no_digest_is_not_signed_for_one(self) -> None:
+        """``key.*``, where ``describe`` said ``prehash``."""
+        for reference in self.keys():
+            backend = self.backend()
+            if backend.describe(reference).prehash:
+                for length in (0, 31, 33, 64):
+                    refused("key.", lambda: backend.sign(reference, bytes(length)))  # noqa: B023
+
+    def test_a_key_that_is_not_there_is_not_found(self) -> None:
+        """``key.not_found``, to every method, and the next question is answered."""
+        backend = self.backend()
+        for reference in (self.absent(), "x-conformance:absent"):
+            refused("key.not_found", lambda: backend.describe(reference))  # noqa: B023
+            refused("key.not_found", lambda: backend.sign(reference, bytes(32)))  # noqa: B023
+        backend.describe(self.keys()[0])
+
+    def test_a_reference_that_is_none_is_refused(self) -> None:
+        """``key.*`` and nothing else: references come from a configuration that may be wrong."""
+        backend = self.backend()
+        for rest in ("", "/", "..", "../../etc/shadow", "a\0b", "a\nb", "é", "%", "a" * 10_000):
+            refused("key.", lambda: backend.describe(f"{self.scheme}:{rest}"))  # noqa: B023
+        refused("key.", lambda: backend.describe(""))
+
+    def test_capabilities_are_declared_and_there(self) -> None:
+        """Declared, never probed: both must agree."""
+        backend = self.backend()
+        assert isinstance(backend.capabilities, tuple), "capabilities that can still change"
+        assert set(backend.capabilities) <= {"generate"}, f"{backend.capabilities!r}"
+        if "generate" in backend.capabilities:
+            assert isinstance(backend, Generator), "generate is declared, and there is no such method"
+            assert self.free() is not None, "generate is declared: free() must say what may be made"
+
+    def test_a_key_is_generated_once_and_never_overwritten(self) -> None:
+        """The new key is there for another instance; a name that is taken stays with its key."""
+        free, backend = self.free(), self.backend()
+        if free is None:
+            return
+        reference, algorithm = free
+        assert isinstance(backend, Generator), "there is no method generate"
+        made = backend.generate(reference, algorithm)
+        assert made.algorithm == algorithm, f"{made.algorithm} was made"
+        assert self.backend().describe(reference) == made
+        refused("key.", lambda: backend.generate(reference, algorithm))
+        refused("key.", lambda: backend.generate(self.keys()[0], algorithm))
+        refused("key.", lambda: backend.generate(self.absent(), "no-such-algorithm"))
+        assert self.backend().describe(reference) == made
+
+
+def _described(backend: KeyBackend, reference: str) -> tuple[KeyDescription, PublicKey]:
+    described = backend.describe(reference)
+    assert isinstance(described, KeyDescription), f"{described!r} is no KeyDescription"
+    public = PublicKey.from_spki(described.spki)
+    assert described.keyid == public.keyid, f"keyid {described.keyid}, and the SPKI's is {public.keyid}"
+    assert described.algorithm == public.algorithm, f"{described.algorithm} with a key for {public.algorithm}"
+    return described, public
