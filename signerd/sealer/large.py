@@ -23,6 +23,9 @@ __all__ = ["SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
 SLICE_BYTES: Final = 24 * 1024
 """A multiple of 3, so that the base64 of the slices is that of the whole; and so short that the loop, which waits for
 the interpreter's lock at each of its system calls meanwhile, gets it back within some 20 µs."""
+PART_BYTES: Final = 16 * SLICE_BYTES
+"""What is hashed, read and written at once. These let go of the lock themselves, and each time they take it back the loop
+may have to wait: so seldom."""
 _MARK: Final = b"@"
 """Stands for the payload in a template: no base64, no JSON key and no media type has it."""
 
@@ -49,8 +52,8 @@ def hash_payload(job: Job) -> None:
         if fd is not None:
             _write(fd, header)
         with mmap.mmap(job.payload_fd, descriptor.size, prot=mmap.PROT_READ) as payload, memoryview(payload) as view:
-            for at in range(0, descriptor.size, SLICE_BYTES):
-                with view[at : at + SLICE_BYTES] as part:
+            for at in range(0, descriptor.size, PART_BYTES):
+                with view[at : at + PART_BYTES] as part:
                     statement.update(part)
                     framed.update(part)
                     if fd is not None:
@@ -115,9 +118,9 @@ def _fill(job: Job, template: bytes, hashed: bytes) -> tuple[int, int, tuple[str
         size = len(before) + len(after)
         _write(fd, before)
         at = 0
-        while part := os.pread(job.payload_fd, SLICE_BYTES, at):
+        while part := os.pread(job.payload_fd, PART_BYTES, at):
             at += len(part)
-            text = encode_base64(part)
+            text = b"".join([encode_base64(part[i : i + SLICE_BYTES]) for i in range(0, len(part), SLICE_BYTES)])
             whole.update(text)
             also.update(text)
             _write(fd, text)
