@@ -18,14 +18,14 @@ from signerd.sealer.signatures import signers
 from signerd.wire.links import Sealed, SealedSignature
 from signerd.wire.worker_calls import Descriptor
 
-__all__ = ["SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
+__all__ = ["PART_BYTES", "SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
 
 SLICE_BYTES: Final = 24 * 1024
 """A multiple of 3, so that the base64 of the slices is that of the whole; and so short that the loop, which waits for
 the interpreter's lock at each of its system calls meanwhile, gets it back within some 20 µs."""
 PART_BYTES: Final = 16 * SLICE_BYTES
-"""What is hashed, read and written at once. These let go of the lock themselves, and each time they take it back the loop
-may have to wait: so seldom."""
+"""What is hashed, read and written at once. These let go of the lock themselves, and each time they take it back the
+loop may have to wait: so seldom."""
 _MARK: Final = b"@"
 """Stands for the payload in a template: no base64, no JSON key and no media type has it."""
 

@@ -11,11 +11,11 @@ from signerd.errors import Fault
 from signerd.host.memfd import check_sealed, sealed_memfd
 from signerd.sealer import signatures
 from signerd.sealer.job import Job
-from signerd.sealer.large import SLICE_BYTES, assemble, discard, hash_payload
+from signerd.sealer.large import PART_BYTES, SLICE_BYTES, assemble, discard, hash_payload
 from signerd.wire.worker_calls import Descriptor
 
 KEYS = (SoftKey(), SoftKey("file:ed", "Ed25519"))
-SIZES = [1, 2, 3, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES + 2]
+SIZES = [1, 2, 3, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES + 2, PART_BYTES, 2 * PART_BYTES + 1]
 
 
 def payload_of(size: int) -> bytes:
@@ -76,7 +76,7 @@ def test_no_message_is_made_where_every_key_signs_the_digest() -> None:
 
 
 def test_a_failure_half_way_leaves_no_descriptor_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, large = jobs(payload_of(SLICE_BYTES * 2), *KEYS)
+    _, large = jobs(payload_of(PART_BYTES * 2), *KEYS)
     before = open_here()
     large.signatures = [b"a", b"b"]
     written = os.write
