@@ -107,7 +107,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | UnsetType
     ) = UNSET
-    """further parts of the result, none twice; default none"""
+    """further parts of the result, none twice; default none; so far `envelope` alone is served"""
     identity_token: str | UnsetType = UNSET
     """OIDC token for `keyless`"""
 
