@@ -24,6 +24,7 @@ from signerd.host.config_checks import cross_problems
 from signerd.host.config_model import (
     Backend,
     Config,
+    Conformance,
     Daemon,
     Key,
     Limits,
@@ -50,7 +51,7 @@ __all__ = [
 MOST_BYTES: Final = 1024 * 1024
 """A configuration file is at most this long: anything larger is the wrong file."""
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
-_SECTIONS: Final = ("daemon", "sockets", "limits", "plugins", "backends", "tenants", "keys")
+_SECTIONS: Final = ("daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -144,6 +145,7 @@ def parse(
     daemon = reader.struct(Daemon, daemon_table, "daemon")
     sockets = _sockets(reader, document, socket)
     limits = reader.struct(Limits, reader.table(document, "limits", "limits"), "limits")
+    conformance = reader.struct(Conformance, reader.table(document, "conformance", "conformance"), "conformance")
     plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
     tenants = [
@@ -154,7 +156,7 @@ def parse(
         reader.struct(Key, table, f"keys.{quoted(name)}", key=name)
         for name, table in reader.tables(document, "keys")
     ]
-    if reader.problems or daemon is None or sockets is None or limits is None:
+    if reader.problems or daemon is None or sockets is None or limits is None or conformance is None:
         raise ConfigError(reader.problems)
     config = Config(
         daemon,
@@ -164,6 +166,7 @@ def parse(
         _all(backends),
         tuple(map(_default_key, _all(tenants))),
         _all(keys),
+        conformance,
         file,
     )
     return _checked(config, file)
@@ -179,7 +182,7 @@ def _sockets(reader: TableReader, document: Mapping[str, object], option: Path |
 
 def _plugin(reader: TableReader, name: str, table: Mapping[str, object]) -> Plugin | None:
     where = f"plugins.{quoted(name)}"
-    pins = {key: table[key] for key in ("version", "record") if key in table}
+    pins = {key: table[key] for key in ("certificate", "version", "record") if key in table}
     settings = {key: value for key, value in table.items() if key not in pins}
     return reader.struct(Plugin, pins, where, name=name, settings=reader.settings(settings, where))
 
@@ -290,8 +293,8 @@ def embedded(state: Path, socket: Path, releases: Sequence[str] = ()) -> Config:
         Daemon(str(state)),
         Sockets(Socket(str(socket))),
         Limits(),
-        tuple(Plugin(name, settings) for name, settings in plugins.items()),
-        (Backend("file", "file", {"directory": str(state / "keys")}),),
+        tuple(Plugin(name, "none", settings) for name, settings in plugins.items()),
+        (Backend("file", "file", "none", {"directory": str(state / "keys")}),),
         (Tenant("local", (key,), key),),
         (Key(key, "file", "local", "ES256"),),
     )
