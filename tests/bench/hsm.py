@@ -101,14 +101,20 @@ def configuration(folder: Path, settings: dict[str, Any]) -> str:
 
     return f"""
 [plugins.auth-peercred]
+certificate = "none"
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 releases = [{{ digest = "{RELEASE}" }}]
 [plugins.predicates-intoto]
+certificate = "none"
 [backends.file]
+certificate = "none"
 scheme = "file"
 settings = {{ directory = "{keys}" }}
 [backends.token]
+certificate = "none"
 scheme = "pkcs11"
 kind = "hsm"
 call_deadline_s = 1.0
