@@ -1,10 +1,14 @@
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
-from signerd.daemon.reload import read_again, waiting
+from fakes.services import FakeClock
+from signerd.daemon.reload import read_again, store_of, waiting
 from signerd.host.config import ConfigError, load
+from signerd.host.load import PluginEntry, Provided
+from signerd.pipeline.quota import MemoryQuotaStore
 
 FILE = """
 [daemon]
@@ -63,3 +67,11 @@ def test_a_file_that_cannot_be_used_is_refused(file: Path) -> None:
     file.write_text("[daemon]\nno_such_key = 1\n")
     with pytest.raises(ConfigError, match="no_such_key"):
         read_again(before)
+
+
+def test_the_quota_store_is_known_by_its_plugin_and_settings(file: Path) -> None:
+    config, loaded = read_again(load(file, env=os.environ))
+    assert store_of(config, loaded) is None
+    brought = Provided("release-allowlist", MemoryQuotaStore(FakeClock()))
+    entry = PluginEntry({"releases": [{"digest": "sha256:" + "ab" * 32}]})
+    assert store_of(config, dataclasses.replace(loaded, quota_store=brought)) == ("release-allowlist", entry)

@@ -223,6 +223,16 @@ def test_a_new_sealers_count_leaves_rate_and_slots_as_they_are() -> None:
     assert store.peek(claim) == Remaining(999, rate=1, daily=4)
 
 
+def test_a_count_that_comes_again_lowers_nothing() -> None:
+    store = MemoryQuotaStore(FakeClock())
+    claim = charge(daily=10)
+    store.seed(DAY, {"acme": 5})
+    admit(store, claim)
+    store.release_many([claim], signed=True)
+    store.seed(DAY, {"acme": 5})
+    assert store.peek(claim) == Remaining(1000, daily=4)
+
+
 @pytest.mark.parametrize(
     ("claim", "code"),
     [
