@@ -90,15 +90,15 @@ class FlawedStore:
 
     def _altered(self, charge: Charge) -> Charge:
         """The charge as this store takes it."""
-        changes: dict[str, Any] = {
+        every: dict[str, dict[str, Any]] = {
             "no_slots": {"concurrency": MANY},
             "no_rate": {"rate": None if charge.rate is None else float(MANY), "burst": MANY},
             "slow_rate": {"rate": None if charge.rate is None else 1e-9},
             "no_daily": {"daily": None if charge.daily is None else MANY},
             "one_tenant": {"tenant": "all"},
             "per_plan": {"tenant": charge.tenant + charge.plan},
-        }.get(self.flaw, {})
-        return msgspec.structs.replace(charge, **changes)
+        }
+        return msgspec.structs.replace(charge, **every.get(self.flaw, {}))
 
 
 def _cut(flaw: str, answers: list[Remaining | SignerdError]) -> list[Remaining | SignerdError]:

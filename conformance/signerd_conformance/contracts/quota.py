@@ -153,8 +153,7 @@ class QuotaStoreContract(PluginContract):
         """What one has used up is there for the other."""
 
         async def case(asked: "_Asked") -> None:
-            limits = {"concurrency": 1, "rate": NEVER, "burst": 1, "daily": 1}
-            one, other = charge(**limits), charge(**limits)
+            one, other = (charge(concurrency=1, rate=NEVER, burst=1, daily=1) for _ in range(2))
             await asked.admitted(one)
             await asked.admitted(other)
             await asked.release(one, signed=True)
@@ -207,14 +206,13 @@ def charge(
     tenant: str | None = None,
     *,
     plan: str = "plan",
-    concurrency: float = 1,
+    concurrency: int = 1,
     rate: float | None = None,
-    burst: float = 1,
-    daily: float | None = None,
+    burst: int = 1,
+    daily: int | None = None,
 ) -> Charge:
     """Return a charge, of a tenant that nobody has named before unless one is given."""
-    count = None if daily is None else int(daily)
-    return Charge(tenant or _tenant(), plan, rate, int(burst), count, int(concurrency))
+    return Charge(tenant or _tenant(), plan, rate, burst, daily, concurrency)
 
 
 def _tenant() -> str:
