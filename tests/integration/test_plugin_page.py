@@ -182,7 +182,8 @@ def test_the_commands_of_the_page_show_it_and_what_is_wrong_with_its_settings(si
 def shared(base: Path, file: Path) -> str:
     """The test daemon's configuration with the page's quota store, and a plan of three signatures."""
     part = FILES["quota.toml"].replace("/run/quota.sqlite", str(file))
-    plan = "[plugins.entitlement-file.plans.embedded]\nconcurrency = 9\nsize = 1048576\nrate = 0.001\nburst = 3\n"
+    plan = "[plugins.entitlement-file.tenants.local]\nplan = 'three'\n"
+    plan += "[plugins.entitlement-file.plans.three]\nconcurrency = 9\nsize = 1048576\nrate = 0.001\nburst = 3\n"
     return part + configuration(base, {}).replace("[plugins.entitlement-file]\n", plan)
 
 

@@ -1,5 +1,5 @@
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -58,7 +58,7 @@ class Room:
         self.charging = Charging(Guarded(store, Guard("quota", "made-up", seconds=seconds)), self.asides.append)
 
     def admit(self, charge: Charge = CHARGE) -> Remaining:
-        return run(self.charging.admit(charge))
+        return cast("Remaining", run(self.charging.admit(charge)))
 
     def failed(self) -> list[str]:
         """Run what was put aside; how it fails."""
