@@ -1,21 +1,24 @@
 """Contracts of what publishes: audit sinks and transparency logs."""
 
 import hashlib
+import itertools
+import json
 import secrets
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typing import Any, Final
 
 from signerd.contracts.providers import AuditSink, TransparencyLog
 from signerd_conformance.contracts.plugin import PluginContract, refused
+from signerd_conformance.vectors.areas import text_of
 
 __all__ = ["AuditSinkContract", "TransparencyLogContract"]
 
-_LARGE = 1 << 20
+_LARGE: Final = 1 << 20
+_signatures: Final = itertools.cycle(
+    [vector for vector in json.loads(text_of("ecdsa-der"))["accept"] if vector["algorithm"] == "ES256"]
+)
+"""Real ones, by a key whose private half is a public number."""
 
 
 class AuditSinkContract(PluginContract):
@@ -158,11 +161,10 @@ def _leaf(more: str = '""') -> bytes:
 
 
 def _submission() -> tuple[bytes, bytes, bytes]:
-    """Return digest, signature and verifier that belong together, by a key and over a payload of their own."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    payload = secrets.token_bytes(32)
-    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(payload).digest(), key.sign(payload, ec.ECDSA(SHA256())), spki
+    """Return digest, signature and verifier that belong together; not those of the call before."""
+    vector = next(_signatures)
+    message, signature, spki = (bytes.fromhex(vector[name]) for name in ("message_hex", "der_hex", "spki_hex"))
+    return hashlib.sha256(message).digest(), signature, spki
 
 
 def _entry(log: TransparencyLog, submitted: tuple[bytes, bytes, bytes]) -> bytes:

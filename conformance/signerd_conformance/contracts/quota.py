@@ -37,9 +37,9 @@ class QuotaStoreContract(PluginContract):
         """Numbers where the plan has the limit, None where it has none."""
 
         async def case(asked: "_Asked") -> None:
-            left = await asked.admitted(charge(concurrency=3))
+            left = await asked.admitted(_charge(concurrency=3))
             assert left == Remaining(2), f"{left!r} after one of three slots"
-            left = await asked.admitted(charge(concurrency=3, rate=NEVER, burst=5, daily=10))
+            left = await asked.admitted(_charge(concurrency=3, rate=NEVER, burst=5, daily=10))
             assert left == Remaining(2, 4, 9), f"{left!r} after one of 3 slots, of a burst of 5 and of 10 a day"
 
         self._run(case)
@@ -48,7 +48,7 @@ class QuotaStoreContract(PluginContract):
         """In the order of the charges; a refusal refuses none of the others."""
 
         async def case(asked: "_Asked") -> None:
-            one, other = charge(), charge()
+            one, other = _charge(), _charge()
             answers = await asked.admit_many((one, one, other))
             assert [type(answer) for answer in answers] == [Remaining, Refusal, Remaining], f"{answers!r}"
             assert await asked.admit_many(()) == (), "an answer to no charge"
@@ -59,7 +59,7 @@ class QuotaStoreContract(PluginContract):
         """``quota.concurrency`` while all are held, whether what they were for was signed or not."""
 
         async def case(asked: "_Asked") -> None:
-            two = charge(concurrency=2)
+            two = _charge(concurrency=2)
             await asked.admitted(two)
             await asked.admitted(two)
             for signed in (True, False):
@@ -75,7 +75,7 @@ class QuotaStoreContract(PluginContract):
         """``quota.rate`` after the burst; giving slots back brings no rate back."""
 
         async def case(asked: "_Asked") -> None:
-            slow = charge(concurrency=10, rate=NEVER, burst=2)
+            slow = _charge(concurrency=10, rate=NEVER, burst=2)
             for _ in range(2):
                 await asked.admitted(slow)
                 await asked.release(slow, signed=False)
@@ -88,7 +88,7 @@ class QuotaStoreContract(PluginContract):
         """As many as the rate says, a moment later."""
 
         async def case(asked: "_Asked") -> None:
-            quick = charge(concurrency=10, rate=20.0, burst=1)
+            quick = _charge(concurrency=10, rate=20.0, burst=1)
             await asked.admitted(quick)
             deadline = time.monotonic() + 10
             while isinstance((await asked.admit_many((quick,)))[0], Refusal):
@@ -102,12 +102,12 @@ class QuotaStoreContract(PluginContract):
 
         async def case(asked: "_Asked") -> None:
             tenant = _tenant()
-            slow = charge(tenant, concurrency=2, rate=NEVER, burst=1, daily=2)
+            slow = _charge(tenant, concurrency=2, rate=NEVER, burst=1, daily=2)
             await asked.admitted(slow)
             await asked.refused("quota.rate", slow)
-            await asked.admitted(charge(tenant, concurrency=2, daily=2))  # the second slot, and the second of the day
+            await asked.admitted(_charge(tenant, concurrency=2, daily=2))  # the second slot, and the second of the day
 
-            full = charge(concurrency=1, rate=NEVER, burst=2)
+            full = _charge(concurrency=1, rate=NEVER, burst=2)
             await asked.admitted(full)
             await asked.refused("quota.concurrency", full)
             await asked.release(full, signed=False)
@@ -119,7 +119,7 @@ class QuotaStoreContract(PluginContract):
         """``quota.daily``; what came to nothing is not counted."""
 
         async def case(asked: "_Asked") -> None:
-            daily = charge(concurrency=10, daily=2)
+            daily = _charge(concurrency=10, daily=2)
             for _ in range(3):
                 await asked.admitted(daily)
                 await asked.release(daily, signed=False)
@@ -136,7 +136,7 @@ class QuotaStoreContract(PluginContract):
 
         async def case(asked: "_Asked") -> None:
             day = int(time.time()) // DAY_S
-            daily = charge(concurrency=10, daily=4)
+            daily = _charge(concurrency=10, daily=4)
             await asked.seed(day - 1, {daily.tenant: 4})
             assert (await asked.admitted(daily)).daily == 3, "the count of yesterday"
             await asked.release(daily, signed=False)
@@ -153,7 +153,7 @@ class QuotaStoreContract(PluginContract):
         """What one has used up is there for the other."""
 
         async def case(asked: "_Asked") -> None:
-            one, other = (charge(concurrency=1, rate=NEVER, burst=1, daily=1) for _ in range(2))
+            one, other = (_charge(concurrency=1, rate=NEVER, burst=1, daily=1) for _ in range(2))
             await asked.admitted(one)
             await asked.admitted(other)
             await asked.release(one, signed=True)
@@ -167,9 +167,9 @@ class QuotaStoreContract(PluginContract):
 
         async def case(asked: "_Asked") -> None:
             tenant = _tenant()
-            await asked.admitted(charge(tenant, concurrency=2, daily=2))
-            await asked.refused("quota.concurrency", charge(tenant, plan="other", concurrency=1))
-            await asked.refused("quota.daily", charge(tenant, plan="other", concurrency=9, daily=1))
+            await asked.admitted(_charge(tenant, concurrency=2, daily=2))
+            await asked.refused("quota.concurrency", _charge(tenant, plan="other", concurrency=1))
+            await asked.refused("quota.daily", _charge(tenant, plan="other", concurrency=9, daily=1))
 
         self._run(case, of_a_day=True)
 
@@ -177,7 +177,7 @@ class QuotaStoreContract(PluginContract):
         """The daemon cancels one that takes too long, and knows of no slot then."""
 
         async def case(asked: "_Asked") -> None:
-            one = charge(concurrency=1)
+            one = _charge(concurrency=1)
             # At the first wait, and at whatever comes some turns later.
             for turns in range(6):
                 taken = await asked.cancelled(one, turns)
@@ -202,7 +202,7 @@ class QuotaStoreContract(PluginContract):
         trio.run(run)
 
 
-def charge(
+def _charge(
     tenant: str | None = None,
     *,
     plan: str = "plan",
