@@ -198,6 +198,12 @@ def _parser() -> argparse.ArgumentParser:
             "passed on. Exit codes: 0 no case failed, 2 usage, 6 a case failed or --sign made no certificate.",
         )
     )
+    _add_contract(commands)
+    _add_vectors(commands)
+    return parser
+
+
+def _add_contract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     plugin = commands.add_parser(
         "contract",
         usage="%(prog)s [options] NAME -- [PYTEST ARGUMENT ...]",
@@ -210,18 +216,15 @@ def _parser() -> argparse.ArgumentParser:
     plugin.set_defaults(rules=(), list=False)
     plugin.add_argument("name", metavar="NAME", help="the name of the plugin's entry point")
     add_options(plugin, binary=False)
-    _add_vectors(
-        commands.add_parser(
-            "vectors",
-            help="print test vectors, for implementations in any language",
-            description="Print test vectors as JSON (ASCII): all areas in one object, or one area. Each says what it is "
-            "about in its comment, what must come of each input in accept, and what must be refused in refuse.",
-        )
+
+
+def _add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    printed = commands.add_parser(
+        "vectors",
+        help="print test vectors, for implementations in any language",
+        description="Print test vectors as JSON (ASCII): all areas in one object, or one area. Each says what it is "
+        "about in its comment, what must come of each input in accept, and what must be refused in refuse.",
     )
-    return parser
-
-
-def _add_vectors(printed: argparse.ArgumentParser) -> None:
     printed.set_defaults(rules=AREAS)
     printed.add_argument("--area", choices=AREAS, metavar="NAME", help="this area alone")
     printed.add_argument("--list", action="store_true", help="list the areas with what they are about, and exit")

@@ -184,7 +184,7 @@ def shared(base: Path, file: Path) -> str:
     part = FILES["quota.toml"].replace("/run/quota.sqlite", str(file))
     plan = "[plugins.entitlement-file.tenants.local]\nplan = 'three'\n"
     plan += "[plugins.entitlement-file.plans.three]\nconcurrency = 9\nsize = 1048576\nrate = 0.001\nburst = 3\n"
-    return part + configuration(base, {}).replace("[plugins.entitlement-file]\n", plan)
+    return part + plan + configuration(base, {})
 
 
 def test_two_daemons_share_one_plan(site: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from signerd.contracts.hookspecs import PLUGINS_GROUP
 from signerd.errors import SignerdError
 from signerd_client import Signer
 
+MADE_UP = '[plugins.quota-made-up]\ncertificate = "none"\n'
 CODE = '''
 import os
 import trio
@@ -108,7 +109,7 @@ class Here:
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Here]:
     made = Here(tmp_path)
-    config = "[plugins.quota-made-up]\n" + configuration(tmp_path, {})
+    config = MADE_UP + configuration(tmp_path, {})
     with running(tmp_path, config=config, environment={"PYTHONPATH": str(made.site)}) as daemon:
         made.daemon = daemon
         yield made
@@ -196,7 +197,7 @@ def test_two_stores_are_one_too_many(
     )
     base = tmp_path / "second"
     base.mkdir()
-    config = "[plugins.quota-made-up]\n[plugins.quota-another]\n" + configuration(base, {})
+    config = MADE_UP + MADE_UP.replace("made-up", "another") + configuration(base, {})
     started = Running(base, config=config, environment={"PYTHONPATH": str(here.site)})
     try:
         assert started.wait_ended() != 0

@@ -199,8 +199,8 @@ def signerd_key_backends(settings):
 
 
 @pytest.fixture
-def leaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
-    """The real key worker, with a backend that leaks a descriptor by each signature, and prints."""
+def start_leaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Peer]]:
+    """Starts the real key worker, with a backend that leaks a descriptor by each signature, and prints."""
     public = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     code = LEAKY.format(spki=spki.hex(), keyid=PublicKey.from_spki(spki).keyid)
@@ -210,17 +210,22 @@ def leaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
     install(site, "signerd-leaky-backend", files, {KEY_BACKENDS_GROUP: {"leaky": "signerd_leaky_backend"}})
     old = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *([old] if old else [])]))
-    worker = Peer("signerd.worker.key", {"scheme": "leaky", "name": "leaky"})
-    try:
-        worker.hello()
-        yield worker
-    finally:
+    started: list[Peer] = []
+
+    def begin() -> Peer:
+        started.append(Peer("signerd.worker.key", {"scheme": "leaky", "name": "leaky"}))
+        started[0].hello()
+        return started[0]
+
+    yield begin
+    for worker in started:
         worker.close()
 
 
 def test_a_backend_that_leaks_descriptors_is_named_and_prints_into_no_answer(
-    capfd: pytest.CaptureFixture[str], leaky: Peer
+    start_leaky: Callable[[], Peer], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    leaky = start_leaky()
     _, hard = resource.prlimit(leaky.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(leaky.process.pid, resource.RLIMIT_NOFILE, (32, hard))
     params = {"key": "leaky:x", "message": b"m"}

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from fakes.services import FakeClock
+from signerd.contracts.services import QuotaStore
 from signerd.daemon.reload import read_again, store_of, waiting
 from signerd.host.config import ConfigError, load
-from signerd.host.load import PluginEntry, Provided
+from signerd.host.load import Provided
 from signerd.pipeline.quota import MemoryQuotaStore
 
 FILE = """
@@ -72,6 +73,7 @@ def test_a_file_that_cannot_be_used_is_refused(file: Path) -> None:
 def test_the_quota_store_is_known_by_its_plugin_and_settings(file: Path) -> None:
     config, loaded = read_again(load(file, env=os.environ))
     assert store_of(config, loaded) is None
-    brought = Provided("release-allowlist", MemoryQuotaStore(FakeClock()))
-    entry = PluginEntry({"releases": [{"digest": "sha256:" + "ab" * 32}]})
-    assert store_of(config, dataclasses.replace(loaded, quota_store=brought)) == ("release-allowlist", entry)
+    store: QuotaStore = MemoryQuotaStore(FakeClock())
+    brought = Provided("release-allowlist", store)
+    settings = {"releases": [{"digest": "sha256:" + "ab" * 32}]}
+    assert store_of(config, dataclasses.replace(loaded, quota_store=brought)) == ("release-allowlist", settings)
