@@ -183,6 +183,11 @@ def _parser() -> argparse.ArgumentParser:
             "passed on. Exit codes: 0 no case failed, 2 usage, 6 a case failed or --sign made no certificate.",
         )
     )
+    _add_contract(commands)
+    return parser
+
+
+def _add_contract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     plugin = commands.add_parser(
         "contract",
         usage="%(prog)s [options] NAME -- [PYTEST ARGUMENT ...]",
@@ -195,7 +200,6 @@ def _parser() -> argparse.ArgumentParser:
     plugin.set_defaults(rules=(), list=False)
     plugin.add_argument("name", metavar="NAME", help="the name of the plugin's entry point")
     add_options(plugin, binary=False)
-    return parser
 
 
 def _add_backend(judged: argparse.ArgumentParser) -> None:

@@ -65,11 +65,11 @@ def test_from_an_empty_directory_to_a_verified_signature(wheels: Path, lent: Pat
         "PYTHONPATH": str(lent),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    needed, built, judged, served = blocks(PAGE, "console")
+    needed, built, judged, served, signed, certified = blocks(PAGE, "console")
     folder = tmp_path / "signerd-key-seed"
     with Shell(tmp_path, environment) as shell:
         shell.run("umask 022", "")
-        for block in (needed, built, judged, served):
+        for block in (needed, built, judged, served, signed, certified):
             for command, expected in commands(block):
                 shell.run(command, expected)
             if block is needed:
@@ -86,4 +86,5 @@ def test_from_an_empty_directory_to_a_verified_signature(wheels: Path, lent: Pat
         case.name: "skip" if case.name == "sign-der" else "ok" for case in CASES
     }
     assert (folder / "app.bundle.json").exists()
+    assert (folder / "certified.bundle.json").exists()
     assert not (folder / "run" / "sign.sock").exists(), "the daemon has ended in order"

@@ -20,7 +20,7 @@ certificate = "none"
 [plugins.predicates-stella]
 certificate = "none"
 [backends.file]
-certificate = "none"
+certificate = "{certificate}"
 scheme = "file"
 {backend}
 [tenants.local]
@@ -34,7 +34,8 @@ tenant = "local"
 @pytest.fixture
 def check(tmp_path):
     def run(**parts):
-        values = {"state": str(tmp_path / "state"), "daemon": "", "auth": "", "releases": "", "backend": ""}
+        values = dict.fromkeys(("daemon", "auth", "releases", "backend"), "")
+        values |= {"state": str(tmp_path / "state"), "certificate": "none"}
         file = tmp_path / "signerd.toml"
         file.write_text(GOOD.format(**values | parts))
         file.chmod(0o600)
@@ -68,6 +69,10 @@ def test_a_good_file_is_ok_and_nothing_is_made(check, tmp_path):
         ),
         ({"backend": 'version = "9.9"'}, "backends.file.version: expected the installed 0.1.0, got 9.9"),
         ({"backend": f'record = "{"0" * 64}"'}, "backends.file.record: expected the installed "),
+        (
+            {"daemon": "[conformance]\ncertifiers = ['/absent.pub']", "certificate": "/absent.json"},
+            "backends.file: plugin file: /absent.pub: it cannot be read (No such file or directory)",
+        ),
         (
             {"backend": "[backends.b]\ncertificate = 'none'\nscheme = 'nosuch'"},
             "backends.b: plugin nosuch: no installed distribution offers it",

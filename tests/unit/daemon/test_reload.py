@@ -5,6 +5,7 @@ import pytest
 
 from signerd.daemon.reload import read_again, waiting
 from signerd.host.config import ConfigError, load
+from signerd.host.distribution import LoadError
 
 FILE = """
 [daemon]
@@ -63,3 +64,15 @@ def test_a_file_that_cannot_be_used_is_refused(file: Path) -> None:
     file.write_text("[daemon]\nno_such_key = 1\n")
     with pytest.raises(ConfigError, match="no_such_key"):
         read_again(before)
+
+
+def test_a_certificate_is_held_against_the_certifiers_of_the_start(file: Path, tmp_path: Path) -> None:
+    before = load(file, env=os.environ)
+    text = file.read_text() + f'[conformance]\ncertifiers = ["{tmp_path}/new.pub"]\n'
+    file.write_text(text)
+    after, _ = read_again(before)
+    assert waiting(before, after) == ["conformance"]
+    table = '[plugins.auth-peercred]\ncertificate = "'
+    file.write_text(text.replace(f"{table}none", f"{table}{tmp_path}/absent.json"))
+    with pytest.raises(LoadError, match=r"auth-peercred: .*absent\.json: it cannot be read"):
+        read_again(before)  # not new.pub, which is not there either: the certifiers are those of the start, none

@@ -129,6 +129,8 @@ def test_start_and_ring_leaves_belong_to_no_record():
     assert (ring.audit_id, ring.tenant, start.audit_id, start.tenant) == ("", "local", "", "")
     assert json.loads(ring.text)["entry"]["spki"] == "MFk="
     assert json.loads(start.text)["plugins"] == [{"digest": "sha256:11", "name": "p", "version": "1"}]
+    certified = start_leaf("1", [PluginFacts("p", "1", "sha256:11", "sha256:22")], 5)
+    assert json.loads(certified.text)["plugins"][0]["certificate"] == "sha256:22"
 
 
 def test_a_decided_leaf_costs_little():

@@ -187,3 +187,13 @@ def test_from_spawn_to_the_first_description_is_quick(keys: Path) -> None:
         best = min(best, time.perf_counter() - start)
         peer.close()
     assert best < 0.75, "about 0.08 s where nothing else runs; 0.25 s is the budget"
+
+
+def test_a_backend_whose_certificate_does_not_hold_is_not_run(keys: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = {"scheme": "file", "name": "file", "settings": {"directory": str(keys)}}
+    peer = Peer(MODULE, {**settings, "certificate": str(keys / "absent.json"), "certifiers": ["/absent.pub"]})
+    try:
+        assert peer.status() == 2
+    finally:
+        peer.close()
+    assert "plugin file: /absent.pub: it cannot be read" in capfd.readouterr().err
