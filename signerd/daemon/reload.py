@@ -14,7 +14,7 @@ from signerd.host.load import Loaded, load_policy_plugins
 
 __all__ = ["read_again", "waiting"]
 
-_AT_START: Final = ("daemon", "sockets", "limits", "backends", "keys")
+_AT_START: Final = ("daemon", "sockets", "limits", "backends", "keys", "approvals")
 
 
 def read_again(config: Config) -> tuple[Config, Loaded]:
