@@ -8,8 +8,9 @@ between the two nor an old copy of this file lets an approval be used twice. A k
 
 import hmac
 import os
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -25,15 +26,18 @@ from signerd.sealer.database import failure_reason, open_writable
 from signerd.sealer.leaves import approval_leaf
 from signerd.verification.ssh_keys import SshPublicKey
 from signerd.verification.sshsig import SshSignature
-from signerd.wire.ceremonies import LARGEST_PAYLOAD, LARGEST_SIGNATURE, NAMESPACE, Ceremony, CeremonyState
+from signerd.wire.ceremonies import LARGEST_PAYLOAD, NAMESPACE, Ceremony, CeremonyState
 
-__all__ = ["KEPT_MS", "MOST_OPEN", "ApprovalLedger"]
+__all__ = ["KEPT_MS", "MOST_LISTED", "MOST_OPEN", "ApprovalLedger"]
 
 MOST_OPEN: Final = 64
-"""Ceremonies of one uid that wait at the same time: who asks for more must withdraw one."""
+"""Ceremonies that wait at the same time; any admin may withdraw one to make room."""
+MOST_LISTED: Final = 128
+"""Ceremonies in one list: with the largest payloads half of an answer's frame. Those that wait come first."""
 KEPT_MS: Final = 30 * 86_400_000
 """How long a ceremony that has ended can still be looked at here; the audit log keeps it for good."""
 _NOBODY: Final = -1
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS ceremonies (
@@ -128,19 +132,18 @@ class ApprovalLedger:
             raise Refusal("request.unsupported", "approval_not_needed", "this operation needs no approvals")
         _check_payload(payload)
         self.expire(now)
-        waiting = [row for row in self._rows("ended = ''") if row.requester_uid == requester_uid]
+        waiting = self._rows("ended = ''")
         for row in waiting:
-            if (row.operation, row.payload) == (operation, payload):
+            if (row.operation, row.payload, row.requester_uid) == (operation, payload, requester_uid):
                 return self._ceremony(row)
         if len(waiting) >= MOST_OPEN:
-            raise Refusal("request.conflict", "ceremonies_open", "too many ceremonies of this user are open")
-        own = next((each.name for each in self._approvals.approvers if each.uid == requester_uid), "")
+            raise Refusal("request.conflict", "ceremonies_open", "too many ceremonies are open")
         row = _Row(
             os.urandom(16).hex(),
             operation,
             payload,
             sha256(payload).hexdigest(),
-            own or f"uid:{requester_uid}",
+            self._name(requester_uid),
             requester_uid,
             now,
             now + self._approvals.life_s * 1000,
@@ -162,9 +165,10 @@ class ApprovalLedger:
         return self._ceremony(self._row(ceremony))
 
     def ceremonies(self, now: int) -> tuple[Ceremony, ...]:
-        """Return all, those that ended within :data:`KEPT_MS` too, oldest first."""
+        """Return :data:`MOST_LISTED`: all that wait, oldest first, then those that ended of late, newest first."""
         self.expire(now)
-        return tuple(map(self._ceremony, self._rows("1 = 1")))
+        ended = self._rows("ended <> ''")[::-1]
+        return tuple(map(self._ceremony, [*self._rows("ended = ''"), *ended][:MOST_LISTED]))
 
     def submit(self, ceremony: str, signature: str, submitter_uid: int, now: int) -> Ceremony:
         """Count an approval: an armoured SSHSIG over the ceremony's message; anybody may bring it.
@@ -174,7 +178,7 @@ class ApprovalLedger:
         that is none, is not over this message, or is by a key that is not enrolled (``key_not_enrolled``).
         """
         row = self._living(ceremony, now)
-        parsed = _parsed(signature)
+        parsed = SshSignature.parse(signature)
         enrolled = self._enrolled.get(parsed.key.fingerprint)
         if enrolled is None:
             raise Refusal("verification.failed", "key_not_enrolled", "the signature is by no approver's key")
@@ -182,14 +186,13 @@ class ApprovalLedger:
         if _is_requester(enrolled.approver, row):
             raise _required("own_approval", "who asks for an operation cannot approve it")
         key = enrolled.key.fingerprint
-        known = {each for each, _ in self._signatures(ceremony)}
-        if key not in known:
-            before = self._ceremony(row)
-            name = enrolled.approver.name
+        name = enrolled.approver.name
+        before = self._ceremony(row)
+        if name not in before.approved_by:
             self._audit.append_many([approval_leaf("approved", before, name, submitter_uid, now, key)])
             with _failures():
                 self._database.execute(
-                    "INSERT INTO ceremony_approvals VALUES (?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO ceremony_approvals VALUES (?, ?, ?, ?, ?)",
                     (ceremony, key, signature, submitter_uid, now),
                 )
         return self._ceremony(row)
@@ -231,12 +234,17 @@ class ApprovalLedger:
             except Refusal:
                 # The log says it ended before: now the row does too.
                 continue
-        old = "SELECT ceremony FROM ceremonies WHERE ended <> '' AND ended_at <= ?"
+        old = [row.ceremony for row in self._rows("ended <> '' AND ended_at <= ?", now - KEPT_MS)]
+        if old:
+            self._forget(old)
+
+    def _forget(self, ceremonies: Sequence[str]) -> None:
+        values = [(each,) for each in ceremonies]
         with _failures():
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.execute(f"DELETE FROM ceremony_approvals WHERE ceremony IN ({old})", (now - KEPT_MS,))  # noqa: S608  # a constant
-                self._database.execute("DELETE FROM ceremonies WHERE ended <> '' AND ended_at <= ?", (now - KEPT_MS,))
+                self._database.executemany("DELETE FROM ceremony_approvals WHERE ceremony = ?", values)
+                self._database.executemany("DELETE FROM ceremonies WHERE ceremony = ?", values)
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
@@ -273,7 +281,7 @@ class ApprovalLedger:
         return row
 
     def _row(self, ceremony: str) -> _Row:
-        found = self._rows("ceremony = ?", ceremony)
+        found = self._rows("ceremony = ?", ceremony) if _ID.fullmatch(ceremony) else ()
         if not found:
             raise _required("unknown_ceremony", "there is no such ceremony")
         return found[0]
@@ -285,7 +293,7 @@ class ApprovalLedger:
         return [_Row(*row) for row in rows]
 
     def _signatures(self, ceremony: str) -> list[tuple[str, str]]:
-        query = "SELECT key, signature FROM ceremony_approvals WHERE ceremony = ? ORDER BY time, key"
+        query = "SELECT key, signature FROM ceremony_approvals WHERE ceremony = ? ORDER BY time, rowid"
         with _failures():
             return self._database.execute(query, (ceremony,)).fetchall()
 
@@ -355,12 +363,6 @@ def _check_payload(payload: bytes) -> None:
         canonical = False
     if not canonical:
         raise Refusal("request.malformed", "payload_not_canonical", "the payload is no RFC 8785 JSON object")
-
-
-def _parsed(signature: str) -> SshSignature:
-    if len(signature) > LARGEST_SIGNATURE:
-        raise Refusal("verification.failed", "signature_too_large", "the signature is too large")
-    return SshSignature.parse(signature)
 
 
 def _required(reason: str, public: str) -> Refusal:

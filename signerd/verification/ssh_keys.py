@@ -132,7 +132,7 @@ class SshPublicKey:
         if len(text) > LARGEST_LINE or not text.isprintable():
             raise ssh_refusal("key_line")
         parts = text.split(" ", 2)
-        if len(parts) < 2:
+        if len(parts) < 2 or not parts[1]:
             raise ssh_refusal("key_line")
         if parts[0] not in _READERS:
             raise ssh_refusal("key_type" if parts[1].startswith("AAAA") else "key_line")
@@ -233,6 +233,8 @@ def _read_rsa(reader: SshReader) -> _Loaded:
         raise ssh_refusal("rsa_size")
     if exponent < 3 or not exponent & 1 or exponent.bit_length() > 32:
         raise ssh_refusal("rsa_exponent")
+    if not modulus & 1:
+        raise ssh_refusal("key_malformed")
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()
 
 

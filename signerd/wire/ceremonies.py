@@ -15,7 +15,7 @@ NAMESPACE: Final = "approval@signerd"
 LARGEST_PAYLOAD: Final = 16 * 1024
 """Bytes of a payload: what a person is to approve, a person must be able to read."""
 LARGEST_SIGNATURE: Final = 16 * 1024
-"""Bytes of an armoured signature: twice that of the largest RSA key."""
+"""Characters of an armoured signature, as many as the verifier reads; RSA of 8192 bits takes some 3,000."""
 
 CeremonyState = Literal["open", "approved", "used", "expired", "withdrawn"]
 """``open``: approvals are missing; ``approved``: it can be used; the last three are the ends, and one end is final."""
