@@ -13,7 +13,18 @@ from msgspec import NODEFAULT, Meta
 from protocol_tables import field_texts, table
 from signerd.contracts.providers import PredicateType
 from signerd.host import config_model
-from signerd.host.config_model import Approvals, Approver, Backend, Daemon, Key, Limits, Plugin, Socket, Tenant
+from signerd.host.config_model import (
+    Approvals,
+    Approver,
+    Backend,
+    Conformance,
+    Daemon,
+    Key,
+    Limits,
+    Plugin,
+    Socket,
+    Tenant,
+)
 from signerd_predicates_intoto import catalogue as intoto
 from signerd_predicates_stella import catalogue as stella
 
@@ -25,6 +36,7 @@ _ALIASES: dict[object, str] = {
     config_model.KeyReference: "key reference",
     config_model.Uid: "uid",
     config_model.Uri: "URI",
+    config_model.Certificate: "`none` or absolute path",
 }
 _KIB = 1024
 
@@ -35,6 +47,7 @@ def parts() -> dict[str, str]:
     sections = {
         "daemon": Daemon,
         "socket": Socket,
+        "conformance": Conformance,
         "plugin": Plugin,
         "backend": Backend,
         "tenant": Tenant,

@@ -96,12 +96,16 @@ class Bench:
 
 
 class Case(NamedTuple):
-    """A case: its stable name, its source, and its judgement of the worker or, for ``judge_key``, of each key."""
+    """A case: its stable name, its source, and its judgement of the worker or, for ``judge_key``, of each key.
+
+    An ``optional`` one may be skipped in a run that earns a certificate: it is about what not every backend can.
+    """
 
     name: str
     source: str
     judge: Callable[[Bench], Judgement] | None = None
     judge_key: Callable[[Bench, Key], Judgement] | None = None
+    optional: bool = False
 
 
 def greeted(worker: Worker) -> Worker:

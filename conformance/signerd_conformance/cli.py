@@ -1,5 +1,5 @@
 """``signerd-conformance``: ``check`` judges anybody's bundle by the byte rules, ``backend`` anybody's key worker by
-the worker protocol; one line a rule or case.
+the worker protocol, ``contract`` a policy plugin by its own tests' contract classes; one line a rule or case.
 """
 
 import argparse
@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from signerd.attestation.bundle import LARGEST_BUNDLE
+from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP
 from signerd.errors import SignerdError
+from signerd.host.certificate import Case as Judged
+from signerd.host.distribution import find_entry, verify
 from signerd.verification.bundle import printable
 from signerd.verification.keys import PublicKey
 from signerd_conformance import __version__
-from signerd_conformance.backend import CASES, Judged, judge
+from signerd_conformance.backend import CASES, judge
+from signerd_conformance.backend import Judged as Finding
 from signerd_conformance.bench import Bench
 from signerd_conformance.check import RULES, check
+from signerd_conformance.classes import judged_by_classes
 from signerd_conformance.evidence import Evidence
+from signerd_conformance.issuing import Issuing, add_options, begin
 from signerd_conformance.worker import PLACE, Start
 
 __all__ = ["main"]
@@ -33,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 for usage or an unreadable file, 6 where a rule is broken."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] = []
-    if given[:1] == ["backend"] and "--" in given:
+    if given[:1] in (["backend"], ["contract"]) and "--" in given:
         # By hand: what follows belongs to another program, dashes and all.
         at = given.index("--")
         given, command = given[:at], given[at + 1 :]
@@ -42,7 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for rule in options.rules:
             print(f"{rule.name:<18} {rule.source}")
         return 0
-    return _check(options) if options.rules is RULES else _backend(options, command)
+    if options.rules is RULES:
+        return _check(options)
+    try:
+        return _backend(options, command) if options.rules is CASES else _contract(options, command)
+    except (OSError, ValueError, SignerdError) as exc:
+        print(f"signerd-conformance {given[0]}: {printable(str(exc))}", file=sys.stderr)
+        return 2
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -70,25 +82,46 @@ def _backend(options: argparse.Namespace, command: Sequence[str]) -> int:
     if not command or not options.key:
         print("signerd-conformance backend: -- CMD and at least one --key REF are needed", file=sys.stderr)
         return 2
-    try:
-        settings = _bounded(options.settings, _LARGEST_SETTINGS) if options.settings else None
-        bench = Bench(Start(tuple(command), settings, options.timeout), tuple(options.key), options.generate)
-        findings = judge(bench, [case for case in CASES if case.name in (options.case or _NAMES)])
-        if options.report:
-            options.report.write_text(_report(bench, findings), "utf-8")
-    except OSError as exc:
-        print(f"signerd-conformance backend: {printable(str(exc))}", file=sys.stderr)
-        return 2
+    schemes = {reference.partition(":")[0] for reference in options.key}
+    if options.sign and (options.case or len(schemes) != 1):
+        raise ValueError("--sign certifies one scheme by every case: no --case, and keys of one scheme")
+    issuing = begin(options, KEY_BACKENDS_GROUP, min(schemes))
+    settings = _bounded(options.settings, _LARGEST_SETTINGS) if options.settings else None
+    bench = Bench(Start(tuple(command), settings, options.timeout), tuple(options.key), options.generate)
+    findings = judge(bench, [case for case in CASES if case.name in (options.case or _NAMES)])
+    if options.report:
+        options.report.write_text(_report(bench, findings), "utf-8")
     for finding in findings:
         _print(finding.status, finding.case.name, finding.seen, finding.case.source)
-    return 6 if any(finding.status == "FAIL" for finding in findings) else 0
+    cases = [Judged(one.case.name, one.status, one.case.optional) for one in findings]
+    return _ended(cases, issuing, "worker-protocol")
+
+
+def _contract(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    issuing = begin(options, PLUGINS_GROUP, options.name)
+    entry = find_entry(PLUGINS_GROUP, options.name)
+    dist = verify(entry, development=False)
+    cases, file = judged_by_classes(entry.module, arguments)
+    if file and file not in dist.files:
+        raise ValueError(f"the tests import {file}, which is no file of the installed {dist.name}")
+    for case in cases:
+        _print(case.result, case.name, "", "signerd_conformance.contracts")
+    if not cases:
+        raise ValueError(f"no contract class of the tests has judged {entry.module}")
+    return _ended(cases, issuing, "contract-classes")
+
+
+def _ended(cases: Sequence[Judged], issuing: Issuing | None, contract: str) -> int:
+    sys.stdout.flush()
+    certified = issuing is None or issuing.finish(cases, contract)
+    return 6 if not certified or any(case.result == "FAIL" for case in cases) else 0
 
 
 def _print(status: str, name: str, seen: str, source: str) -> None:
     print(f"{status:<4}  {name:<18}  {seen}{f'  [{source}]' if status == 'FAIL' else ''}")
 
 
-def _report(bench: Bench, findings: Sequence[Judged]) -> str:
+def _report(bench: Bench, findings: Sequence[Finding]) -> str:
     """Return the findings as JSON: what was judged, by which kit, and each case with its source."""
     known = [key for reference in bench.keys if (key := bench.known(reference)) is not None]
     cases = [
@@ -147,9 +180,21 @@ def _parser() -> argparse.ArgumentParser:
             "line a case, ok, FAIL or skip, its name, what was seen.",
             epilog=f"CMD finds a connected Unix stream socket at descriptor N: {PLACE} in its arguments becomes N, and "
             "where none has it, --fd N is appended. It must be the worker itself, or exec it. Its standard error is "
-            "passed on. Exit codes: 0 no case failed, 2 usage, 6 a case failed.",
+            "passed on. Exit codes: 0 no case failed, 2 usage, 6 a case failed or --sign made no certificate.",
         )
     )
+    plugin = commands.add_parser(
+        "contract",
+        usage="%(prog)s [options] NAME -- [PYTEST ARGUMENT ...]",
+        help="judge a policy plugin by the contract classes in its tests",
+        description="Run pytest with what follows -- and judge the plugin of the entry point NAME by the contract "
+        "classes that its tests subclass: one line a case after pytest's own, ok, FAIL or skip, and its name.",
+        epilog="Exit codes: 0 no case failed, 2 usage or no class judges it, 6 a case failed or --sign made no "
+        "certificate.",
+    )
+    plugin.set_defaults(rules=(), list=False)
+    plugin.add_argument("name", metavar="NAME", help="the name of the plugin's entry point")
+    add_options(plugin, binary=False)
     return parser
 
 
@@ -167,6 +212,7 @@ def _add_backend(judged: argparse.ArgumentParser) -> None:
         "--case", action="append", choices=_NAMES, metavar="NAME", help="judge by this case alone; may be repeated"
     )
     judged.add_argument("--report", type=Path, metavar="FILE", help="write the findings there, as JSON")
+    add_options(judged, binary=True)
     judged.add_argument(
         "--list-cases", dest="list", action="store_true", help="list every case with its source, and exit"
     )

@@ -72,9 +72,9 @@ def _plugins(config: "Config") -> Iterator[str]:
     from signerd.host.distribution import LoadError
     from signerd.host.load import PluginEntry, key_backend_entry, load_policy_plugins
 
-    development = config.daemon.development
+    development, certifiers = config.daemon.development, config.conformance.certifiers
     entries = {
-        plugin.name: PluginEntry(plugin.settings, plugin.version, plugin.record) for plugin in config.plugins
+        p.name: PluginEntry(p.settings, p.version, p.record, p.certificate, certifiers) for p in config.plugins
     }
     try:
         load_policy_plugins(entries, development=development)
@@ -83,7 +83,9 @@ def _plugins(config: "Config") -> Iterator[str]:
     for backend in config.backends:
         where = f"{config.source}: backends.{backend.name}"
         try:
-            found = key_backend_entry(backend.scheme, development=development)
+            found = key_backend_entry(
+                backend.scheme, development=development, certificate=backend.certificate, certifiers=certifiers
+            )
         except LoadError as exc:
             yield f"{where}: {exc}"
             continue

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 __all__ = ["listing", "register", "run"]
 
-_COLUMNS: Final = ("name", "kind", "distribution", "version", "api", "allowed", "digest", "problem")
+_COLUMNS: Final = ("name", "kind", "distribution", "version", "api", "allowed", "digest", "certificate", "problem")
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,7 +17,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "plugins",
         help="list plugins",
         description="List the installed plugins: API version, SHA-256 of the RECORD, whether the "
-        "configuration (without --config the embedded defaults) lets them in, and what stands against it. "
+        "configuration (without --config the embedded defaults) lets them in, who certified their conformance with "
+        "which kit and when, and what stands against them. "
         "No plugin is imported.",
     )
     command.add_argument("--config", type=Path, metavar="FILE", help="TOML configuration")
@@ -33,9 +35,13 @@ def run(args: argparse.Namespace) -> int:
     from signerd.host.config import embedded, load
 
     config = load(args.config.absolute()) if args.config else embedded(Path("/"), Path("/sign.sock"))
+    schemes: dict[str, list[str]] = {}
+    for backend in config.backends:
+        schemes.setdefault(backend.scheme, []).append(backend.certificate)
     rows = listing(
-        {plugin.name for plugin in config.plugins},
-        {backend.scheme for backend in config.backends},
+        {plugin.name: [plugin.certificate] for plugin in config.plugins},
+        schemes,
+        config.conformance.certifiers,
         development=config.daemon.development,
     )
     output = args.output or ("table" if sys.stdout.isatty() else "json")
@@ -46,8 +52,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def listing(plugins: set[str], schemes: set[str], *, development: bool) -> list[dict[str, Any]]:
-    """Return a row for each installed plugin, sorted; ``plugins`` and ``schemes`` are those that are let in.
+def listing(
+    plugins: Mapping[str, Sequence[str]],
+    schemes: Mapping[str, Sequence[str]],
+    certifiers: Sequence[str] = (),
+    *,
+    development: bool,
+) -> list[dict[str, Any]]:
+    """Return a row for each installed plugin, sorted; ``plugins`` and ``schemes`` are those that are let in, each with
+    what its entries say of a certificate.
 
     What is let in but not installed has a row too, with the problem.
     """
@@ -63,23 +76,32 @@ def listing(plugins: set[str], schemes: set[str], *, development: bool) -> list[
     ):
         names = {entry.name for entry in entry_points(group=group)}
         if kind != "publisher":
-            names |= allowed
-        rows += [_row(name, kind, group, name in allowed, development) for name in sorted(names)]
+            names |= allowed.keys()
+        for name in sorted(names):
+            row = {"name": name, "kind": kind, "api": group.rpartition(".")[2], "allowed": name in allowed}
+            rows.append(row | _found(name, group, allowed.get(name, ()), certifiers, development))
     return rows
 
 
-def _row(name: str, kind: str, group: str, allowed: bool, development: bool) -> dict[str, Any]:
+def _found(
+    name: str, group: str, certificates: Sequence[str], certifiers: Sequence[str], development: bool
+) -> dict[str, Any]:
+    from signerd.host.certificate import check_certificate
     from signerd.host.distribution import LoadError, find_entry, verify
 
-    row: dict[str, Any] = {"name": name, "kind": kind, "api": group.rpartition(".")[2], "allowed": allowed}
+    row: dict[str, Any] = {}
     try:
         entry = find_entry(group, name)
         if entry.dist is not None:
             row |= {"distribution": entry.dist.name, "version": entry.dist.version}
-        digest = verify(entry, development=development).record_sha256
-        row["digest"] = f"sha256:{digest}" if digest else "editable"
+        dist = verify(entry, development=development)
+        row["digest"] = "editable" if dist.editable else f"sha256:{dist.record_sha256}"
+        held = [check_certificate(name, path, certifiers, group, dist) for path in dict.fromkeys(certificates)]
+        told = ["none" if one is None else f"{one.certifier} {one.kit} {one.finished[:10]}" for one in held]
+        if told:
+            row["certificate"] = "; ".join(told)
     except LoadError as exc:
-        row["problem"] = exc.expectation
+        row["problem"] = exc.expectation if exc.file is None else f"{exc.file}: {exc.expectation}"
     return row
 
 

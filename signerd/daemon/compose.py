@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from msgspec import UNSET
+
 from signerd.contracts.providers import Authenticator, PredicateType, ReleaseCheck
 from signerd.contracts.services import Clock, QuotaStore
 from signerd.daemon.deadlines import DeadlineHeap
@@ -29,12 +31,18 @@ AUDIENCE = "signerd"
 
 def plugin_entries(config: Config) -> dict[str, PluginEntry]:
     """Return what is to be loaded, in the configured order."""
-    return {p.name: PluginEntry(p.settings, p.version, p.record) for p in config.plugins}
+    certifiers = config.conformance.certifiers
+    return {p.name: PluginEntry(p.settings, p.version, p.record, p.certificate, certifiers) for p in config.plugins}
 
 
 def plugin_infos(loaded: Loaded) -> tuple[methods.PluginInfo, ...]:
     """Return the loaded plugins as ``daemon.info`` lists them."""
-    return tuple(methods.PluginInfo(p.distribution, p.version, p.record_sha256) for p in loaded.plugins)
+    return tuple(
+        methods.PluginInfo(
+            p.distribution, p.version, p.record_sha256, UNSET if p.certificate is None else str(p.certificate)
+        )
+        for p in loaded.plugins
+    )
 
 
 def limits_of(configured: Configured, descriptors: int) -> Limits:

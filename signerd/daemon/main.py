@@ -210,7 +210,13 @@ class Daemon:
         config = self._config
         settings = {
             "plugins": {
-                p.name: {"settings": p.settings, "version": p.version, "record": p.record}
+                p.name: {
+                    "settings": p.settings,
+                    "version": p.version,
+                    "record": p.record,
+                    "certificate": p.certificate,
+                    "certifiers": config.conformance.certifiers,
+                }
                 for p in config.plugins
                 if p.name in self._predicate_plugins
             },

@@ -1,11 +1,14 @@
 """SIGHUP: what a changed configuration file changes in the running daemon.
 
-Plugins with their settings, and tenants, take effect at once; the rest (state, sockets, limits, backends, keys) belongs
-to processes and sockets that exist already, and waits for the next start. A file that cannot be used changes nothing.
+Plugins with their settings, and tenants, take effect at once; the rest (state, sockets, limits, certifiers, backends,
+keys) belongs to processes and sockets that exist already, and waits for the next start. A file that cannot be used
+changes nothing.
 """
 
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from signerd.daemon.compose import plugin_entries
 from signerd.host.config import load
@@ -14,7 +17,7 @@ from signerd.host.load import Loaded, load_policy_plugins
 
 __all__ = ["read_again", "waiting"]
 
-_AT_START: Final = ("daemon", "sockets", "limits", "backends", "keys", "approvals")
+_AT_START: Final = ("daemon", "sockets", "limits", "conformance", "backends", "keys", "approvals")
 
 
 def read_again(config: Config) -> tuple[Config, Loaded]:
@@ -24,7 +27,9 @@ def read_again(config: Config) -> tuple[Config, Loaded]:
     """
     path = Path(config.sockets.sign.path)
     read = load(Path(config.source), state=Path(config.daemon.state), socket=path)
-    return read, load_policy_plugins(plugin_entries(read), development=config.daemon.development)
+    # As every section but two, who certifies is what it was at the start: the sealer knows of no other.
+    entries = plugin_entries(msgspec.structs.replace(read, conformance=config.conformance))
+    return read, load_policy_plugins(entries, development=config.daemon.development)
 
 
 def waiting(before: Config, after: Config) -> list[str]:

@@ -26,6 +26,7 @@ from signerd.host.config_model import (
     Approver,
     Backend,
     Config,
+    Conformance,
     Daemon,
     Key,
     Limits,
@@ -52,7 +53,9 @@ __all__ = [
 MOST_BYTES: Final = 1024 * 1024
 """A configuration file is at most this long: anything larger is the wrong file."""
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
-_SECTIONS: Final = ("daemon", "sockets", "limits", "plugins", "backends", "tenants", "keys", "approvals")
+_SECTIONS: Final = (
+    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys", "approvals"
+)  # fmt: skip
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -146,6 +149,7 @@ def parse(
     daemon = reader.struct(Daemon, daemon_table, "daemon")
     sockets = _sockets(reader, document, socket)
     limits = reader.struct(Limits, reader.table(document, "limits", "limits"), "limits")
+    conformance = reader.struct(Conformance, reader.table(document, "conformance", "conformance"), "conformance")
     plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
     tenants = [
@@ -157,7 +161,9 @@ def parse(
         for name, table in reader.tables(document, "keys")
     ]
     approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
-    if reader.problems or daemon is None or sockets is None or limits is None or approvals is None:
+    if daemon is None or sockets is None or limits is None or conformance is None or approvals is None:
+        raise ConfigError(reader.problems)
+    if reader.problems:
         raise ConfigError(reader.problems)
     config = Config(
         daemon,
@@ -167,8 +173,9 @@ def parse(
         _all(backends),
         tuple(map(_default_key, _all(tenants))),
         _all(keys),
-        file,
+        conformance,
         approvals,
+        file,
     )
     return _checked(config, file)
 
@@ -183,7 +190,7 @@ def _sockets(reader: TableReader, document: Mapping[str, object], option: Path |
 
 def _plugin(reader: TableReader, name: str, table: Mapping[str, object]) -> Plugin | None:
     where = f"plugins.{quoted(name)}"
-    pins = {key: table[key] for key in ("version", "record") if key in table}
+    pins = {key: table[key] for key in ("certificate", "version", "record") if key in table}
     settings = {key: value for key, value in table.items() if key not in pins}
     return reader.struct(Plugin, pins, where, name=name, settings=reader.settings(settings, where))
 
@@ -304,8 +311,8 @@ def embedded(state: Path, socket: Path, releases: Sequence[str] = ()) -> Config:
         Daemon(str(state)),
         Sockets(Socket(str(socket))),
         Limits(),
-        tuple(Plugin(name, settings) for name, settings in plugins.items()),
-        (Backend("file", "file", {"directory": str(state / "keys")}),),
+        tuple(Plugin(name, "none", settings) for name, settings in plugins.items()),
+        (Backend("file", "file", "none", {"directory": str(state / "keys")}),),
         (Tenant("local", (key,), key),),
         (Key(key, "file", "local", "ES256"),),
     )

@@ -32,6 +32,7 @@ def cross_problems(config: Config) -> list[str]:
     return [
         *_paths(config),
         *_limits(config.limits),
+        *_certificates(config),
         *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
         *_keys(config),
         *_needed(config),
@@ -60,6 +61,19 @@ def _limits(limits: Limits) -> Iterator[str]:
     for lower, upper in _ORDERED:
         if getattr(limits, lower) > getattr(limits, upper):
             yield f"limits.{lower}: expected at most limits.{upper}, which is {getattr(limits, upper)}"
+
+
+def _certificates(config: Config) -> Iterator[str]:
+    for path in config.conformance.certifiers:
+        if not path.startswith("/") or "\0" in path:
+            yield f"conformance.certifiers: expected absolute paths, got {quoted(path)}"
+    if config.conformance.certifiers:
+        return
+    named = [(f"plugins.{quoted(plugin.name)}", plugin.certificate) for plugin in config.plugins]
+    named += [(f"backends.{quoted(backend.name)}", backend.certificate) for backend in config.backends]
+    for where, certificate in named:
+        if certificate != "none":
+            yield f"{where}.certificate: expected a key in [conformance] certifiers that may have signed it"
 
 
 def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:

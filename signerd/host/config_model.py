@@ -15,6 +15,7 @@ __all__ = [
     "Approver",
     "Backend",
     "Config",
+    "Conformance",
     "Daemon",
     "GatedOperation",
     "Key",
@@ -80,6 +81,13 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 KeyReference = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*:[!-~]+\Z", max_length=256)]
 Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Uri = Annotated[str, Meta(min_length=1, max_length=2048)]
+Certificate = Annotated[
+    str,
+    Meta(
+        pattern=r"^(none|/[^\x00]*)\Z",
+        description='"none" or the path of a conformance certificate signed by a key of [conformance] certifiers',
+    ),
+]
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -143,6 +151,14 @@ class Limits(msgspec.Struct, frozen=True):
     worker_backoff_longest_s: Seconds = WORKER_BACKOFF_LONGEST_S
 
 
+class Conformance(msgspec.Struct, frozen=True):
+    """``[conformance]``: whose word on plugins counts."""
+
+    certifiers: tuple[str, ...] = ()
+    """Files with public keys in PEM, absolute paths: a certificate that a plugin's entry names must be signed by one of
+    these keys."""
+
+
 class Plugin(msgspec.Struct, frozen=True):
     """``[plugins.NAME]``: load it. ``version`` and ``record`` (hex SHA-256 of its RECORD) are pins, the rest
     settings.
@@ -150,6 +166,9 @@ class Plugin(msgspec.Struct, frozen=True):
 
     name: Name
     """The entry point's name, as `signerd plugins` lists it."""
+    certificate: Certificate
+    """The file of its conformance certificate, an absolute path; or `none`, which says that nobody's judgement of it is
+    asked for."""
     settings: dict[str, object] = {}
     """Every other key of the table: the plugin's own, refused by it if unknown."""
     version: Annotated[str, Meta(min_length=1)] | None = None
@@ -168,6 +187,8 @@ class Backend(msgspec.Struct, frozen=True):
     """The instance: several of one scheme may stand side by side, each in a worker of its own."""
     scheme: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]{0,31}\Z")]
     """Which backend: the entry point of this name, and the part of its key references before the colon."""
+    certificate: Certificate
+    """As a plugin's."""
     settings: dict[str, object] = {}
     """The backend's own table. Only its worker understands it: a fault in it shows when that starts."""
     kind: Literal["software", "hsm", "network"] = "software"
@@ -274,5 +295,6 @@ class Config(msgspec.Struct, frozen=True):
     backends: tuple[Backend, ...]
     tenants: tuple[Tenant, ...]
     keys: tuple[Key, ...]
-    source: str = ""
+    conformance: Conformance = Conformance()
     approvals: Approvals = Approvals()
+    source: str = ""

@@ -65,6 +65,14 @@ class Distribution:
         """Whether it is a working copy, which nobody can verify."""
         return not self.record_sha256
 
+    @property
+    def base(self) -> str:
+        """The folder that its modules are imported from; LoadError where no file with a hash says so."""
+        listed = next((path for path in self.files if ".dist-info" + os.sep in path), None)
+        if listed is None:
+            raise LoadError(self.name, "its RECORD lists no file of its .dist-info with a hash")
+        return os.path.dirname(os.path.dirname(listed))
+
 
 def find_entry(group: str, name: str) -> importlib.metadata.EntryPoint:
     """Return the entry point ``name`` of ``group``; nothing is imported.
@@ -241,7 +249,7 @@ class VerifiedFinder(importlib.abc.MetaPathFinder):
         for."""
         if distribution.editable:
             return
-        base = _base_of(distribution)
+        base = distribution.base
         for path, digest in distribution.files.items():
             suffix = next((s for s in (*_EXTENSION, *_SOURCE) if path.endswith(s)), None)
             if suffix is None or not path.startswith(base + os.sep):
@@ -291,8 +299,3 @@ class VerifiedLoader(importlib.machinery.SourceFileLoader):
 def _check_module(fullname: str, data: bytes, digest: bytes) -> None:
     if hashlib.sha256(data).digest() != digest:
         raise ImportError(f"{fullname} was altered after its distribution was verified", name=fullname)
-
-
-def _base_of(distribution: Distribution) -> str:
-    record_folder = next(path for path in distribution.files if ".dist-info" + os.sep in path)
-    return os.path.dirname(os.path.dirname(record_folder))

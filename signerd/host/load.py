@@ -1,7 +1,8 @@
 """Loads what the configuration names, and nothing else.
 
 In order: the one entry point of that name, its distribution verified (:mod:`signerd.host.distribution`), the
-pins of the configuration compared, the module imported, hook names and arguments validated by pluggy, each
+pins of the configuration compared, the conformance certificate held against it where the configuration names one
+(:mod:`signerd.host.certificate`), the module imported, hook names and arguments validated by pluggy, each
 hook called once with the plugin's own settings, the types of what it returned, and how many there may be
 (:mod:`signerd.host.arity`). Any breach is a :class:`~signerd.host.distribution.LoadError`, and the process
 does not start.
@@ -27,6 +28,7 @@ from signerd.contracts.providers import (
 )
 from signerd.contracts.services import QuotaStore
 from signerd.host.arity import breaches
+from signerd.host.certificate import NONE, Certificate, check_certificate
 from signerd.host.distribution import Distribution, LoadError, VerifiedFinder, find_entry, verify
 from signerd.host.guard import told
 
@@ -65,12 +67,14 @@ _finder: Final = VerifiedFinder()
 
 @dataclass(frozen=True, slots=True)
 class PluginEntry:
-    """What the configuration says of one plugin: its own table, and pins of version and RECORD digest
-    (hex)."""
+    """What the configuration says of one plugin: its own table, pins of version and RECORD digest (hex), its
+    certificate's path or ``none``, and the files of the certifiers' keys."""
 
     settings: Mapping[str, object] = field(default_factory=dict)
     version: str | None = None
     record: str | None = None
+    certificate: str = NONE
+    certifiers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class LoadedPlugin:
     distribution: str
     version: str
     record_sha256: str
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,7 @@ class BackendEntry:
     version: str
     record_sha256: str
     module: str
+    certificate: Certificate | None = None
 
 
 def load_policy_plugins(entries: Mapping[str, PluginEntry], *, development: bool) -> Loaded:
@@ -146,13 +152,17 @@ def load_predicates(
     return _by_uri(found["signerd_predicates"])
 
 
-def key_backend_entry(scheme: str, *, development: bool = False) -> BackendEntry:
-    """Return what is known of the backend of ``scheme`` from its metadata alone, its files verified (T2).
+def key_backend_entry(
+    scheme: str, *, development: bool = False, certificate: str = NONE, certifiers: tuple[str, ...] = ()
+) -> BackendEntry:
+    """Return what is known of the backend of ``scheme`` from its metadata alone, its files and its certificate verified
+    (T2).
 
     Raises LoadError as loading it would.
     """
     dist = verify(find_entry(KEY_BACKENDS_GROUP, scheme), development=development)
-    return BackendEntry(scheme, dist.name, dist.version, dist.record_sha256, dist.module)
+    certified = check_certificate(scheme, certificate, certifiers, KEY_BACKENDS_GROUP, dist)
+    return BackendEntry(scheme, dist.name, dist.version, dist.record_sha256, dist.module, certified)
 
 
 def load_key_backend(scheme: str, entry: PluginEntry, *, development: bool = False) -> KeyBackend:
@@ -175,7 +185,8 @@ def _load(
         entry_point = find_entry(group, name)
         dist = verify(entry_point, development=development)
         _check_pins(name, entry, dist)
-        plugins.append(LoadedPlugin(name, dist.name, dist.version, dist.record_sha256))
+        certified = check_certificate(name, entry.certificate, entry.certifiers, group, dist)
+        plugins.append(LoadedPlugin(name, dist.name, dist.version, dist.record_sha256, certified))
         _register(manager, name, entry_point, dist)
         _check_hooks(manager, name, group)
         for hook, providers in _introduce(manager, name, entry.settings, hooks).items():

@@ -125,6 +125,9 @@ def _named(kind: object) -> str:
         )
     if get_origin(kind) is Annotated:
         base, *metas = get_args(kind)
+        said = [meta.description for meta in metas if isinstance(meta, msgspec.Meta) and meta.description]
+        if said:
+            return said[0]
         patterns = [meta.pattern for meta in metas if isinstance(meta, msgspec.Meta) and meta.pattern]
         return f"{_named(base)} of the form {patterns[0]}" if patterns else _named(base)
     if isinstance(kind, types.UnionType) or get_origin(kind) is typing.Union:

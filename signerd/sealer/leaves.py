@@ -38,12 +38,14 @@ LEAF_VERSION: Final = 1
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-class PluginFacts(msgspec.Struct, frozen=True):
-    """A distribution that was loaded at start; ``digest`` is ``sha256:…`` of its RECORD."""
+class PluginFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A distribution that was loaded at start; ``digest`` is ``sha256:…`` of its RECORD, ``certificate`` of the file of
+    its conformance certificate."""
 
     name: str
     version: str
     digest: str
+    certificate: str = ""
 
 
 class _Decided(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -235,6 +237,6 @@ def approval_leaf(
 
 
 def start_leaf(version: str, plugins: Sequence[PluginFacts], time: int) -> Leaf:
-    """Return the leaf of a start: signerd's version, and name, version and digest of all that was loaded."""
+    """Return the leaf of a start: signerd's version, and name, version and digests of all that was loaded."""
     text = _encode(_Start("start", tuple(plugins), time, LEAF_VERSION, version))
     return Leaf(text, "", "start", "", time)

@@ -36,7 +36,7 @@ from signerd.sealer.job import Violation
 from signerd.sealer.keyring import Keyring, KeySpec
 from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.lock import StateLock, prepare_state
-from signerd.sealer.plugins import plugin_facts
+from signerd.sealer.plugins import certified, plugin_facts
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.wire.frames import encode_frame
@@ -196,6 +196,8 @@ class Process:
             "development": self._config.daemon.development,
             "version": configured.version,
             "record": configured.record,
+            "certificate": configured.certificate,
+            "certifiers": self._config.conformance.certifiers,
         }
 
         def start() -> Spawned:
@@ -237,6 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load(arguments.config, state=Path(given.daemon.state)) if arguments.config else given
     state = Path(config.daemon.state)
     try:
+        certified(config)
         prepare_state(state)
         with StateLock(state):
             process = Process(config, link, SystemClock(), state)

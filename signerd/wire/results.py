@@ -173,7 +173,7 @@ class PluginInfo(msgspec.Struct, frozen=True):
     digest: str
     """hex of SHA-256 of its RECORD"""
     certificate: str | UnsetType = UNSET
-    """conformance certificate"""
+    """key id of who certified its conformance, and the day: `sha256:… 2026-11-03`"""
 
 
 class DaemonInfo(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from signerd.attestation.canonical import canonicalise
 from signerd.attestation.statement import join_statement
 from signerd.contracts.providers import PredicateType
 from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.certificate import NONE
 from signerd.host.guard import Guard, told
 from signerd.host.link import Frame, Link
 from signerd.host.load import LoadError, PluginEntry, Provided, load_predicates
@@ -48,11 +49,13 @@ Predicates = Mapping[str, Provided[PredicateType]]
 
 
 class PluginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One predicate plugin: its own table, and the pins of the configuration."""
+    """One predicate plugin: its own table, and the configuration's pins, certificate and certifiers."""
 
     settings: Mapping[str, object] = {}
     version: str | None = None
     record: str | None = None
+    certificate: str = NONE
+    certifiers: tuple[str, ...] = ()
 
 
 class DocumentWorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,7 +144,10 @@ def _serve(link: Link, frame: Frame, fds: tuple[int, ...], predicates: Predicate
 def main() -> None:
     """Run the worker until its link ends."""
     link, settings = process.begin(PROGRAM, DocumentWorkerSettings)
-    entries = {name: PluginEntry(p.settings, p.version, p.record) for name, p in settings.plugins.items()}
+    entries = {
+        name: PluginEntry(p.settings, p.version, p.record, p.certificate, p.certifiers)
+        for name, p in settings.plugins.items()
+    }
     try:
         predicates = load_predicates(entries, development=settings.development)
     except LoadError as exc:

@@ -13,6 +13,7 @@ import msgspec
 
 import signerd
 from signerd.errors import Refusal, SignerdError
+from signerd.host.certificate import NONE
 from signerd.host.link import Frame
 from signerd.host.load import LoadError, PluginEntry, load_key_backend
 from signerd.wire.decoding import BROKEN
@@ -50,6 +51,8 @@ class KeyWorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     development: bool = False
     version: str | None = None
     record: str | None = None
+    certificate: str = NONE
+    certifiers: tuple[str, ...] = ()
 
 
 class Session:
@@ -122,7 +125,9 @@ class Session:
 def main() -> None:
     """Run the worker until its link ends."""
     link, settings = process.begin(PROGRAM, KeyWorkerSettings)
-    entry = PluginEntry(settings.settings, settings.version, settings.record)
+    entry = PluginEntry(
+        settings.settings, settings.version, settings.record, settings.certificate, settings.certifiers
+    )
     try:
         backend = load_key_backend(settings.scheme, entry, development=settings.development)
     except LoadError as exc:

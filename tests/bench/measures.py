@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from bench.backends import restart, token, token_worker, wedged
 from bench.caller import Caller, sealed_memfd, verify_bundle
 from bench.load import PartMissing, Sample
 from bench.peers import RELEASE, Daemon
@@ -229,6 +230,10 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
     **{f"signerd-{n}": partial(sign, connections=n) for n in _CONNECTIONS},
     "batch": batch,
     **{f"document-{n}": partial(document, megabytes=n) for n in _DOCUMENTS_MB},
+    "restart": restart,
+    "token-worker": token_worker,
+    "token": token,
+    "wedged": wedged,
 }
 """The rows of a run without `--only`; each of signerd's brings ssh-agent's of the same load with it."""
 

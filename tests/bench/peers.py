@@ -71,18 +71,25 @@ class Agent:
 
 
 class Daemon:
-    """`signerd serve` on embedded defaults: the whole gate on, a fresh state directory, one ES256 key."""
+    """`signerd serve` with the whole gate on and a fresh state directory.
+
+    On embedded defaults, with one ES256 key, or by the text of a configuration file.
+    """
 
     name = "signerd"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, config: str | None = None) -> None:
         """Start it and wait for its `ready` line; PeerFailed where it does not come, with what it said."""
         self.socket = directory / "sign.sock"
         program = Path(sys.executable).with_name("signerd")
         if not program.exists():
             raise PeerFailed("signerd is not installed beside this Python: run scripts/setup")
         command = [str(program), "serve", "--state", str(directory / "state"), "--socket", str(self.socket)]
-        command += ["--allow-release", RELEASE]
+        if config is None:
+            command += ["--allow-release", RELEASE]
+        else:
+            (directory / "signerd.toml").write_text(config)
+            command += ["--config", str(directory / "signerd.toml")]
         self.started_at = time.monotonic()
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

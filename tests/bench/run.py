@@ -85,10 +85,10 @@ class Run:
         return _or_raise(self._daemon)
 
     @contextmanager
-    def fresh_daemon(self) -> Iterator[Daemon]:
-        """A signerd with a new state directory and a new key, gone at the end."""
+    def fresh_daemon(self, config: str | None = None) -> Iterator[Daemon]:
+        """A signerd with a new state directory and a new key, gone at the end; by the text `config` if there is one."""
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
-            daemon = Daemon(Path(directory))
+            daemon = Daemon(Path(directory), config)
             try:
                 yield daemon
             finally:
@@ -114,12 +114,12 @@ class Run:
             say(f"  {sample.failures} failures; the first: {explain(sample)}")
         return Taken(sample, loaded, spent)
 
-    def verify_last(self, daemon: Daemon) -> None:
-        """Verify every bundle of the last answer that the load generator got; raises where one fails."""
+    def verify_last(self, daemon: Daemon, key: str = KEY) -> None:
+        """Verify every bundle, by `key`, of the last answer that the load generator got; raises where one fails."""
         result = msgspec.msgpack.decode(self.load().kept())["result"]
         signed = [outcome["ok"] for outcome in result["outcomes"]] if "outcomes" in result else [result]
         with Caller(daemon.socket) as caller:
-            spki = caller.call("keys.describe", {"key": KEY})["spki"]
+            spki = caller.call("keys.describe", {"key": key})["spki"]
         for answer in signed:
             if len(answer["bundles"]) != 1:
                 raise CallFailed("an answer without exactly one bundle")

@@ -121,9 +121,12 @@ def sign_params(predicate: object, release: str, subject: int = 0) -> dict[str, 
     }
 
 
-def sign_dsse(size: int, release: str) -> Template:
-    """One Statement of `size` bytes about a CycloneDX document, signed with the default key."""
-    return _signerd("sign.dsse", sign_params(cyclonedx(_document_size(size, release)), release), 1)
+def sign_dsse(size: int, release: str, key: str | None = None) -> Template:
+    """One Statement of `size` bytes about a CycloneDX document, signed with `key` or the default key."""
+    params = sign_params(cyclonedx(_document_size(size, release)), release)
+    if key is not None:
+        params["options"] = {"keys": [key]}
+    return _signerd("sign.dsse", params, 1)
 
 
 def sign_batch(items: int, size: int, release: str) -> Template:

@@ -180,8 +180,8 @@ def two_backends(state: Path, deadline_s: float = 5.0) -> Config:
     """Two tenants with a key and a backend each: ``liar:key`` of TENANT, ``honest:key`` of ``other``."""
     made = embedded(state, state.parent / "run" / "sign.sock")
     backends = (
-        ConfiguredBackend("liar", "liar", call_deadline_s=deadline_s),
-        ConfiguredBackend("honest", "honest", call_deadline_s=deadline_s),
+        ConfiguredBackend("liar", "liar", "none", call_deadline_s=deadline_s),
+        ConfiguredBackend("honest", "honest", "none", call_deadline_s=deadline_s),
     )
     keys = (Key("liar:key", "liar", TENANT), Key("honest:key", "honest", "other"))
     tenants = (Tenant(TENANT, ("liar:key",), "liar:key"), Tenant("other", ("honest:key",), "honest:key"))

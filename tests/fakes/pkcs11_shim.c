@@ -2,7 +2,7 @@
  *
  * SHIM_REAL is the file of the real module. SHIM_DIR is a folder: the file "calls" there gets a line for each call
  * that is watched, "NAME RESULT DETAIL" in hex; the file "fault" holds "NAME WHAT COUNT" and lets the next COUNT
- * calls of NAME end in WHAT: a return value in hex (0x...), or one of crash, spin, fork, print, die (the call is
+ * calls of NAME end in WHAT: a return value in hex (0x...), or one of crash, spin, hang, fork, print, die (the call is
  * made, and the process ends before its result is known), stuck (an error that leaves the operation begun).
  */
 #include <dlfcn.h>
@@ -66,6 +66,7 @@ static ulong through(int index, const char *name, ulong detail, ulong a, ulong b
   if (!strcmp(what, "stuck")) return 6; /* CKR_FUNCTION_FAILED */
   if (!strcmp(what, "crash")) raise(SIGSEGV);
   if (!strcmp(what, "spin")) for (;;) __asm__ volatile("");
+  if (!strcmp(what, "hang")) for (;;) pause();
   if (!strcmp(what, "print")) { printf("a module that talks\n"); fflush(stdout); }
   if (!strcmp(what, "fork")) {
     pid_t child = fork();

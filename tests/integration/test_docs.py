@@ -118,13 +118,14 @@ def test_a_whole_example_is_accepted(
     assert parse(file.read_text(), str(file)).daemon.state == str(tmp_path / "state")
 
 
+NONE = 'certificate = "none"\n'
 PARTS = {
-    "plugins.auth-peercred": "",
-    "plugins.entitlement-file": "",
-    "plugins.release-allowlist": "",
-    "plugins.predicates-intoto": "",
-    "plugins.predicates-stella": "",
-    "backends.file": 'scheme = "file"\nsettings = { directory = "/var/lib/signerd/keys" }\n',
+    "plugins.auth-peercred": NONE,
+    "plugins.entitlement-file": NONE,
+    "plugins.release-allowlist": NONE,
+    "plugins.predicates-intoto": NONE,
+    "plugins.predicates-stella": NONE,
+    "backends.file": NONE + 'scheme = "file"\nsettings = { directory = "/var/lib/signerd/keys" }\n',
     "tenants.local": 'keys = ["file:default"]\n',
     'keys."file:default"': 'backend = "file"\ntenant = "local"\n',
     "approvals": "",
@@ -224,6 +225,7 @@ def test_every_section_of_the_file_has_its_table() -> None:
         "daemon": config_model.Daemon,
         "sockets.sign": config_model.Socket,
         "limits": config_model.Limits,
+        "conformance": config_model.Conformance,
         "plugins.NAME": config_model.Plugin,
         "backends.NAME": config_model.Backend,
         "tenants.NAME": config_model.Tenant,

@@ -35,11 +35,16 @@ def configuration(settings: dict[str, object], key: str = KEY, algorithm: str = 
 [limits]
 worker_backoff_first_s = 0.05
 [plugins.auth-peercred]
+certificate = "none"
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 releases = [{{ digest = "{RELEASE}" }}]
 [plugins.predicates-intoto]
+certificate = "none"
 [backends.hsm]
+certificate = "none"
 scheme = "pkcs11"
 kind = "hsm"
 call_deadline_s = 0.5

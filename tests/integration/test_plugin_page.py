@@ -86,7 +86,7 @@ def config(base: Path) -> str:
     """The test daemon's configuration, with the page's part before the authenticator that knows all the others."""
     part = FILES["signerd.toml"].replace("/run/roster.sock", str(base / "roster.sock"))
     plan = '[plugins.entitlement-file.tenants.local]\nplan = "default"\n'  # "embedded" is for uids alone
-    return part + plan + configuration(base, {}).replace("[plugins.entitlement-file]\n", "")
+    return part + plan + configuration(base, {})
 
 
 @pytest.fixture

@@ -24,12 +24,18 @@ def configuration(base: Path, limits: Mapping[str, float], *, sign: str = "") ->
 [limits]
 {table}
 [plugins.auth-peercred]
+certificate = "none"
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 releases = [{{ digest = "{RELEASE}" }}]
 [plugins.predicates-intoto]
+certificate = "none"
 [plugins.predicates-stella]
+certificate = "none"
 [backends.file]
+certificate = "none"
 scheme = "file"
 settings = {{ directory = "{base}/state/keys" }}
 [tenants.local]

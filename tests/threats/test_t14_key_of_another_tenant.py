@@ -25,7 +25,7 @@ def two_tenants(base: Any, tenant: str) -> str:
     caller = f'[plugins.auth-peercred.callers.{os.geteuid()}]\ntenant = "{tenant}"\n'
     plans = "".join(f'tenants.{name} = {{ plan = "small" }}\n' for name in (OWN, OTHER))
     plans += "plans.small = { concurrency = 4, size = 1048576, daily = 3 }\n"
-    changed = text.replace("[plugins.auth-peercred]\n", caller).replace(
+    changed = text.replace("[plugins.auth-peercred]\n", f"{caller}[plugins.auth-peercred]\n").replace(
         "[plugins.entitlement-file]\n", f"[plugins.entitlement-file]\n{plans}"
     )
     assert changed.count("plan") == 3

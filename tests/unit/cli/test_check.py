@@ -10,12 +10,17 @@ state = "{state}"
 [sockets.sign]
 path = "/run/signerd/sign.sock"
 [plugins.auth-peercred]
+certificate = "none"
 {auth}
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 {releases}
 [plugins.predicates-stella]
+certificate = "none"
 [backends.file]
+certificate = "none"
 scheme = "file"
 {backend}
 [tenants.local]
@@ -58,13 +63,13 @@ def test_a_good_file_is_ok_and_nothing_is_made(check, tmp_path):
         ({"auth": 'version = "9.9"'}, "plugins: plugin auth-peercred: the configuration pins version 9.9"),
         ({"releases": 'releases = [{ digest = "latest" }]'}, "plugins: plugin release-allowlist: "),
         (
-            {"releases": "[plugins.not-there]"},
+            {"releases": "[plugins.not-there]\ncertificate = 'none'"},
             "plugins: plugin not-there: no installed distribution offers it",
         ),
         ({"backend": 'version = "9.9"'}, "backends.file.version: expected the installed 0.1.0, got 9.9"),
         ({"backend": f'record = "{"0" * 64}"'}, "backends.file.record: expected the installed "),
         (
-            {"backend": "[backends.b]\nscheme = 'nosuch'"},
+            {"backend": "[backends.b]\ncertificate = 'none'\nscheme = 'nosuch'"},
             "backends.b: plugin nosuch: no installed distribution offers it",
         ),
     ],

@@ -22,8 +22,11 @@ def test_what_is_installed_and_allowed_by_the_embedded_defaults(capsys):
 
 
 def test_what_is_not_named_is_not_allowed_and_what_is_missing_is_told():
-    rows = {row["name"]: row for row in listing({"auth-peercred", "nowhere"}, set(), development=False)}
+    allowed = {"auth-peercred": ["none"], "nowhere": ["none"]}
+    rows = {row["name"]: row for row in listing(allowed, {}, development=False)}
     assert rows["auth-peercred"]["allowed"]
+    assert rows["auth-peercred"]["certificate"] == "none"
+    assert "certificate" not in rows["entitlement-file"], "nobody has said anything of it"
     assert not rows["entitlement-file"]["allowed"]
     assert "no installed distribution offers it" in rows["nowhere"]["problem"]
     assert rows["nowhere"]["allowed"]

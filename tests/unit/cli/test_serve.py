@@ -69,8 +69,8 @@ def test_another_user_than_the_file_names_is_refused_before_anything_is_made(tmp
     file = tmp_path / "f.toml"
     file.write_text(f"""
         daemon = {{ user = "{other}", state = "{tmp_path}/state" }}
-        plugins.auth-peercred = {{}}
-        backends.file.scheme = "file"
+        plugins.auth-peercred.certificate = "none"
+        backends.file = {{ scheme = "file", certificate = "none" }}
         tenants.local.keys = ["file:a"]
         keys."file:a" = {{ backend = "file", tenant = "local" }}
     """)

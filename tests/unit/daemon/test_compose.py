@@ -24,11 +24,17 @@ payload_bytes = 5000
 inline_bytes = 2000
 subjects = 7
 [plugins.auth-peercred]
+certificate = "none"
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 [plugins.predicates-stella]
+certificate = "none"
 [plugins.predicates-intoto]
+certificate = "none"
 [backends.file]
+certificate = "none"
 scheme = "file"
 [tenants.local]
 keys = ["file:a", "file:b"]

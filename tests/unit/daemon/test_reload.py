@@ -12,11 +12,16 @@ state = "{state}"
 [sockets.sign]
 path = "{state}/sign.sock"
 [plugins.auth-peercred]
+certificate = "none"
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 releases = [{{digest = "sha256:{digest}"}}]
 [plugins.predicates-intoto]
+certificate = "none"
 [backends.file]
+certificate = "none"
 scheme = "file"
 [backends.file.settings]
 directory = "{state}/keys"

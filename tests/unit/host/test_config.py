@@ -36,21 +36,25 @@ request_deadline_s = 10
 connections = 300
 
 [plugins.auth-peercred]
+certificate = "none"
 uids = [1000]
 [plugins.auth-peercred.callers.1001]
 tenant = "acme"
 
 [plugins.release-allowlist]
+certificate = "none"
 version = "0.1.0"
 record = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 releases = [{ digest = "sha256:00" }]
 
 [backends.soft]
+certificate = "none"
 scheme = "file"
 call_deadline_s = 2.5
 settings = { directory = "/var/lib/signerd/keys" }
 
 [backends.hsm]
+certificate = "none"
 scheme = "pkcs11"
 kind = "hsm"
 
@@ -130,7 +134,7 @@ def test_a_handed_configuration_that_is_none(raw):
         ("mode = 0o660", "mod = 0o660", "sockets.sign.mod: unknown key; expected one of mode, path, uids"),
         ("uids = [1000, 1001]", "uids = [1000, -1]", "sockets.sign.uids: at [1]: expected `int` >= 0"),
         ("[sockets.sign]", "[sockets.admin]", "sockets.admin: unknown key; expected one of sign"),
-        ("[limits]", "[limit]", "limit: unknown key; expected one of approvals, backends, daemon, keys, limits,"),
+        ("[limits]", "[limit]", "limit: unknown key; expected one of approvals, backends, conformance, daemon,"),
         ("connections = 300", "connections = 0", "limits.connections: expected `int` >= 1"),
         (
             "request_deadline_s = 10",
@@ -155,9 +159,24 @@ def test_a_handed_configuration_that_is_none(raw):
             "plugins.auth-peercred.uids: expected a text in quotes, got a TOML date or time",
         ),
         ("[plugins.auth-peercred]", "[plugins.Auth]", "plugins.Auth: expected a text of the form"),
+        (
+            '[plugins.auth-peercred]\ncertificate = "none"',
+            "[plugins.auth-peercred]",
+            'plugins.auth-peercred.certificate: missing; expected "none" or the path of a conformance certificate ',
+        ),
+        (
+            '[plugins.auth-peercred]\ncertificate = "none"',
+            '[plugins.auth-peercred]\ncertificate = "relative"',
+            'plugins.auth-peercred.certificate: expected "none" or the path of a conformance certificate ',
+        ),
+        (
+            '[backends.hsm]\ncertificate = "none"',
+            "[backends.hsm]",
+            'backends.hsm.certificate: missing; expected "none" or the path of a conformance certificate ',
+        ),
         ('scheme = "file"', "", "backends.soft.scheme: missing; expected a text of the form"),
         ('kind = "hsm"', 'kind = "tpm"', "backends.hsm.kind: expected one of software, hsm, network"),
-        ('kind = "hsm"', 'certificate = "x"', "backends.hsm.certificate: unknown key"),
+        ('kind = "hsm"', 'keys = "x"', "backends.hsm.keys: unknown key"),
         (
             "settings = { directory",
             "settings = 5\nx = { directory",

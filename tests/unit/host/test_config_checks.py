@@ -13,9 +13,12 @@ path = "/run/signerd/sign.sock"
 request_deadline_s = 10
 connections = 300
 [plugins.auth-peercred]
+certificate = "none"
 [backends.soft]
+certificate = "none"
 scheme = "file"
 [backends.hsm]
+certificate = "none"
 scheme = "pkcs11"
 [tenants.acme]
 keys = ["file:one", "pkcs11:token=a;object=b"]
@@ -43,6 +46,16 @@ def test_what_fits_together_has_no_problem():
     ("old", "new", "problem"),
     [
         ('state = "/var', 'state = "var', 'daemon.state: expected an absolute path, got "var/lib/signerd"'),
+        (
+            'certificate = "none"',
+            'certificate = "/x"',
+            "plugins.auth-peercred.certificate: expected a key in [conformance] certifiers that may have signed it",
+        ),
+        (
+            "[limits]",
+            '[conformance]\ncertifiers = ["key.pem"]\n[limits]',
+            'conformance.certifiers: expected absolute paths, got "key.pem"',
+        ),
         ('path = "/run', 'path = "run', "sockets.sign.path: expected an absolute path"),
         ('path = "/run', 'path = "/run/../tmp', "sockets.sign.path: expected a path without .."),
         ('path = "/run', 'path = "/' + "x" * 100, "sockets.sign.path: expected at most 107 bytes"),

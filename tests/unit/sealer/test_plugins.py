@@ -39,7 +39,7 @@ def test_nothing_of_them_is_imported() -> None:
 
 
 def test_what_is_not_installed_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    config = msgspec.structs.replace(CONFIG, plugins=(*CONFIG.plugins, Plugin("nobody")))
+    config = msgspec.structs.replace(CONFIG, plugins=(*CONFIG.plugins, Plugin("nobody", "none")))
     with caplog.at_level(logging.WARNING):
         assert plugin_facts(config) == plugin_facts(CONFIG)
     assert "nobody" in caplog.text
