@@ -3,8 +3,10 @@
 import re
 from collections.abc import Collection, Iterator
 
-from signerd.host.config_model import Config, Limits, Tenant
+from signerd.errors import SignerdError
+from signerd.host.config_model import Approvals, Config, Limits, Tenant
 from signerd.host.tables import quoted
+from signerd.verification.ssh_keys import SshPublicKey
 
 __all__ = ["cross_problems"]
 
@@ -34,6 +36,7 @@ def cross_problems(config: Config) -> list[str]:
         *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
         *_keys(config),
         *_needed(config),
+        *_approvals(config.approvals),
     ]
 
 
@@ -118,3 +121,25 @@ def _needed(config: Config) -> Iterator[str]:
     for section in ("plugins", "backends", "tenants", "keys"):
         if not getattr(config, section):
             yield f"{section}: expected at least one table [{section}.NAME]"
+
+
+def _approvals(approvals: Approvals) -> Iterator[str]:
+    names: dict[str, int] = {}
+    owners: dict[bytes, int] = {}
+    for index, approver in enumerate(approvals.approvers):
+        where = f"approvals.approvers[{index}]"
+        first = names.setdefault(approver.name, index)
+        if first != index:
+            yield f"{where}.name: expected each name once, {approver.name} is that of approvers[{first}]"
+        try:
+            blob = SshPublicKey.from_line(approver.key).blob
+        except SignerdError as error:
+            yield f"{where}.key: expected an OpenSSH public key: {error.public} ({error.reason})"
+            continue
+        first = owners.setdefault(blob, index)
+        if first != index:
+            yield f"{where}.key: expected each key once, it is that of approvers[{first}]"
+    for operation, needed in approvals.operations.items():
+        if needed > len(owners):
+            where = f"approvals.operations.{quoted(operation)}"
+            yield f"{where}: expected at most {len(owners)}, the approvers with a key of their own, got {needed}"

@@ -11,10 +11,13 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "Approvals",
+    "Approver",
     "Backend",
     "Config",
     "Conformance",
     "Daemon",
+    "GatedOperation",
     "Key",
     "Limits",
     "Plugin",
@@ -65,6 +68,9 @@ WORKER_BACKOFF_FIRST_S: Final = 0.1
 """Most crashes are single: the worker is back before callers notice."""
 WORKER_BACKOFF_LONGEST_S: Final = 30.0
 """What keeps crashing is tried twice a minute, which costs nothing and ends by itself."""
+
+APPROVAL_LIFE_S: Final = 86_400
+"""A day: approvers sit in other time zones; who has not been found by then is asked anew."""
 
 GIB: Final = 1024 * 1024 * 1024
 FRAME_BYTES: Final = 4 * 1024 * 1024
@@ -241,6 +247,42 @@ class Key(msgspec.Struct, frozen=True):
     anew."""
 
 
+GatedOperation = Literal[
+    "admin.approve_release",
+    "admin.bypass",
+    "keys.generate",
+    "keys.resume",
+    "keys.retire",
+    "keys.revoke",
+    "keys.rotate",
+]
+"""What can be made to need approvals. `keys.suspend` is not among them: it must work at once."""
+
+
+class Approver(msgspec.Struct, frozen=True):
+    """``[[approvals.approvers]]``: somebody whose signature counts as one approval."""
+
+    name: Name
+    """As records and `signerctl` show it."""
+    key: Annotated[str, Meta(min_length=1, max_length=4096)]
+    """The public key, the one line of an OpenSSH `.pub` file without options: Ed25519, ECDSA P-256, RSA of 2048 to 8192
+    bits, or the security-key forms of the first two. Nobody else may have the same."""
+    uid: Uid | None = None
+    """The uid by which the approver reaches `admin.sock`. What this uid asks for, this key cannot approve."""
+
+
+class Approvals(msgspec.Struct, frozen=True):
+    """``[approvals]``: which operations of the admin plane take more than one person."""
+
+    operations: dict[GatedOperation, Annotated[int, Meta(ge=1, le=64)]] = {}
+    """How many approvers each operation needs, beside who asks for it: `{ "keys.revoke" = 2 }`. An operation that does
+    not stand here takes one admin. `keys.suspend` never waits, so it cannot."""
+    life_s: Annotated[int, Meta(ge=60, le=7 * 86_400)] = APPROVAL_LIFE_S
+    """How long approvals may be gathered and then used, from the request on."""
+    approvers: tuple[Approver, ...] = ()
+    """Who may approve."""
+
+
 class Config(msgspec.Struct, frozen=True):
     """All of it, as front end, sealer and document worker get it; ``source`` is the file, empty for embedded
     defaults.
@@ -254,4 +296,5 @@ class Config(msgspec.Struct, frozen=True):
     tenants: tuple[Tenant, ...]
     keys: tuple[Key, ...]
     conformance: Conformance = Conformance()
+    approvals: Approvals = Approvals()
     source: str = ""

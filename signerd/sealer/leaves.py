@@ -17,11 +17,13 @@ from typing import Final, Literal
 import msgspec
 
 from signerd.contracts.services import Leaf
+from signerd.wire.ceremonies import Ceremony
 from signerd.wire.links import DecisionFacts, Refusal, RequestFacts, RingEntry
 
 __all__ = [
     "LEAF_VERSION",
     "PluginFacts",
+    "approval_leaf",
     "decided_leaf",
     "decision_digest",
     "outcome_leaf",
@@ -86,6 +88,22 @@ class _Ring(msgspec.Struct, frozen=True):
     kind: str
     time: int
     v: int
+
+
+class _Approval(msgspec.Struct, frozen=True, omit_defaults=True):
+    by: str
+    ceremony: str
+    change: str
+    kind: str
+    operation: str
+    payload_sha256: str
+    time: int
+    uid: int
+    v: int
+    expires_at: int = 0
+    key: str = ""
+    needed: int = 0
+    payload: msgspec.Raw | None = None
 
 
 class _Start(msgspec.Struct, frozen=True):
@@ -178,6 +196,44 @@ def ring_leaf(
     """Return the leaf of a change of the key ring: the version as it is after it; ``spki`` is base64."""
     text = _encode(_Ring(change, entry, "ring", time, LEAF_VERSION))
     return Leaf(text, "", "ring", entry.tenant, time)
+
+
+def approval_leaf(
+    change: Literal["requested", "approved", "used", "expired", "withdrawn"],
+    ceremony: Ceremony,
+    by: str,
+    uid: int,
+    time: int,
+    key: str = "",
+) -> Leaf:
+    """Return the leaf of a change of a ceremony, made before the change is.
+
+    ``by`` names who did it (of ``approved``: whose signature it is, ``key`` its fingerprint), ``uid`` who brought it;
+    -1 where nobody did. ``requested`` has the payload too, which is RFC 8785 already.
+
+    A leaf that ends the ceremony has its id as ``audit_id``, and the log has each id once: so a ceremony ends once,
+    whatever older copy of the ledger is put in the place of the present one.
+    """
+    first = change == "requested"
+    text = _encode(
+        _Approval(
+            by,
+            ceremony.ceremony,
+            change,
+            "approval",
+            ceremony.operation,
+            ceremony.payload_sha256,
+            time,
+            uid,
+            LEAF_VERSION,
+            expires_at=ceremony.expires_at if first else 0,
+            key=key,
+            needed=ceremony.needed if first else 0,
+            payload=msgspec.Raw(ceremony.payload) if first else None,
+        )
+    )
+    ends = change in ("used", "expired", "withdrawn")
+    return Leaf(text, ceremony.ceremony if ends else "", "approval", "", time)
 
 
 def start_leaf(version: str, plugins: Sequence[PluginFacts], time: int) -> Leaf:

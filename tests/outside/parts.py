@@ -76,6 +76,7 @@ PARTS = {
     "sigstore-verify": Part(lambda: _present(outside_parts.sigstore_verify()), TOOLS),
     "softhsm2": Part(lambda: _library("softhsm/libsofthsm2.so") and _on_path("softhsm2-util"), SYSTEM),
     "ssh-agent": Part(lambda: _on_path("ssh-agent"), SYSTEM),
+    "ssh-keygen": Part(lambda: _on_path("ssh-keygen"), SYSTEM),
     "vectors": Part(lambda: _present(VECTORS), "set SIGNERD_VECTORS to the folder of test vectors"),
 }
 

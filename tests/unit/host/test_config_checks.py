@@ -1,5 +1,6 @@
 import pytest
 
+from fakes.ssh import SshSigner
 from signerd.host.config import ConfigError, parse
 from signerd.host.config_checks import cross_problems
 
@@ -139,3 +140,43 @@ def test_a_reference_with_a_pin_is_refused_and_not_repeated(reference):
 
 def test_a_label_may_speak_of_a_pin():
     assert cross_problems(parse(GOOD.replace("object=b", "object=pin-value"), "f.toml")) == []
+
+
+ALICE, BOB = (SshSigner.make("ssh-ed25519").line for _ in range(2))
+APPROVALS = f"""
+[approvals]
+operations = {{ "keys.revoke" = 2 }}
+[[approvals.approvers]]
+name = "alice"
+key = "{ALICE} alice@example.com"
+uid = 1001
+[[approvals.approvers]]
+name = "bob"
+key = "{BOB}"
+"""
+
+
+def test_approvers_that_can_give_what_is_needed_fit():
+    assert cross_problems(parse(GOOD + APPROVALS, "f.toml")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            '"keys.revoke" = 2',
+            '"keys.revoke" = 3',
+            'approvals.operations."keys.revoke": expected at most 2, the approvers with a key of their own, got 3',
+        ),
+        (BOB, ALICE + " bob", "approvals.approvers[1].key: expected each key once, it is that of approvers[0]"),
+        (BOB, ALICE, 'approvals.operations."keys.revoke": expected at most 1'),
+        ('"bob"', '"alice"', "approvals.approvers[1].name: expected each name once, alice is that of approvers[0]"),
+        (BOB, "no-touch-required " + BOB, "approvals.approvers[1].key: expected an OpenSSH public key"),
+        (BOB, BOB[:-1], "approvals.approvers[1].key: expected an OpenSSH public key"),
+    ],
+)
+def test_approvers_that_do_not_fit_together(old, new, problem):
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD + APPROVALS.replace(old, new, 1), "f.toml")
+    found = [line.removeprefix("f.toml: ") for line in caught.value.problems]
+    assert any(line.startswith(problem) for line in found), found
