@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from signerd.errors import SignerdError
-from signerd.host.config_model import Approvals, Config, Limits, Tenant
+from signerd.host.config_model import Approvals, Backend, Config, Limits, Tenant
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey
 
@@ -23,6 +23,9 @@ _ORDERED = (
 _PIN = re.compile(r"[:;?&]\s*pin-(?:value|source)\s*(?:=|$)", re.IGNORECASE)
 """A PIN in a PKCS#11 URI, or the place of one (RFC 7512, section 2.3)."""
 
+_UNFIT_PATH = re.compile(r"(?:^|/)\.\.(?:/|\Z)|[\0\ud800-\udfff]")
+_CREDENTIAL = re.compile(r"/[^\n]+|[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+
 
 def cross_problems(config: Config) -> list[str]:
     """Return a line ``key: expectation`` for everything that does not fit together; empty when all does."""
@@ -33,6 +36,8 @@ def cross_problems(config: Config) -> list[str]:
         *_paths(config),
         *_limits(config.limits),
         *_certificates(config),
+        *(problem for backend in config.backends for problem in _backend(backend)),
+        *_one_worker_each(config),
         *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
         *_keys(config),
         *_needed(config),
@@ -74,6 +79,35 @@ def _certificates(config: Config) -> Iterator[str]:
     for where, certificate in named:
         if certificate != "none":
             yield f"{where}.certificate: expected a key in [conformance] certifiers that may have signed it"
+
+
+def _backend(backend: Backend) -> Iterator[str]:
+    where = f"backends.{quoted(backend.name)}"
+    if not backend.socket:
+        if backend.credential:
+            yield f"{where}.credential: expected none without socket"
+        if backend.worker_uid is not None:
+            yield f"{where}.worker_uid: expected none without socket"
+        return
+    path = backend.socket
+    if not path.startswith("/") or _UNFIT_PATH.search(path) or path.endswith("/"):
+        yield f"{where}.socket: expected an absolute path in UTF-8 without .. and without NUL, got {quoted(path)}"
+    if len(path.encode("utf-8", "surrogateescape")) > SUN_PATH_MAX:
+        yield f"{where}.socket: expected at most {SUN_PATH_MAX} bytes: no Unix socket can have more"
+    if not _CREDENTIAL.fullmatch(backend.credential) or _UNFIT_PATH.search(backend.credential):
+        yield f"{where}.credential: expected an absolute path or the name of a systemd credential"
+    for key, given in (("settings", backend.settings), ("version", backend.version), ("record", backend.record)):
+        if given:
+            yield f"{where}.{key}: expected none with socket: that worker is not started from here"
+    if backend.certificate != "none":
+        yield f'{where}.certificate: expected "none" with socket: what runs there cannot be compared with it'
+
+
+def _one_worker_each(config: Config) -> Iterator[str]:
+    # A worker serves one connection: two instances at one path would shut each other out.
+    paths = [backend.socket for backend in config.backends if backend.socket]
+    for path in sorted({path for path in paths if paths.count(path) > 1}):
+        yield f"backends: expected a socket of its own for each, got {quoted(path)} more than once"
 
 
 def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:

@@ -8,12 +8,13 @@ import argparse
 import contextlib
 import gc
 import logging
+import os
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,10 +24,13 @@ from signerd.contracts.services import Clock
 from signerd.errors import SignerdError
 from signerd.host.clock import SystemClock
 from signerd.host.config import decode, load
+from signerd.host.config_model import Backend as ConfiguredBackend
 from signerd.host.config_model import Config
+from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
 from signerd.host.link import Link, LinkBroken, LinkClosed
 from signerd.host.spawn import Spawned, spawn
+from signerd.host.worker_socket import Connected, connect
 from signerd.sealer.aside import Aside
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.backends import Backend, BackendSpec
@@ -108,10 +112,10 @@ class Process:
         ready = self._poll()
         now = self._clock.monotonic()
         for backend in self.backends.values():
-            link_fd, pidfd = backend.descriptors() or (-1, -1)
-            if link_fd in ready:
+            link, *pidfd = backend.descriptors() or (-1,)
+            if link in ready:
                 backend.readable(self.front.progress)
-            if pidfd in ready:
+            if pidfd and pidfd[0] in ready:
                 backend.reap()
             backend.tick(now)
         for thread in (self._aside, self._copying):
@@ -138,7 +142,7 @@ class Process:
             fds = backend.descriptors()
             if fds:
                 wanted[fds[0]] = POLLIN | POLLOUT if backend.wants_write() else POLLIN
-                wanted[fds[1]] = POLLIN
+                wanted.update(dict.fromkeys(fds[1:], POLLIN))
             look = backend.next_look()
             if look is not None:
                 looks.append(look)
@@ -189,9 +193,25 @@ class Process:
 
     def _spec(self, name: str) -> BackendSpec:
         configured = next(b for b in self._config.backends if b.name == name)
+        limits = self._config.limits
+        backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
+        return BackendSpec(
+            name, configured.scheme, configured.deadline_s(limits), self._starter(configured), backoff_s
+        )
+
+    def _starter(self, configured: ConfiguredBackend) -> Callable[[], Spawned | Connected]:
+        """Return what starts a worker of that backend, or connects to the one that is a service of its own."""
+        if configured.socket:
+            worker_uid = os.geteuid() if configured.worker_uid is None else configured.worker_uid
+
+            def reach() -> Connected:
+                # Read anew each time: a credential may be changed while this runs.
+                return connect(configured.socket, read_credential(configured.credential), worker_uid)
+
+            return reach
         settings = {
             "scheme": configured.scheme,
-            "name": name,
+            "name": configured.name,
             "settings": configured.settings,
             "development": self._config.daemon.development,
             "version": configured.version,
@@ -203,9 +223,7 @@ class Process:
         def start() -> Spawned:
             return spawn("signerd.worker.key", settings=msgspec.json.encode(settings))
 
-        limits = self._config.limits
-        backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
-        return BackendSpec(name, configured.scheme, configured.deadline_s(limits), start, backoff_s)
+        return start
 
     def _query(self, query: Query) -> None:
         def read() -> Answer:

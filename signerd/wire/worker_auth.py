@@ -37,8 +37,8 @@ class Auth(msgspec.Struct, frozen=True, tag_field="type", tag="auth"):
     """Second message of each side on a socket path, and on no other link: the client's, then the server's."""
 
     mac: Annotated[bytes, Meta(min_length=MAC_BYTES, max_length=MAC_BYTES)]
-    """HMAC-SHA256 with the credential as key over the sender's role, `sealer` or `worker`, then the client's nonce, then
-    the server's"""
+    """HMAC-SHA256, its key the credential, over the sender's role, `sealer` or `worker`, the client's nonce and the
+    server's, one after the other"""
 
 
 _decode: Final = msgspec.msgpack.Decoder(Auth | Error).decode
