@@ -172,10 +172,11 @@ class Backend:
             self._take(frame)
             progress()
 
-    def reap(self) -> None:
-        """Look whether the process has ended; everything in flight fails with it."""
+    def reap(self, why: str = "") -> None:
+        """Look whether the worker has ended; everything in flight fails with it. ``why`` is what was seen before."""
         if self._spawned is not None and self._spawned.reap():
-            _log.warning("backend %s: %s", self.spec.name, self._spawned.fate)
+            seen = f" ({why})" if why else ""
+            _log.warning("backend %s: %s%s", self.spec.name, self._spawned.fate, seen)
             self._gone()
 
     def condemn(self, why: str) -> None:
@@ -307,8 +308,7 @@ class Backend:
         if self._spawned is not None and not self._spawned.reap(_DYING_S):
             self.condemn(why)
         else:
-            _log.warning("backend %s: %s", self.spec.name, why)
-            self.reap()
+            self.reap(why)
 
     def _kill(self) -> None:
         """Kill the process; its end is seen through the pidfd, but nothing is sent to it any more."""

@@ -160,6 +160,15 @@ def test_approvers_that_can_give_what_is_needed_fit():
     assert cross_problems(parse(GOOD + APPROVALS, "f.toml")) == []
 
 
+SOCKET = GOOD.replace('scheme = "pkcs11"', 'scheme = "pkcs11"\nsocket = "/run/hsm/x.sock"\ncredential = "/etc/hsm.cred"')
+
+
+def test_a_worker_at_a_socket_path_has_a_credential() -> None:
+    assert cross_problems(parse(SOCKET, "f.toml")) == []
+    assert cross_problems(parse(SOCKET.replace("/etc/hsm.cred", "hsm.cred"), "f.toml")) == []
+    assert cross_problems(parse(SOCKET.replace("credential", "worker_uid = 0\ncredential"), "f.toml")) == []
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -180,3 +189,30 @@ def test_approvers_that_do_not_fit_together(old, new, problem):
         parse(GOOD + APPROVALS.replace(old, new, 1), "f.toml")
     found = [line.removeprefix("f.toml: ") for line in caught.value.problems]
     assert any(line.startswith(problem) for line in found), found
+
+
+('credential = "/etc/hsm.cred"', "", "backends.hsm.credential: expected an absolute path or the name"),
+        ('"/etc/hsm.cred"', '"etc/hsm.cred"', "backends.hsm.credential: expected an absolute path or the name"),
+        ('"/etc/hsm.cred"', '"/etc/../hsm.cred"', "backends.hsm.credential: expected an absolute path or the name"),
+        ('"/run/hsm/x.sock"', '"run/x.sock"', "backends.hsm.socket: expected an absolute path"),
+        ('"/run/hsm/x.sock"', '"/run/hsm/"', "backends.hsm.socket: expected an absolute path"),
+        ('"/run/hsm/x.sock"', '"/run/../x.sock"', "backends.hsm.socket: expected an absolute path"),
+        ('"/run/hsm/x.sock"', f'"/{"x" * 107}"', "backends.hsm.socket: expected at most 107 bytes"),
+        ('socket = "/run/hsm/x.sock"', "", "backends.hsm.credential: expected none without socket"),
+        ('socket = "/run/hsm/x.sock"', "worker_uid = 1", "backends.hsm.worker_uid: expected none without socket"),
+        ("credential =", "settings = { a = 1 }\ncredential =", "backends.hsm.settings: expected none with socket"),
+        ("credential =", 'version = "1"\ncredential =', "backends.hsm.version: expected none with socket"),
+        ("credential =", f'record = "{"0" * 64}"\ncredential =', "backends.hsm.record: expected none with socket"),
+        (
+            'scheme = "file"',
+            'scheme = "file"\nsocket = "/run/hsm/x.sock"\ncredential = "soft"',
+            'backends: expected a socket of its own for each, got "/run/hsm/x.sock" more than once',
+        ),
+    ],
+)
+def test_what_does_not_fit_a_worker_at_a_socket_path_is_told(old: str, new: str, problem: str) -> None:
+    text = SOCKET.replace(old, new)
+    assert text != SOCKET
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f.toml")
+    assert any(line.startswith(f"f.toml: {problem}") for line in caught.value.problems), caught.value.problems
