@@ -203,8 +203,8 @@ class Backend(msgspec.Struct, frozen=True):
     """Connect to a worker that is a service of its own, at this path, instead of starting one. It has its settings and
     its code from elsewhere, so `settings` and pins have no place beside this."""
     credential: str = ""
-    """With `socket`: what both sides prove to each other that they hold. The absolute path of a file of 32 to 4096 bytes
-    that is closed to others, or the name of a systemd credential. Never sent, never logged."""
+    """With `socket`: what both sides prove to each other that they hold: the absolute path of a file of 32 to 4096
+    bytes that is closed to others, or the name of a systemd credential. Never sent, never logged."""
     worker_uid: Uid | None = None
     """With `socket`: the user that the worker must run as, by what the kernel says. Absent: the daemon's own."""
 

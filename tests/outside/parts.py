@@ -77,6 +77,7 @@ PARTS = {
     "softhsm2": Part(lambda: _library("softhsm/libsofthsm2.so") and _on_path("softhsm2-util"), SYSTEM),
     "ssh-agent": Part(lambda: _on_path("ssh-agent"), SYSTEM),
     "ssh-keygen": Part(lambda: _on_path("ssh-keygen"), SYSTEM),
+    "systemd-analyze": Part(lambda: _on_path("systemd-analyze"), SYSTEM),
     "vectors": Part(lambda: _present(VECTORS), "set SIGNERD_VECTORS to the folder of test vectors"),
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -45,12 +46,17 @@ class ServiceWorker:
         """Start it, and wait until it listens."""
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        self.wait()
+        return self
+
+    def wait(self) -> None:
+        """Wait until it listens; fails where it ends instead."""
+        assert self.process is not None
         deadline = time.monotonic() + START_S
         while not self._listens():
             assert self.process.poll() is None, self.said.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        return self
 
     def command(self) -> list[str]:
         """What starts it."""
@@ -64,6 +70,24 @@ class ServiceWorker:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(str(self.socket))
         return connection
+
+    def listener(self) -> socket.socket:
+        """Return a socket that listens in its place, as systemd's would, to be handed over."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self.socket))
+        listener.listen()
+        return listener
+
+    def connect_to(self, pid: int) -> socket.socket:
+        """Return a connection that the kernel says is to that process, which may not have taken over yet."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            connection = self.connect()
+            if struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0] == pid:
+                return connection
+            connection.close()
+            time.sleep(0.05)
+        raise AssertionError("it does not listen")
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end; its socket stays where it is."""

@@ -160,15 +160,6 @@ def test_approvers_that_can_give_what_is_needed_fit():
     assert cross_problems(parse(GOOD + APPROVALS, "f.toml")) == []
 
 
-SOCKET = GOOD.replace('scheme = "pkcs11"', 'scheme = "pkcs11"\nsocket = "/run/hsm/x.sock"\ncredential = "/etc/hsm.cred"')
-
-
-def test_a_worker_at_a_socket_path_has_a_credential() -> None:
-    assert cross_problems(parse(SOCKET, "f.toml")) == []
-    assert cross_problems(parse(SOCKET.replace("/etc/hsm.cred", "hsm.cred"), "f.toml")) == []
-    assert cross_problems(parse(SOCKET.replace("credential", "worker_uid = 0\ncredential"), "f.toml")) == []
-
-
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -191,7 +182,21 @@ def test_approvers_that_do_not_fit_together(old, new, problem):
     assert any(line.startswith(problem) for line in found), found
 
 
-('credential = "/etc/hsm.cred"', "", "backends.hsm.credential: expected an absolute path or the name"),
+SOCKET = GOOD.replace(
+    'scheme = "pkcs11"', 'scheme = "pkcs11"\nsocket = "/run/hsm/x.sock"\ncredential = "/etc/hsm.cred"'
+)
+
+
+def test_a_worker_at_a_socket_path_has_a_credential() -> None:
+    assert cross_problems(parse(SOCKET, "f.toml")) == []
+    assert cross_problems(parse(SOCKET.replace("/etc/hsm.cred", "hsm.cred"), "f.toml")) == []
+    assert cross_problems(parse(SOCKET.replace("credential", "worker_uid = 0\ncredential"), "f.toml")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('credential = "/etc/hsm.cred"', "", "backends.hsm.credential: expected an absolute path or the name"),
         ('"/etc/hsm.cred"', '"etc/hsm.cred"', "backends.hsm.credential: expected an absolute path or the name"),
         ('"/etc/hsm.cred"', '"/etc/../hsm.cred"', "backends.hsm.credential: expected an absolute path or the name"),
         ('"/run/hsm/x.sock"', '"run/x.sock"', "backends.hsm.socket: expected an absolute path"),

@@ -69,7 +69,7 @@ def test_anything_else_is_no_proof(frame: bytes) -> None:
 
 
 def test_an_error_in_its_place_is_told() -> None:
-    with pytest.raises(Refusal, match="'key.forbidden' \\('wrong_mac'\\)") as caught:
+    with pytest.raises(Refusal, match=r"'key\.forbidden' \('wrong_mac'\)") as caught:
         pair()[0].check(encode(Error("key.forbidden", "no", False, details={"reason": "wrong_mac"})))
     assert caught.value.reason == "peer_refused"
 
