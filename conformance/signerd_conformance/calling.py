@@ -8,7 +8,7 @@ from signerd.wire.messages import Error, Hello
 from signerd.wire.worker_calls import BatchResult, CallOutcome, DescribeResult, SignResultParams
 from signerd_conformance.bench import WORKER_PROTOCOL, Bench, Case, Key, verify
 from signerd_conformance.profile import Judgement, ok, skip
-from signerd_conformance.worker import Violation, Worker, shaped, told
+from signerd_conformance.worker import Violation, shaped, told
 
 __all__ = ["CALLING_CASES"]
 
@@ -19,7 +19,7 @@ MANY: Final = 64
 
 def _hello(bench: Bench) -> Judgement:
     bench.drop()
-    with Worker(bench.start) as worker:
+    with bench.open() as worker:
         hello = worker.hello()
         if not isinstance(hello, Hello):
             raise Violation(f"no hello but {told(hello)}")
@@ -31,7 +31,8 @@ def _hello(bench: Bench) -> Judgement:
 
 
 def _hello_version(bench: Bench) -> Judgement:
-    with Worker(bench.start) as worker:
+    bench.drop()
+    with bench.open() as worker:
         try:
             answer = worker.hello((4_000_000_000,))
         except Violation:

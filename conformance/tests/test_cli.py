@@ -14,7 +14,7 @@ from signerd.attestation.bundle import keyful_bundle
 from signerd.attestation.dsse import encode_base64, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
 from signerd.verification.keys import PublicKey
-from signerd_conformance.backend import CASES
+from signerd_conformance.backend import CASES, CASES_AT_SOCKET
 from signerd_conformance.check import RULES
 from signerd_conformance.cli import main
 
@@ -192,7 +192,9 @@ def test_a_worker_that_cannot_be_started_is_exit_2(
 def test_the_list_of_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backend", "--list-cases"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [case.name for case in CASES]
+    assert [line.split()[0] for line in lines] == list(
+        dict.fromkeys(case.name for case in (*CASES, *CASES_AT_SOCKET))
+    )
     assert all(line.split(maxsplit=1)[1] for line in lines)
 
 

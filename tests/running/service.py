@@ -114,12 +114,18 @@ def service_configuration(base: Path, worker: ServiceWorker, *, key: str = "file
     """A daemon's configuration whose only backend is that worker."""
     return f"""
 [plugins.auth-peercred]
+certificate = "none"
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 releases = [{{ digest = "{RELEASE}" }}]
 [plugins.predicates-intoto]
+certificate = "none"
 [plugins.predicates-stella]
+certificate = "none"
 [backends.service]
+certificate = "none"
 scheme = "file"
 socket = "{worker.socket}"
 credential = "{worker.credential}"

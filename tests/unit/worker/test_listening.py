@@ -142,8 +142,8 @@ def test_frames_are_short_until_the_proof_and_long_after_it(path: Path) -> None:
 def test_a_peer_that_does_not_read_holds_no_other_up(path: Path) -> None:
     with serving(path), talk(path) as deaf:
         deaf.link.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            for _ in range(100_000):
+        with contextlib.suppress(TimeoutError):
+            while True:
                 deaf.send_bytes(framed(b"1") * 100)
         with talk(path) as second:
             assert second.receive()[0]["details"] == {"reason": "worker_taken"}
