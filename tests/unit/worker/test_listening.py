@@ -118,14 +118,14 @@ def test_a_foreign_uid_is_closed_whoever_else_is_there(path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", framed(b"123")[:-1]])
 def test_who_proves_nothing_in_time_is_dropped(path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "PROOF_S", 0.2)
+    monkeypatch.setattr(listening, "PROOF_S", 0.5)
     with serving(path):
         with talk(path) as peer:
             peer.send_bytes(data)
             assert peer.hung_up()
         with talk(path) as peer:
             said(peer, b"1")
-            time.sleep(0.3)
+            time.sleep(0.7)
             assert said(peer, b"22") == "2", "who has proved itself may be silent"
 
 
