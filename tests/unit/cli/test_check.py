@@ -99,3 +99,16 @@ def test_several_problems_are_told_at_once(check, tmp_path):
     done = check(auth="uid = [5]", backend='version = "9.9"')
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 3, done.stderr
+
+
+def test_the_credential_of_a_worker_at_a_socket_path_is_looked_at(check, tmp_path):
+    credential = tmp_path / "worker.cred"
+    credential.write_bytes(bytes(32))
+    credential.chmod(0o644)
+    socket = "[backends.b]\ncertificate = 'none'\nscheme = 'any-language'\nsocket = '/run/b/x.sock'\ncredential = "
+    done = check(backend=f"{socket}'{credential}'")
+    assert done.returncode == 2
+    assert "backends.b.credential: key.backend_unavailable (credential_mode)" in done.stderr
+    credential.chmod(0o600)
+    assert check(backend=f"{socket}'{credential}'").returncode == 0, "and nobody asks for an installed backend"
+    assert check(backend=f"{socket}'of-systemd.cred'").returncode == 0

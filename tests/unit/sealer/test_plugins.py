@@ -10,7 +10,7 @@ import pytest
 
 from signerd.errors import Refusal
 from signerd.host.config import embedded
-from signerd.host.config_model import Config, Conformance, Plugin
+from signerd.host.config_model import Backend, Config, Conformance, Plugin
 from signerd.sealer.plugins import certified, plugin_facts
 
 CONFIG = embedded(Path("/var/lib/signerd"), Path("/run/signerd/sign.sock"))
@@ -74,3 +74,12 @@ def test_it_is_quick_for_it_stands_in_the_way_of_the_start() -> None:
         plugin_facts(CONFIG)
         best = min(best, time.perf_counter() - start)
     assert best < 0.1, "about 0.015 s where nothing else runs"
+
+
+def test_a_worker_at_a_socket_path_has_no_distribution_here(caplog: pytest.LogCaptureFixture) -> None:
+    at_socket = Backend("far", "any-language", "none", socket="/run/far/x.sock", credential="far")
+    with caplog.at_level(logging.WARNING):
+        assert plugin_facts(msgspec.structs.replace(CONFIG, backends=(*CONFIG.backends, at_socket))) == plugin_facts(
+            CONFIG
+        )
+    assert caplog.text == ""
