@@ -3,8 +3,8 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-
 from signerd.errors import SignerdError
+
 from {{ cookiecutter.__package }}.backend import Backend, signerd_key_backends
 
 KEY = "{{ cookiecutter.scheme }}:release"

@@ -1,9 +1,9 @@
 """The backend, judged by the contract of signerd's conformance kit."""
 
 import pytest
+from signerd_conformance.contracts import KeyBackendContract
 
 import {{ cookiecutter.__package }}.backend
-from signerd_conformance.contracts import KeyBackendContract
 
 
 class TestContract(KeyBackendContract):

@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-
 from signerd.contracts import hookimpl
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.errors import Fault, Refusal
@@ -88,7 +87,7 @@ class Backend:
         return found
 
     def _read(self, name: str) -> bytes:
-        """Return the PEM of a key: a regular file of this user, closed to all others, checked on the open descriptor."""
+        """Return the PEM of a key, of a regular file of this user that is closed to all others."""
         file = self._directory / f"{name}.pem"
         try:
             fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
