@@ -1,4 +1,4 @@
-"""What all test folders share: outside parts that a test needs, a running daemon, a client of it, tokens, and wheels."""
+"""What all test folders share: outside parts of tests, a running daemon, a client of it, tokens, and wheels."""
 
 pytest_plugins = [
     "outside.needs", "running.daemon", "running.client", "running.outsider", "running.service", "fakes.tokens",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flit_core.config import read_flit_config
+from flit_core.config import read_flit_config  # type: ignore[import-untyped]  # it ships no types
 
 from integration.test_docs import Shell, blocks, commands
 from outside.parts import ROOT, the
@@ -70,7 +70,7 @@ $ kill %1
 def render(folder: Path, **answers: str) -> subprocess.CompletedProcess[str]:
     """Have cookiecutter make the distribution of these answers in ``folder``."""
     given = [f"{name}={text}" for name, text in answers.items()]
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder, TEMPLATE, *given]
+    command: list[str | Path] = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder, TEMPLATE, *given]
     own = {**os.environ, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=60)
 
@@ -88,8 +88,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def signed(made: Path, wheels: Path, lent: Path) -> Path:
     """The folder after all that its README has one type, and after a daemon with this backend has signed there."""
     (served,) = blocks(made / "README.md", "toml")
-    config = CONFIGURATION.format(folder=made, release=RELEASE) + re.sub("/var/lib/signerd/vault", f"{made}/keys", served)
-    (made / "signerd.toml").write_text(config)
+    config = CONFIGURATION.format(folder=made, release=RELEASE)
+    (made / "signerd.toml").write_text(config + served.replace("/var/lib/signerd/vault", f"{made}/keys"))
     (made / "signerd.toml").chmod(0o600)
     (made / "run").mkdir(mode=0o700)
     with Shell(made, offline(wheels)) as shell:
@@ -139,7 +139,7 @@ def test_it_is_built_tested_and_judged_and_signs_in_a_daemon(signed: Path) -> No
 @pytest.mark.needs("cosign")
 @pytest.mark.timeout(300)
 def test_stock_cosign_accepts_what_it_signed(signed: Path) -> None:
-    command = [the("cosign"), "verify-blob-attestation", "--key", "key.pub", "--bundle", "app.bundle.json"]
+    command: list[str | Path] = [the("cosign"), "verify-blob-attestation", "--key", "key.pub", "--bundle", "app.bundle.json"]
     command += ["--insecure-ignore-tlog", "--type", "https://cyclonedx.org/bom", "app"]
     nowhere = {"HOME": str(signed / "home"), "HTTPS_PROXY": "http://127.0.0.1:9"}
     own = {**os.environ, **nowhere}

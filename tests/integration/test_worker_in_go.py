@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import pytest
@@ -45,7 +45,7 @@ def go(*arguments: str) -> subprocess.CompletedProcess[str]:
         "GOPATH": str(home / "path"),
         "GOCACHE": str(home / "build"),
     }
-    command = [the("go"), *arguments]
+    command: list[str | Path] = [the("go"), *arguments]
     return subprocess.run(
         command, cwd=SOURCE, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=280
     )
@@ -83,10 +83,10 @@ class Service:
         self.credential = folder / "credential"
         put(self.credential, CREDENTIAL)
         self.path.unlink(missing_ok=True)
-        command = [program, "-keys", keys, "-socket", self.path, "-credential", self.credential, *more]
+        command: list[str | Path] = [program, "-keys", keys, "-socket", self.path, "-credential", self.credential, *more]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)
 
-    def __enter__(self) -> "Service":
+    def __enter__(self) -> Self:
         until(lambda: self.path.is_socket() or self._process.poll() is not None)
         assert self._process.poll() is None
         return self
@@ -117,7 +117,7 @@ class Peer:
         self._link.settimeout(20)
         self._link.connect(os.fspath(path))
 
-    def __enter__(self) -> "Peer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -180,7 +180,7 @@ def test_it_is_short_and_needs_the_standard_library_alone() -> None:
 
 def test_the_kit_accepts_it(program: Path, keys: Path) -> None:
     kit = Path(sys.executable).with_name("signerd-conformance")
-    command = [kit, "backend", "--key", "go:release", "--", program, "-keys", keys]
+    command: list[str | Path] = [kit, "backend", "--key", "go:release", "--", program, "-keys", keys]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     skipped = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("skip")]
@@ -296,20 +296,25 @@ def test_whoever_does_not_prove_it_is_answered_nothing(
         assert code(peer.auth(role, client or b"", server, credential)) == "key.forbidden wrong_mac"
         peer.send(type="request", id=1, method="describe", params={"key": "go:release"})
         assert peer.receive() is None
-    until(lambda: greeted(service))
 
 
 def test_a_nonce_is_of_one_connection_alone(service: Service) -> None:
-    with Peer(service.path) as peer:
-        first = peer.hello()["nonce"]
-    seen: list[object] = []
-    until(lambda: bool(seen.append(fresh(service)) or seen[-1]))
-    assert len(seen[-1]) == 32 and seen[-1] != first
+    nonces = [greeted(service) for _ in range(3)]
+    assert {len(nonce) for nonce in nonces} == {32}
+    assert len(set(nonces)) == len(nonces)
 
 
-def fresh(service: Service) -> object:
-    with Peer(service.path) as peer:
-        return peer.hello().get("nonce")
+def greeted(service: Service) -> bytes:
+    """The nonce of a new connection, as soon as the one before it is over."""
+    nonces: list[bytes] = []
+
+    def ask() -> bool:
+        with Peer(service.path) as peer:
+            nonces.extend(filter(None, [peer.hello().get("nonce")]))
+        return bool(nonces)
+
+    until(ask)
+    return nonces[0]
 
 
 def test_a_call_before_the_proof_is_the_end(service: Service) -> None:
@@ -326,12 +331,7 @@ def test_it_serves_one_connection_at_a_time(service: Service) -> None:
         with Peer(service.path) as second:
             assert code(second.receive()) == "key.backend_unavailable worker_taken"
             assert second.receive() is None
-    until(lambda: greeted(service))
-
-
-def greeted(service: Service) -> bool:
-    with Peer(service.path) as peer:
-        return peer.hello()["type"] == "hello"
+    assert greeted(service)
 
 
 def test_a_peer_of_another_user_is_sent_away(program: Path, keys: Path, folder: Path) -> None:
@@ -346,7 +346,7 @@ def test_it_does_not_listen_where_that_is_not_safe(fault: str, program: Path, ke
         put(credential, bytes(31 if fault == "short credential" else 32))
     if fault == "open folder":
         folder.chmod(0o777)
-    command = [program, "-keys", keys, "-socket", folder / "worker.sock", "-credential", credential]
+    command: list[str | Path] = [program, "-keys", keys, "-socket", folder / "worker.sock", "-credential", credential]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 1
     assert done.stderr.strip()
