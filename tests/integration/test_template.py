@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from flit_core.config import read_flit_config  # type: ignore[import-untyped]  # it ships no types
 
-from integration.test_docs import Shell, blocks, commands
+from integration.test_docs import Shell, blocks, commands, first_column, type_all
 from outside.parts import ROOT, the
 from running.daemon import RELEASE
 from running.outsider import offline
@@ -69,18 +69,18 @@ $ kill %1
 
 def render(folder: Path, **answers: str) -> subprocess.CompletedProcess[str]:
     """Have cookiecutter make the distribution of these answers in ``folder``."""
-    given = [f"{name}={text}" for name, text in answers.items()]
-    command: list[str | Path] = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder, TEMPLATE, *given]
+    command: list[str | Path] = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder, TEMPLATE]
+    command += [f"{name}={text}" for name, text in answers.items()]
     own = {**os.environ, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The distribution's folder."""
+    """The distribution's folder, after what the template's own page has one type."""
     outside = tmp_path_factory.mktemp("outside")
-    done = render(outside, **ANSWERS)
-    assert done.returncode == 0, done.stderr
+    with Shell(outside, {"CLONE": str(ROOT), "LC_ALL": "C.UTF-8"}) as shell:
+        assert type_all(shell, TEMPLATE / "README.md") == 2
     return outside / NAME
 
 
@@ -139,8 +139,8 @@ def test_it_is_built_tested_and_judged_and_signs_in_a_daemon(signed: Path) -> No
 @pytest.mark.needs("cosign")
 @pytest.mark.timeout(300)
 def test_stock_cosign_accepts_what_it_signed(signed: Path) -> None:
-    command: list[str | Path] = [the("cosign"), "verify-blob-attestation", "--key", "key.pub", "--bundle", "app.bundle.json"]
-    command += ["--insecure-ignore-tlog", "--type", "https://cyclonedx.org/bom", "app"]
+    command: list[str | Path] = [the("cosign"), "verify-blob-attestation", "--key", "key.pub"]
+    command += ["--bundle", "app.bundle.json", "--insecure-ignore-tlog", "--type", "https://cyclonedx.org/bom", "app"]
     nowhere = {"HOME": str(signed / "home"), "HTTPS_PROXY": "http://127.0.0.1:9"}
     own = {**os.environ, **nowhere}
     done = subprocess.run(command, cwd=signed, env=own, capture_output=True, text=True, check=False, timeout=60)
@@ -188,6 +188,13 @@ def test_nothing_is_made_of_wrong_answers(field: str, answer: str, says: str, tm
     assert done.returncode != 0
     assert says in done.stdout + done.stderr
     assert not (tmp_path / NAME).exists()
+
+
+def test_every_question_is_explained() -> None:
+    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+    asked = [name for name in questions if not name.startswith("_")]
+    assert first_column((TEMPLATE / "README.md").read_text()) == asked
+    assert list(questions["__prompts__"]) == asked == list(ANSWERS)
 
 
 def test_each_licence_is_one_that_a_build_takes(made: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ path."""
 import contextlib
 import hmac
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from environment import cache
+from integration.test_docs import Shell, blocks, type_all
 from outside.parts import ROOT, the
 from running.callers import request, sign_until
 from running.configured import until
@@ -33,10 +35,10 @@ CREDENTIAL = bytes(range(0x40, 0x60))
 P256, P384 = ec.SECP256R1(), ec.SECP384R1()
 
 
-def go(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run go in the example's folder, with nothing but its standard library to be had."""
+def alone() -> dict[str, str]:
+    """The variables with which nothing but its standard library is to be had for go."""
     home = cache() / "go"
-    own = {
+    return {
         "GOPROXY": "off",
         "GOFLAGS": "-mod=readonly -buildvcs=false",
         "GOTOOLCHAIN": "local",
@@ -44,10 +46,15 @@ def go(*arguments: str) -> subprocess.CompletedProcess[str]:
         "CGO_ENABLED": "0",
         "GOPATH": str(home / "path"),
         "GOCACHE": str(home / "build"),
+        "PATH": f"{the('go').parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
+
+
+def go(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run go in the example's folder."""
     command: list[str | Path] = [the("go"), *arguments]
     return subprocess.run(
-        command, cwd=SOURCE, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=280
+        command, cwd=SOURCE, env={**os.environ, **alone()}, capture_output=True, text=True, check=False, timeout=280
     )
 
 
@@ -83,7 +90,8 @@ class Service:
         self.credential = folder / "credential"
         put(self.credential, CREDENTIAL)
         self.path.unlink(missing_ok=True)
-        command: list[str | Path] = [program, "-keys", keys, "-socket", self.path, "-credential", self.credential, *more]
+        command: list[str | Path] = [program, "-keys", keys, "-socket", self.path, "-credential", self.credential]
+        command += more
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)
 
     def __enter__(self) -> Self:
@@ -211,6 +219,10 @@ def test_a_file_that_is_no_key_of_its_kind_is_refused(
 
 
 def configuration(service: Service, state: Path) -> str:
+    """A daemon whose only backend is the one that the example's page shows."""
+    (shown,) = blocks(SOURCE / "README.md", "toml")
+    shown = shown.replace("/srv/signerd-key-go/run/worker.sock", str(service.path))
+    shown = shown.replace("/srv/signerd-key-go/credential", str(service.credential))
     return f"""
 [daemon]
 state = "{state}"
@@ -226,17 +238,17 @@ certificate = "none"
 releases = [{{ digest = "{RELEASE}" }}]
 [plugins.predicates-intoto]
 certificate = "none"
-[backends.go]
-certificate = "none"
-scheme = "go"
-socket = "{service.path}"
-credential = "{service.credential}"
 [tenants.local]
 keys = ["go:release"]
-[keys."go:release"]
-backend = "go"
-tenant = "local"
-"""
+{shown}"""
+
+
+def test_what_its_page_has_one_type(tmp_path: Path) -> None:
+    folder = tmp_path / "go"
+    shutil.copytree(SOURCE, folder)
+    with Shell(folder, alone()) as shell:
+        assert type_all(shell, SOURCE / "README.md") == 7
+        until((folder / "run" / "worker.sock").is_socket)
 
 
 def test_a_daemon_signs_through_it_and_again_after_its_restart(
