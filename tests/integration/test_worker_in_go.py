@@ -349,6 +349,11 @@ def test_it_serves_one_connection_at_a_time(service: Service) -> None:
 def test_a_peer_of_another_user_is_sent_away(program: Path, keys: Path, folder: Path) -> None:
     with Service(program, keys, folder, "-uid", "4242") as service, Peer(service.path) as peer:
         assert peer.receive() is None
+        assert service.path.stat().st_mode & 0o777 == 0o666
+
+
+def test_the_socket_is_closed_to_other_users(service: Service) -> None:
+    assert service.path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("fault", ["short credential", "no credential", "open folder"])

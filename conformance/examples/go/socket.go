@@ -42,6 +42,9 @@ func listen(path, file string, uid int) error {
 	}
 	os.Remove(path) // of a worker that was here before
 	syscall.Umask(0o177)
+	if uid != os.Getuid() {
+		syscall.Umask(0o111) // the folder keeps others out, and what the kernel says of a peer
+	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return err
