@@ -176,7 +176,7 @@ def code(answer: dict[str, Any] | None) -> str:
 def test_it_is_short_and_needs_the_standard_library_alone() -> None:
     lines = {path.name: len(path.read_text().splitlines()) for path in SOURCE.glob("*.go")}
     assert lines["worker.go"] <= 150, "keys, calls, session"
-    assert sum(lines.values()) <= 370, "with what a library of msgpack would bring, and the socket path"
+    assert sum(lines.values()) <= 400, "with what a library of msgpack would bring, and the socket path"
     assert "require" not in (SOURCE / "go.mod").read_text()
     vetted = go("vet", ".")
     assert vetted.returncode == 0, vetted.stderr
