@@ -247,8 +247,7 @@ def test_what_its_page_has_one_type(tmp_path: Path) -> None:
     folder = tmp_path / "go"
     shutil.copytree(SOURCE, folder)
     with Shell(folder, alone()) as shell:
-        assert type_all(shell, SOURCE / "README.md") == 7
-        until((folder / "run" / "worker.sock").is_socket)
+        assert type_all(shell, SOURCE / "README.md") == 9
 
 
 def test_a_daemon_signs_through_it_and_again_after_its_restart(
@@ -277,6 +276,14 @@ def test_a_daemon_with_another_credential_gets_nothing_signed(
     with Signer.connect(daemon.socket) as signer, pytest.raises(SignerdError) as refused:
         signer.sign_dsse(request())
     assert refused.value.code.startswith("key.")
+
+
+def test_the_kit_accepts_it_at_its_socket(service: Service) -> None:
+    kit = Path(sys.executable).with_name("signerd-conformance")
+    command: list[str | Path] = [kit, "backend", "--key", "go:release", "--socket", service.path]
+    command += ["--credential", service.credential]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_it_answers_whoever_proves_the_credential_and_proves_it_too(service: Service) -> None:

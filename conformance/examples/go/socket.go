@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 )
 
 const nonceBytes = 32
@@ -66,7 +67,7 @@ func listen(path, file string, uid int) error {
 				serve(link, credential)
 				free <- true
 			}()
-		default:
+		case <-time.After(time.Second / 2): // the connection before may be ending just now
 			fail(link, nil, "key.backend_unavailable", "worker_taken")
 			link.Close()
 		}
