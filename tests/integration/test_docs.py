@@ -40,6 +40,7 @@ from signerd_release_allowlist import plugin as allowlist
 
 CONFIGURATION, OPERATIONS = ROOT / "docs" / "configuration.md", ROOT / "docs" / "operations.md"
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / "conformance" / place / "README.md" for place in ("template", "examples/go")]
 BIN = Path(sys.executable).parent
 SBOM = b'{"bomFormat":"CycloneDX","specVersion":"1.6","version":1}'
 DIGEST = "sha256:" + "0" * 64
