@@ -5,6 +5,7 @@ other, and keeps its tree in memory: once submitted, an entry is in the tree bef
 """
 
 import base64
+import itertools
 import json
 import sys
 import threading
@@ -99,7 +100,7 @@ class Log:
             path.append(above[0])
         if len(path) < 2:
             raise ValueError("a root alone is not logged")
-        for lower, upper in zip(path, path[1:], strict=False):
+        for lower, upper in itertools.pairwise(path):
             try:
                 lower.verify_directly_issued_by(upper)
             except (InvalidSignature, TypeError) as error:

@@ -39,7 +39,9 @@ def fulcio_server(
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "fulcio.json"
     configuration.write_text(json.dumps(issuer.fulcio_configuration()))
-    log = ["--ct-log-url", ct_log.url, "--ct-log-public-key-path", ct_log.public_key] if ct_log else ["--ct-log-url", ""]
+    log: list[str | Path] = ["--ct-log-url", ct_log.url if ct_log else ""]
+    if ct_log:
+        log += ["--ct-log-public-key-path", ct_log.public_key]
 
     def plan(ports: list[int]) -> Plan:
         port, grpc, metrics = map(str, ports)

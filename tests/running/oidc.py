@@ -1,7 +1,6 @@
 """The OIDC issuer of the tests: its process, and the tokens it gives."""
 
 import contextlib
-import http.client
 import json
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from running.oidc_server import AMBIENT_BEARER, GITHUB
-from running.server import Plan, Server, serving
+from running.server import Plan, Server, ask, serving
 
 __all__ = ["AUDIENCE", "EMAIL", "SPIFFE_ID", "TRUST_DOMAIN", "OidcIssuer", "oidc_issuer"]
 
@@ -70,12 +69,11 @@ class OidcIssuer:
         issued = int(time.time()) - age_s
         told = {"iss": self.url(kind), "aud": AUDIENCE, "iat": issued, "nbf": issued, "exp": issued + lifetime_s}
         wanted = {name: value for name, value in (told | _CLAIMS[kind] | claims).items() if value is not None}
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.ports[0], timeout=20)
-        with contextlib.closing(connection):
-            connection.request("POST", "/token", json.dumps({"claims": wanted, "algorithm": algorithm}))
-            answer = connection.getresponse()
-            document: dict[str, str] = json.loads(answer.read())
-        return document["id_token"]
+        body = json.dumps({"claims": wanted, "algorithm": algorithm}).encode()
+        status, answer = ask(f"{self.base}/token", body, seconds=20)
+        assert status == 200, answer
+        token: str = json.loads(answer)["id_token"]
+        return token
 
     @property
     def ambient(self) -> dict[str, str]:

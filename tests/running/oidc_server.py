@@ -61,10 +61,11 @@ class Keys:
     def document(self) -> dict[str, Any]:
         """The JWK set."""
         first, second = self.rsa.public_key().public_numbers(), self.ec.public_key().public_numbers()
+        n, e = _number(first.n), _number(first.e)
         x, y = (_base64url(each.to_bytes(32)) for each in (second.x, second.y))
         return {
             "keys": [
-                {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "RS256", "n": _number(first.n), "e": _number(first.e)},
+                {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "RS256", "n": n, "e": e},
                 {"kty": "EC", "use": "sig", "alg": "ES256", "kid": "ES256", "crv": "P-256", "x": x, "y": y},
             ]
         }

@@ -11,12 +11,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["Plan", "Server", "ServerError", "dying_with_us", "free_ports", "get", "serving"]
+__all__ = ["Plan", "Server", "ServerError", "ask", "dying_with_us", "free_ports", "serving"]
 
 START_S = 60.0
 TRIES = 3
@@ -43,16 +43,17 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def get(url: str, seconds: float = 5) -> tuple[int, bytes]:
-    """GET without proxies, redirects or certificates: status and body. OSError or HTTPException if there is none."""
+def ask(
+    url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, seconds: float = 5
+) -> tuple[int, bytes]:
+    """GET, or POST a body; no proxies, redirects or TLS. Status and body; OSError or HTTPException else."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
-    try:
-        connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    with contextlib.closing(connection):
+        connection.request("GET" if body is None else "POST", path, body, dict(headers or {}))
         answer = connection.getresponse()
         return answer.status, answer.read()
-    finally:
-        connection.close()
 
 
 def dying_with_us() -> list[str]:
@@ -106,7 +107,7 @@ class Server:
     def healthy(self) -> bool:
         """Whether its health endpoint answers 200."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return get(self.plan.health)[0] == 200
+            return ask(self.plan.health)[0] == 200
         return False
 
     def end(self, number: int = signal.SIGTERM) -> None:
