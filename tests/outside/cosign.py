@@ -42,7 +42,7 @@ def trusted_root(stack: SigstoreStack, file: Path) -> Path:
     start = _start()
     # Without origin= the log id of a Rekor v2 would be wrong.
     rekor = f"url={stack.rekor.url},public-key={stack.rekor.public_key},start-time={start},origin={stack.rekor.origin}"
-    command = ["trusted-root", "create", "--out", file]
+    command: list[str | Path] = ["trusted-root", "create", "--out", file]
     command += ["--fulcio", f"url={stack.fulcio.url},certificate-chain={stack.fulcio.authority.chain}"]
     command += ["--ctfe", f"url={stack.ct_log.url},public-key={stack.ct_log.public_key},start-time={start}"]
     command += ["--rekor", rekor, "--tsa", f"url={stack.tsa.url},certificate-chain={stack.tsa.authority.chain}"]
@@ -54,7 +54,7 @@ def trusted_root(stack: SigstoreStack, file: Path) -> Path:
 def signing_config(stack: SigstoreStack, file: Path) -> Path:
     """`cosign signing-config create` for the stack: any one log, any one stamp."""
     told = f"start-time={_start()},operator=tests"
-    command = ["signing-config", "create", "--out", file]
+    command: list[str | Path] = ["signing-config", "create", "--out", file]
     command += ["--fulcio", f"url={stack.fulcio.url},api-version=1,{told}"]
     command += ["--oidc-provider", f"url={stack.issuer.url()},api-version=1,{told}"]
     command += ["--rekor", f"url={stack.rekor.url},api-version=2,{told}", "--rekor-config", "ANY"]

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from outside.cosign import COSIGNS, cosign, signing_config, trusted_root
 from outside.signed import Key, statement
-from running.authority import timestamp_authority
+from running.authority import Authority, timestamp_authority
 from running.ct import CtLog
 from running.ct_certificate import SCT_LIST, precertificate_entry, sct_input, without
-from running.fulcio import Fulcio
+from running.fulcio import Fulcio, fulcio_server
 from running.merkle import leaf_hash, root_from_path
 from running.oidc import AUDIENCE, EMAIL, SPIFFE_ID, OidcIssuer
 from running.rekor import Rekor, rekor_server
@@ -122,6 +122,20 @@ def test_fulcio_refuses_what_it_must(
 
 
 @pytest.mark.needs("fulcio")
+def test_a_second_fulcio_runs_beside_the_first_and_without_a_log_gives_no_sct(
+    fulcio: Fulcio, oidc_issuer: OidcIssuer, tmp_path: Path
+) -> None:
+    with fulcio_server(tmp_path, fulcio.authority, oidc_issuer, None) as second:
+        status, answer = certify(second, oidc_issuer.token(), EMAIL)
+    assert status == 200, answer
+    detached = answer["signedCertificateDetachedSct"]
+    assert not detached.get("signedCertificateTimestamp")
+    leaf = x509.load_pem_x509_certificate(detached["chain"]["certificates"][0].encode())
+    assert SCT_LIST not in {extension.oid for extension in leaf.extensions}
+    assert "signedCertificateEmbeddedSct" in certify(fulcio, oidc_issuer.token(), EMAIL)[1]
+
+
+@pytest.mark.needs("fulcio")
 def test_the_sct_in_a_certificate_is_the_log_s_and_its_entry_is_in_the_tree(
     fulcio: Fulcio, oidc_issuer: OidcIssuer, ct_log: CtLog
 ) -> None:
@@ -151,11 +165,12 @@ def test_the_sct_in_a_certificate_is_the_log_s_and_its_entry_is_in_the_tree(
     assert root_from_path(hashed, proof["leaf_index"], size, path) == root
 
 
-def certificate(issuer: Any, *, poisoned: bool) -> x509.Certificate:
+def certificate(issuer: Authority, *, poisoned: bool) -> x509.Certificate:
     """A leaf that the authority's key signed."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a leaf")])
     now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(issuer.certificate.subject, name, Key().public, x509.random_serial_number())  # type: ignore[arg-type]  # a P-256 key
+    subject = ec.generate_private_key(ec.SECP256R1()).public_key()
+    builder = x509.CertificateBuilder(issuer.certificate.subject, name, subject, x509.random_serial_number())
     builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(minutes=10))
     if poisoned:
         builder = builder.add_extension(x509.PrecertPoison(), critical=True)

@@ -74,7 +74,7 @@ def main(port: int, command: Sequence[str]) -> int:
     listener = socket.create_server(("127.0.0.1", port), backlog=256)
     if not _into_own_network():
         listener.close()
-        os.execv(command[0], command)  # noqa: S606 -- no shell is meant
+        os.execv(command[0], list(command))  # noqa: S606 -- no shell is meant
     _raise_loopback()
     process = subprocess.Popen(command)
 

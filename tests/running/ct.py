@@ -53,8 +53,10 @@ def ct_log(folder: Path, roots: Sequence[x509.Certificate]) -> Iterator[CtLog]:
     program = Path(__file__).with_name("ct_server.py")
 
     def plan(ports: list[int]) -> Plan:
-        command = [sys.executable, "-P", program, str(ports[0]), key, accepted]
-        return Plan(command, f"http://127.0.0.1:{ports[0]}/ct/v1/get-roots")
+        return Plan(
+            [sys.executable, "-P", program, str(ports[0]), key, accepted],
+            f"http://127.0.0.1:{ports[0]}/ct/v1/get-roots",
+        )
 
     with serving("ct-log", folder, plan) as server:
         yield CtLog(server, private, public_key)

@@ -45,7 +45,7 @@ def fulcio_server(
 
     def plan(ports: list[int]) -> Plan:
         port, grpc, metrics = map(str, ports)
-        command = [the("fulcio"), "serve", "--host", "127.0.0.1", "--port", port]
+        command: list[str | Path] = [the("fulcio"), "serve", "--host", "127.0.0.1", "--port", port]
         command += ["--grpc-host", "127.0.0.1", "--grpc-port", grpc, "--metrics-port", metrics]
         # Its default abstract socket is one for the whole machine: a second Fulcio would not start.
         command += ["--legacy-unix-domain-socket", f"@signerd-tests-fulcio-{port}"]

@@ -74,7 +74,7 @@ def rekor_server(folder: Path, *, extra: Sequence[str | Path] = ()) -> Iterator[
 
     def plan(ports: list[int]) -> Plan:
         port, grpc, metrics = map(str, ports)
-        command = [the("rekor"), "serve", "--http-address", "127.0.0.1", "--http-port", port]
+        command: list[str | Path] = [the("rekor"), "serve", "--http-address", "127.0.0.1", "--http-port", port]
         command += ["--grpc-address", "127.0.0.1", "--grpc-port", grpc, "--http-metrics-port", metrics]
         command += ["--hostname", ORIGIN, "--storage-dir", storage, "--signer-filepath", key]
         command += ["--checkpoint-interval", "1s", "--batch-max-age", "100ms", "--persistent-antispam", *extra]
@@ -84,8 +84,8 @@ def rekor_server(folder: Path, *, extra: Sequence[str | Path] = ()) -> Iterator[
         program = Path(__file__).with_name("rekor_front.py")
 
         def front_plan(ports: list[int]) -> Plan:
-            command = [sys.executable, "-P", program, str(ports[0]), str(server.ports[0]), storage]
-            return Plan(command, f"http://127.0.0.1:{ports[0]}/front")
+            arguments: list[str | Path] = [str(ports[0]), str(server.ports[0]), storage]
+            return Plan([sys.executable, "-P", program, *arguments], f"http://127.0.0.1:{ports[0]}/front")
 
         with serving("rekor-front", folder, front_plan) as front:
             yield Rekor(server, front, private, public_key, storage)

@@ -42,11 +42,11 @@ def timestamp_server(folder: Path) -> Iterator[TimestampServer]:
 
     def plan(ports: list[int]) -> Plan:
         port = str(ports[0])
-        command = [the("timestamp-server"), "serve", "--host", "127.0.0.1", "--port", port]
+        command: list[str | Path] = [the("timestamp-server"), "serve", "--host", "127.0.0.1", "--port", port]
         command += ["--timestamp-signer", "file", "--file-signer-key-path", authority.key]
         command += ["--file-signer-passwd", authority.password, "--certificate-chain-path", authority.chain]
         command += ["--disable-ntp-monitoring"]
-        alone = [sys.executable, "-P", Path(__file__).with_name("alone.py"), port, *dying_with_us()]
+        alone: list[str | Path] = [sys.executable, "-P", Path(__file__).with_name("alone.py"), port, *dying_with_us()]
         return Plan([*alone, *command], f"http://127.0.0.1:{port}/ping")
 
     with serving("timestamp-server", folder, plan) as server:
