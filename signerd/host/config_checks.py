@@ -8,7 +8,7 @@ from signerd.host.config_model import Approvals, Backend, Config, Limits, Tenant
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey
 
-__all__ = ["cross_problems"]
+__all__ = ["cross_problems", "names_pin"]
 
 SUN_PATH_MAX = 107
 """Bytes in the path of a Unix socket: sun_path's 108 less the closing zero (unix(7))."""
@@ -27,9 +27,14 @@ _UNFIT_PATH = re.compile(r"(?:^|/)\.\.(?:/|\Z)|[\0\ud800-\udfff]")
 _CREDENTIAL = re.compile(r"/[^\n]+|[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 
 
+def names_pin(reference: str) -> bool:
+    """Whether a key reference has a PIN in it, or the place of one; such a reference is refused and never logged."""
+    return _PIN.search(reference) is not None
+
+
 def cross_problems(config: Config) -> list[str]:
     """Return a line ``key: expectation`` for everything that does not fit together; empty when all does."""
-    if any(_PIN.search(key.key) for key in config.keys):
+    if any(names_pin(key.key) for key in config.keys):
         # Alone: the other problems quote references, and what stands here goes into a log.
         return ["keys: expected references without pin-value and pin-source: a PIN has its own place in [backends]"]
     return [
@@ -124,6 +129,12 @@ def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:
         yield f"{where}.default_key: missing; expected one of {', '.join(tenant.keys)}"
     elif tenant.default_key not in tenant.keys:
         yield f"{where}.default_key: expected one of {', '.join(tenant.keys)}, got {tenant.default_key}"
+    surplus_keys = sorted(set(tenant.default_keys.values()) - set(tenant.keys))
+    if surplus_keys:
+        yield f"{where}.default_keys: expected keys out of {', '.join(tenant.keys)}, got {', '.join(surplus_keys)}"
+    for plan, reference in tenant.default_keys.items():
+        if reference in keys and keys[reference].plans is not None and plan not in (keys[reference].plans or ()):
+            yield f"{where}.default_keys.{quoted(plan)}: {reference} does not sign for this plan"
     if tenant.predicates is not None:
         surplus = sorted(set(tenant.exempt_predicates) - set(tenant.predicates))
         if surplus:
@@ -145,6 +156,8 @@ def _keys(config: Config) -> Iterator[str]:
             yield f"{where}.tenant: expected one of {_names(tenants)}, got {key.tenant}"
         elif key.key not in tenants[key.tenant].keys:
             yield f"{where}.tenant: expected {key.key} among tenants.{quoted(key.tenant)}.keys"
+        elif key.fallback and (key.fallback not in tenants[key.tenant].keys or key.fallback == key.key):
+            yield f"{where}.fallback: expected another key of tenant {key.tenant}, got {key.fallback}"
 
 
 def _names(named: Collection[str]) -> str:

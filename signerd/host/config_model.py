@@ -72,6 +72,11 @@ WORKER_BACKOFF_LONGEST_S: Final = 30.0
 APPROVAL_LIFE_S: Final = 86_400
 """A day: approvers sit in other time zones; who has not been found by then is asked anew."""
 
+MAX_AGE_DAYS: Final = 365
+"""A year: long enough for a release's life, short enough that a key which leaked unnoticed ends by itself."""
+WARN_DAYS: Final = 60
+"""Two months: a rotation of a hardware key needs people, and some of them are away."""
+
 GIB: Final = 1024 * 1024 * 1024
 FRAME_BYTES: Final = 4 * 1024 * 1024
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -239,6 +244,10 @@ class Tenant(msgspec.Struct, frozen=True):
     require_attested: bool = False
     """Refuse a tool's digest that the caller merely asserted. No check attests yet, so this refuses every type that
     needs a release."""
+    require_hardware: bool = False
+    """Refuse keys that their backend does not attest to have been made in hardware that they cannot leave."""
+    default_keys: dict[str, KeyReference] = {}
+    """By plan: the key that signs in place of `default_key` for callers of this plan."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -253,6 +262,15 @@ class Key(msgspec.Struct, frozen=True):
     generate: Literal["ES256", "ES384", "ES512", "Ed25519"] | None = None
     """Make a key of this algorithm at the first start that does not find one. A key that was there before is never made
     anew."""
+    plans: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] | None = None
+    """The only plans that it signs for. Absent: every plan."""
+    fallback: KeyReference = ""
+    """Signs in its place while its backend cannot be reached, and for no other reason: another key of the same tenant.
+    Each record then says `key_fallback`."""
+    max_age_days: Annotated[int, Meta(ge=1, le=36500)] = MAX_AGE_DAYS
+    """A version that was added longer ago no longer signs (`key.expired`): rotate it before."""
+    warn_days: Annotated[int, Meta(ge=0, le=36500)] = WARN_DAYS
+    """So long before, results and the sealer's log begin to say so."""
 
 
 GatedOperation = Literal[

@@ -86,6 +86,8 @@ class Backend:
         self._late: set[int] = set()
         self._deadlines: list[tuple[float, int]] = []
         self._next_id = 1
+        self.methods: frozenset[str] = frozenset()
+        """What the worker's hello named."""
 
     @property
     def up(self) -> bool:
@@ -262,6 +264,7 @@ class Backend:
         if not isinstance(hello, Hello) or hello.version != VERSION:
             self._broken("no hello of this version")
             return False
+        self.methods = frozenset(hello.methods or ())
         if proof is None:
             return True
         assert self._link is not None

@@ -37,14 +37,17 @@ from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.checkpoint import Checkpoints
 from signerd.sealer.front import Front, answer_of
 from signerd.sealer.job import Violation
-from signerd.sealer.keyring import Keyring, KeySpec
+from signerd.sealer.keyring import Keyring
 from signerd.sealer.leaves import outcome_leaf, start_leaf
+from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
 from signerd.sealer.plugins import certified, plugin_facts
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
+from signerd.sealer.specs import key_specs
+from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import Answer, BackendChanged, BackendState, Failed, Opened, Query, RingChanged
+from signerd.wire.links import Answer, BackendChanged, BackendState, Failed, Opened, Query, RingChanged, RingEntry
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Process", "main"]
@@ -57,6 +60,8 @@ SWITCH_S = 0.00005
 """Seconds after which a thread that works aside must give the interpreter's lock to the loop. With the usual 5 ms a
 request beside a large payload would wait so long at each of its system calls."""
 COPY_NICE = 10
+ENTRIES_PER_FRAME = 2048
+"""Versions of keys that a frame tells of: with an SPKI of RSA-4096 and a long PKCS#11 URI each, still within 4 MiB."""
 OPEN_LIMIT_S = 5.0
 """Seconds after which ``opened`` is sent although a backend has not said whether it works: others need not wait."""
 
@@ -79,9 +84,10 @@ class Process:
         self._copying = Aside(COPY_NICE)
         self._checkpoints = Checkpoints(audit, self._store, self._copying)
         self._begin_log()
-        specs = [KeySpec(k.key, k.tenant, k.backend, k.key.partition(":")[0], k.generate or "") for k in config.keys]
-        self.ring = Keyring(specs, RingStore(state / "ring.sqlite"), self._store, clock)
-        self.sealing = Sealing(self._store, self.ring, self.backends, clock, self._aside)
+        versions = Versions(RingStore(state / "ring.sqlite"), self._store, clock)
+        self.ring = Keyring(key_specs(config), versions, clock)
+        self.life = Life(self.ring, versions, self.backends, clock)
+        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside)
         self.front = Front(link, self.sealing, self._query)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
@@ -170,14 +176,22 @@ class Process:
     def _open_if_ready(self, now: float) -> None:
         if self._answered_open:
             if self.ring.changed:
-                self.front.send(RingChanged(self.ring.snapshot()))
+                self._tell(self.ring.changes())
             return
         if not self.front.opened or not (self.ring.settled or now >= self._open_limit):
             return
         self._answered_open = True
         day = self._clock.now_ms() // DAY_MS
         states = tuple(self._backend_state(backend) for backend in self.backends.values())
-        self.front.send(Opened(self.ring.snapshot(), day, self._store.daily_counts(day), states, "process"))
+        ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
+        self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process"))
+
+    def _tell(self, entries: tuple[RingEntry, ...], keep: int = 0) -> tuple[RingEntry, ...]:
+        """Send the ring's news in as many frames as they take, but for the last ``keep``, which are returned."""
+        end = max(0, len(entries) - keep)
+        for start in range(0, end, ENTRIES_PER_FRAME):
+            self.front.send(RingChanged(entries[start : min(end, start + ENTRIES_PER_FRAME)]))
+        return entries[end:]
 
     def _backend_changed(self, backend: Backend) -> None:
         if backend.up:
