@@ -264,7 +264,7 @@ class Key(msgspec.Struct, frozen=True):
     anew."""
     plans: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] | None = None
     """The only plans that it signs for. Absent: every plan."""
-    fallback: KeyReference = ""
+    fallback: KeyReference | None = None
     """Signs in its place while its backend cannot be reached, and for no other reason: another key of the same tenant.
     Each record then says `key_fallback`."""
     max_age_days: Annotated[int, Meta(ge=1, le=36500)] = MAX_AGE_DAYS

@@ -176,7 +176,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         lambda s: s.send(SealMany((with_keys(s.item(audit_id="attack"), KeyUse("file:x", "r")),))),
         "foreign_key",
     ),
-    "another key's id": (foreign_keyid, "foreign_key_version"),
+    "another key's id": (foreign_keyid, "foreign_key"),
     "another version": (
         lambda s: s.send(
             SealMany((with_keys(i := s.item(audit_id="attack"), change_use(i.decision.keys[0], version=2)),))

@@ -67,7 +67,7 @@ def test_it_fulfils_the_contracts_that_it_declares(folder: Path) -> None:
     made = signerd_key_backends({"directory": str(folder)})
     assert isinstance(made, KeyBackend)
     assert isinstance(made, Generator)
-    assert made.capabilities == ("generate",)
+    assert made.capabilities == ("generate", "rotate")
     assert FileBackend({"keys": {"a": {"path": "/x"}}}).capabilities == ()
 
 
