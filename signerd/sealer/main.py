@@ -84,7 +84,8 @@ class Process:
         self._copying = Aside(COPY_NICE)
         self._checkpoints = Checkpoints(audit, self._store, self._copying)
         self._begin_log()
-        versions = Versions(RingStore(state / "ring.sqlite"), self._store, clock)
+        self._ring_store = RingStore(state / "ring.sqlite")
+        versions = Versions(self._ring_store, self._store, clock)
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
         self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside)
@@ -93,6 +94,7 @@ class Process:
         self._polled: dict[int, int] = {}
         self._answered_open = False
         self._open_limit = clock.monotonic() + OPEN_LIMIT_S
+        self._ageing_at = clock.monotonic()
 
     def run(self) -> None:
         """Serve until the front end's link ends; then close what is open and end the workers."""
@@ -135,7 +137,16 @@ class Process:
         for backend in self.backends.values():
             backend.flush()
         self._open_if_ready(now)
+        self._warn_of_age(now)
         self.front.flush()
+
+    def _warn_of_age(self, now: float) -> None:
+        """Say once a day which keys are near their end."""
+        if now < self._ageing_at:
+            return
+        self._ageing_at = now + DAY_MS / 1000
+        for entry, days in self.ring.ageing(self._clock.now_ms()):
+            _log.warning("key %s, version %d: too old to sign in %d days; rotate it", entry.key, entry.version, days)
 
     def _poll(self) -> dict[int, int]:
         wanted = {
@@ -143,7 +154,7 @@ class Process:
             self._aside.fileno(): POLLIN,
             self._copying.fileno(): POLLIN,
         }
-        looks = []
+        looks = [self._ageing_at]
         for backend in self.backends.values():
             fds = backend.descriptors()
             if fds:
@@ -162,7 +173,7 @@ class Process:
             self._poller, self._polled = select.poll(), wanted
             for fd, events in wanted.items():
                 self._poller.register(fd, events)
-        wait = None if not looks else max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
+        wait = max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
         return dict(self._poller.poll(wait))
 
     def _begin_log(self) -> None:

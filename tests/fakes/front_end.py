@@ -227,4 +227,4 @@ class LyingProcess(Process):
         self._link.close()
         self._aside.close()
         self._store.close()
-        self.ring._store.close()
+        self._ring_store.close()

@@ -126,11 +126,11 @@ class Pkcs11Backend:
 
         Refuses as :meth:`describe` and :meth:`generate` do.
         """
-        algorithm = algorithm or self._usable(key).public.algorithm
+        old = self._usable(key).public.algorithm
         for number in range(2, MOST_VERSIONS):
             reference = beside(key, number)
             try:
-                return Rotated(reference, self.generate(reference, algorithm))
+                return Rotated(reference, self.generate(reference, algorithm or old))
             except Refusal as refusal:
                 if refusal.reason != "exists":
                     raise

@@ -75,7 +75,7 @@ def test_a_key_of_another_tenant_is_as_one_that_does_not_exist(name: str) -> Non
     given = world(tenants=TENANTS, keys=[HeldKey.make("file:acme"), HeldKey.make("file:other", "other")])
     asked = dataclasses.replace(cleared(given, request()).entitled.order, params=order(options=keys("file:acme", name)))
     with pytest.raises(Refusal) as caught:
-        choose_keys(asked, given.services)
+        choose_keys(asked, "default", given.services)
     assert str(caught.value) == "key.not_found (no_such_key): no such key"
 
 

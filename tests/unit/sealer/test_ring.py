@@ -40,9 +40,8 @@ def of_release_0_1(path: Path) -> None:
 
 def test_versions_come_back_as_they_went_in_after_a_restart(tmp_path: Path) -> None:
     ring = RingStore(tmp_path / FILE_NAME)
-    other = replace(
-        ENTRY, key="file:a", keyid="sha256:" + "b" * 64, expires_at=5, revoked_at=7, cause="compromised", invalid_since=3
-    )
+    times = {"expires_at": 5, "revoked_at": 7, "invalid_since": 3}
+    other = replace(ENTRY, key="file:a", keyid="sha256:" + "b" * 64, cause="compromised", **times)
     ring.put([SECOND, ENTRY])
     ring.put([other])
     ring.close()

@@ -37,7 +37,7 @@ def test_a_key_is_made_described_and_signs_what_verifies(worker: Peer) -> None:
     assert (hello["type"], hello["version"], hello["methods"]) == (
         "hello",
         1,
-        ["describe", "sign", "generate", "batch"],
+        ["describe", "sign", "generate", "rotate", "batch"],
     )
     described = worker.ask("generate", {"key": "file:default", "algorithm": "ES256"})["result"]
     assert worker.ask("describe", {"key": "file:default"})["result"] == described
@@ -80,7 +80,7 @@ def test_errors_are_typed_and_the_next_request_is_served(worker: Peer) -> None:
         "key.not_found",
         "no_such_key",
     )
-    assert worker.ask("rotate", {})["code"] == "request.unsupported"
+    assert worker.ask("attest", {})["code"] == "request.unsupported"
     assert worker.ask("sign", {"key": 5})["code"] == "request.malformed"
     assert worker.ask("batch", {"items": []})["result"] == {"outcomes": []}
 
