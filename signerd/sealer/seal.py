@@ -288,12 +288,12 @@ class Sealing:
             return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
         for used in job.keys:
             pinned = self._now(used)
-            if pinned.unfit is not None:
-                return pinned.unfit
             try:
                 check_validity(pinned.entry, now)
             except SignerdError as error:
                 return CallError(error.code, error.reason, error.public)
+            if pinned.unfit is not None:
+                return pinned.unfit
         if self._clock.monotonic() >= job.deadline:
             return CallError("request.deadline", "deadline", "the request's time is over")
         return None
