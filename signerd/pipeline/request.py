@@ -22,8 +22,7 @@ class SignRequest:
     ``params`` is undecoded msgpack, or what a batch has already decoded, or why it could not be. ``fds`` are
     the descriptors that came with the frame, ``owned`` those that were made on the way; whoever drives the
     story closes both when it ends. ``deadline`` is monotonic seconds. ``settled`` says that the sealer has
-    closed the record itself, or will. ``record_id`` names the record in use: another one than ``audit_id`` once a
-    fallback key has begun a second record.
+    closed the record itself, or will. ``second_id`` names the record that a fallback key has begun.
     """
 
     audit_id: str
@@ -38,7 +37,9 @@ class SignRequest:
     predicate_sha256: str = ""
     owned: list[int] = field(default_factory=list)
     settled: bool = False
-    record_id: str = ""
+    second_id: str = ""
 
-    def __post_init__(self) -> None:
-        self.record_id = self.record_id or self.audit_id
+    @property
+    def record_id(self) -> str:
+        """The name of the record in use."""
+        return self.second_id or self.audit_id

@@ -40,7 +40,7 @@ async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signe
             raise
     # The first record is closed, or will be, as the fault that it was; this decision has one of its own.
     request = second.admission.cleared.entitled.order.request
-    request.record_id, request.settled = services.new_id(), False
+    request.second_id, request.settled = services.new_id(), False
     return await _sealed(second, entry, services)
 
 
