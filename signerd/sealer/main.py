@@ -285,9 +285,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         certified(config)
         prepare_state(state)
         with StateLock(state):
+            gc.disable()  # a large ring is read then, and all of it stays
             process = Process(config, link, SystemClock(), state)
             gc.collect()
             gc.freeze()
+            gc.enable()
             gc.set_threshold(50_000, 20, 100)
             process.run()
     except SignerdError as error:

@@ -7,13 +7,13 @@ start :mod:`signerd.sealer.versions` compares the two, so that an old copy of th
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from signerd.errors import Fault
 from signerd.sealer.database import failure_reason, open_writable
 from signerd.wire.links import RingEntry
 
-__all__ = ["FILE_NAME", "RingStore"]
+__all__ = ["FILE_NAME", "RingStore", "entry_of_row"]
 
 FILE_NAME: Final = "ring.sqlite"
 """The ring's name in the state directory."""
@@ -94,11 +94,14 @@ class RingStore:
 
     def load(self) -> list[RingEntry]:
         """Return all versions, by reference and version."""
+        return [entry_of_row(row) for row in self.rows()]
+
+    def rows(self) -> Sequence[tuple[Any, ...]]:
+        """Return the same as rows, field by field: most are only compared, and a large ring has many."""
         try:
-            rows = self._database.execute(f"SELECT {_COLUMNS} FROM ring ORDER BY key, version").fetchall()  # noqa: S608  # a constant
+            return self._database.execute(f"SELECT {_COLUMNS} FROM ring ORDER BY key, version").fetchall()  # noqa: S608  # a constant
         except sqlite3.Error as exc:
             _failed(exc)
-        return [RingEntry(*(*row[:-1], bool(row[-1]))) for row in rows]
 
     def put(self, entries: Sequence[RingEntry]) -> None:
         """Make versions durable, new or changed, all or none; ``ring_duplicate`` for a keyid that another has."""
@@ -118,3 +121,8 @@ class RingStore:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def entry_of_row(row: tuple[Any, ...]) -> RingEntry:
+    """Return the entry that a row holds."""
+    return RingEntry(*(*row[:-1], bool(row[-1])))

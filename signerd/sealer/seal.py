@@ -287,7 +287,10 @@ class Sealing:
         if expires and now >= expires:
             return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
         for used in job.keys:
-            pinned = self._now(used)
+            try:
+                pinned = self._ring[used.entry.keyid]
+            except KeyError:
+                pinned = used
             try:
                 check_validity(pinned.entry, now)
             except SignerdError as error:
@@ -297,13 +300,6 @@ class Sealing:
         if self._clock.monotonic() >= job.deadline:
             return CallError("request.deadline", "deadline", "the request's time is over")
         return None
-
-    def _now(self, used: Pinned) -> Pinned:
-        """Return a version as the ring has it now."""
-        try:
-            return self._ring[used.entry.keyid]
-        except KeyError:
-            return used
 
     def _refuse(self, job: Job, error: CallError) -> None:
         """Refuse before ``decided``: one leaf, and the answer once it is durable."""

@@ -7,10 +7,12 @@ forward at start; a row that no leaf backs was put there by somebody else, and d
 import logging
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import astuple
+
 from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Refusal, SignerdError
 from signerd.sealer.leaves import Change, ring_change, ring_leaf
-from signerd.sealer.ring import RingStore
+from signerd.sealer.ring import RingStore, entry_of_row
 from signerd.wire.links import RingChange, RingEntry
 
 __all__ = ["Versions"]
@@ -77,7 +79,11 @@ class Versions:
         return tuple([ring_change(text) for _, text in self._audit.ring_leaves()])
 
     def _hold(self, entry: RingEntry) -> None:
-        versions = self._by_key.setdefault(entry.key, [])
+        versions = self._by_key.get(entry.key)
+        self._by_keyid[entry.keyid] = entry
+        if versions is None:
+            self._by_key[entry.key] = [entry]
+            return
         for place, held in enumerate(versions):
             if held.version == entry.version:
                 versions[place] = entry
@@ -85,30 +91,33 @@ class Versions:
         else:
             versions.append(entry)
             versions.sort(key=lambda each: each.version)
-        self._by_keyid[entry.keyid] = entry
 
     def _compare(self) -> None:
         told: dict[tuple[str, int], RingEntry] = {}
         earlier: dict[tuple[str, int], list[RingEntry]] = {}
         for index, text in self._audit.ring_leaves():
             entry = ring_change(text).entry
-            self._places.setdefault(entry.key, []).append(index)
             version = (entry.key, entry.version)
-            if version in told:
-                earlier.setdefault(version, []).append(told[version])
+            before = told.get(version)
+            if before is None:
+                self._places.setdefault(entry.key, []).append(index)
+            else:
+                self._places[entry.key].append(index)
+                earlier.setdefault(version, []).append(before)
             told[version] = entry
-        rows = {(row.key, row.version): row for row in self._store.load()}
         for entry in told.values():
             self._hold(entry)
-        for version, row in rows.items():
+        behind = dict(told)
+        for row in self._store.rows():
+            version = (row[0], row[2])
             known = told.get(version)
-            if known is None or (row != known and row not in earlier.get(version, ())):
-                self._foreign(row, known)
-        behind = [
-            entry for version, entry in told.items() if rows.get(version) != entry and version not in self._unlogged
-        ]
+            if known is not None and astuple(known) == row:
+                del behind[version]
+            elif known is None or all(astuple(each) != row for each in earlier.get(version, ())):
+                behind.pop(version, None)
+                self._foreign(entry_of_row(row), known)
         if behind:
-            self._roll_forward(behind)
+            self._roll_forward(tuple(behind.values()))
 
     def _foreign(self, row: RingEntry, entry: RingEntry | None) -> None:
         """Take note of a row that no leaf backs; what the log knows of its version stays as the log has it."""

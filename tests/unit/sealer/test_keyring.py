@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
@@ -234,3 +235,76 @@ def test_nobody_waits_for_a_worker_that_cannot_be_had(folder: Path) -> None:
     settled.append(desk.ring.settled)
     assert settled == [False, True]
     assert [entry.key for entry in desk.ring.snapshot()] == ["file:a"]
+
+
+def test_what_hardware_says_of_a_key_is_recorded_when_it_changes(folder: Path) -> None:
+    spec = KeySpec("file:a", "local", "soft", "file", require_hardware=True)
+    desk = start(folder, spec)
+    desk.up(Describer({"file:a": described(KEY)}))
+    unfit = desk.pin().unfit
+    assert unfit is not None
+    assert unfit.reason == "hardware_required"
+    desk.up(Describer({"file:a": described(KEY, hardware=True)}))
+    assert desk.pin().unfit is None
+    assert desk.pin().entry.hardware is True
+    desk.up(Describer({"file:a": described(KEY, hardware=True)}))
+    assert [json.loads(leaf.text)["change"] for leaf in desk.audit.leaves] == ["import", "attest"]
+
+
+def test_each_version_is_asked_for_by_its_own_name_and_the_ended_ones_not(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(KEY)}))
+    first = desk.versions.of("file:a")[0]
+    keys = [SoftKey("file:a") for _ in range(3)]
+    statuses = ["suspended", "revoked", "active"]
+    made = [
+        replace(key.entry, version=number, handle=f"file:a.v{number}", status=status)
+        for number, (key, status) in enumerate(zip(keys, statuses, strict=True), 2)
+    ]
+    desk.versions.change("rotate", [*made, replace(first, status="retiring", retire_at=NOW + 5)])
+    again = desk.restart(SPEC)
+    table = {entry.name: described(key) for entry, key in zip(made, keys, strict=True)}
+    describer = Describer({"file:a": described(KEY), **table})
+    again.up(describer)
+    assert describer.asked == ["describe"] * 3
+    assert again.ring.settled
+    unfit = [again.ring.pins[entry.keyid].unfit for entry in again.versions.of("file:a")]
+    assert [each is None for each in unfit] == [True, True, False, True]
+
+
+def test_thousands_of_keys_are_described_a_few_at_a_time(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(200)]
+    desk = start(folder, *specs)
+    held: list[Call] = []
+
+    class Slow(Describer):
+        def call_many(self, calls: Sequence[Call]) -> None:
+            held.extend(calls)
+
+    desk.up(Slow())
+    counts = []
+    while held:
+        counts.append(len(held))
+        call = held.pop(0)
+        call.done(NOT_FOUND)
+    assert max(counts) == 64
+    assert len(counts) == 200
+    assert desk.ring.settled
+
+
+def test_keys_of_no_spec_have_no_pin(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(KEY)}))
+    again = desk.restart(KeySpec("file:b", "local", "soft", "file"))
+    for keyid in (KEY.public.keyid, "sha256:" + "0" * 64, ""):
+        with pytest.raises(KeyError):
+            again.ring.pins[keyid]
+    assert not again.ring.pins
+
+
+def test_the_front_end_is_told_what_has_changed_once(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert desk.ring.changes() == (desk.pin().entry,)
+    assert not desk.ring.changed
+    assert desk.ring.changes() == ()
