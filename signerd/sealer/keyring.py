@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -24,7 +25,7 @@ from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
-__all__ = ["KeySpec", "Keyring", "entry_of"]
+__all__ = ["DESCRIBED_AT_ONCE", "KeySpec", "Keyring", "entry_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -167,8 +168,7 @@ class Keyring:
                     self._settle(spec)
                 calls += [self._call(backend, spec, entry) for entry in wanted]
         rest = self._todo[backend.spec.name] = iter(calls)
-        for call in [call for call, _ in zip(rest, range(DESCRIBED_AT_ONCE), strict=False)]:
-            backend.call_many([call])
+        backend.call_many(list(islice(rest, DESCRIBED_AT_ONCE)))
 
     def _wanted(self, spec: KeySpec) -> list[RingEntry | None]:
         """Return the versions that may sign or come to; None for a key that the ring has never held."""
@@ -211,7 +211,8 @@ class Keyring:
             self._open[spec.key] -= 1
             if self._open[spec.key] <= 0:
                 self._settle(spec)
-        call = next(self._todo.get(backend.spec.name, iter(())), None)
+        # One that has died fails each call at once, and is asked for all of them when it is back.
+        call = next(self._todo.get(backend.spec.name, iter(())), None) if backend.up else None
         if call is not None:
             backend.call_many([call])
 

@@ -26,15 +26,21 @@ CONFIG = """
 [limits]
 worker_call_software_s = 0.5
 [plugins.auth-peercred]
+certificate = "none"
 [plugins.entitlement-file]
+certificate = "none"
 [plugins.release-allowlist]
+certificate = "none"
 releases = [{{ digest = "{release}" }}]
 [plugins.predicates-intoto]
+certificate = "none"
 [backends.first]
 scheme = "file"
+certificate = "none"
 settings = {{ directory = "{state}/keys" }}
 [backends.second]
 scheme = "file"
+certificate = "none"
 settings = {{ directory = "{state}/keys" }}
 [tenants.local]
 keys = [{references}]

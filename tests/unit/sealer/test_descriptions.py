@@ -12,8 +12,8 @@ KEY = SoftKey()
 EDWARDS = SoftKey(algorithm="Ed25519")
 
 
-def raw(key: SoftKey = KEY, **changes: Any) -> msgspec.Raw:
-    made = {"algorithm": key.public.algorithm, "keyid": key.public.keyid, "spki": key.public.spki, **changes}
+def raw(of: SoftKey = KEY, /, **changes: Any) -> msgspec.Raw:
+    made = {"algorithm": of.public.algorithm, "keyid": of.public.keyid, "spki": of.public.spki, **changes}
     return msgspec.Raw(msgspec.msgpack.encode(made))
 
 
@@ -27,12 +27,13 @@ def test_what_bears_out_is_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    "lie", [{"keyid": EDWARDS.public.keyid}, {"algorithm": "ES384"}, {"spki": "text"}, {"hardware": "yes"}, {"keyid": 5}]
+    "lie",
+    [{"keyid": EDWARDS.public.keyid}, {"algorithm": "ES384"}, {"spki": "text"}, {"hardware": "yes"}, {"keyid": 5}],
 )
 def test_what_contradicts_itself_is_a_lie(lie: dict[str, Any]) -> None:
     for read in (read_description, read_rotation):
         with pytest.raises(Lie):
-            read(raw(key="file:a.v2", **lie) if "key" not in lie else raw(**lie))
+            read(raw(**{"key": "file:a.v2", **lie}))
 
 
 @pytest.mark.parametrize("bad", [b"\xc1", b"\x80", b"\x91" * 5000 + b"\xc0"])

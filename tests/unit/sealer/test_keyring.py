@@ -12,7 +12,7 @@ from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
 from signerd.sealer.backends import Backend, BackendSpec, Call
 from signerd.sealer.job import Pinned
-from signerd.sealer.keyring import Keyring, KeySpec
+from signerd.sealer.keyring import DESCRIBED_AT_ONCE, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
 from signerd.wire.worker_calls import CallError, DescribeResult
@@ -34,6 +34,7 @@ class Describer:
     made: dict[str, msgspec.Raw | CallError] = field(default_factory=dict)
     spec: BackendSpec = field(default_factory=lambda: BackendSpec("soft", "file", 1.0, cast("Any", None)))
     condemned: list[str] = field(default_factory=list)
+    up: bool = True
     asked: list[str] = field(default_factory=list)
 
     def call_many(self, calls: Sequence[Call]) -> None:
@@ -287,8 +288,27 @@ def test_thousands_of_keys_are_described_a_few_at_a_time(folder: Path) -> None:
         counts.append(len(held))
         call = held.pop(0)
         call.done(NOT_FOUND)
-    assert max(counts) == 64
+    assert max(counts) == DESCRIBED_AT_ONCE
     assert len(counts) == 200
+    assert desk.ring.settled
+
+
+def test_a_worker_that_dies_is_not_asked_for_the_rest(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(5000)]
+    desk = start(folder, *specs)
+
+    class Dead(Describer):
+        def call_many(self, calls: Sequence[Call]) -> None:
+            self.up = False
+            for call in calls:
+                self.asked.append(call.method)
+                call.done(CallError("key.backend_unavailable", "worker_died", "gone"))
+
+    dead = Dead()
+    desk.up(dead)
+    assert len(dead.asked) == DESCRIBED_AT_ONCE
+    assert not desk.ring.settled
+    desk.ring.backend_down(cast("Backend", dead))
     assert desk.ring.settled
 
 

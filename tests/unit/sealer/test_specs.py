@@ -6,8 +6,10 @@ from signerd.sealer.specs import key_specs
 
 TEXT = """
 [plugins.auth-peercred]
+certificate = "none"
 [backends.soft]
 scheme = "file"
+certificate = "none"
 settings = { directory = "/keys" }
 [tenants.acme]
 keys = ["file:a", "file:b"]
