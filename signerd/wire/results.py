@@ -112,7 +112,7 @@ class KeySummary(msgspec.Struct, frozen=True):
     """for instance `ES256`"""
     status: str
     """`active`, `pending`, `retiring`, `retired`, `suspended`, `revoked` or `expired`"""
-    version: int
+    version: int | UnsetType = UNSET
     """from 1; each has a keyid of its own, and the reference means the newest"""
     expires_at: int | UnsetType = UNSET
     """Unix milliseconds; not valid from then on"""
@@ -161,7 +161,7 @@ class KeyDescription(msgspec.Struct, frozen=True):
     """see Hardware"""
     verify_command: tuple[VerifyCommand, ...]
     """ready commands"""
-    version: int
+    version: int | UnsetType = UNSET
     """from 1"""
     expires_at: int | UnsetType = UNSET
     """Unix milliseconds; not valid from then on"""

@@ -21,6 +21,7 @@ from signerd.host.config_model import Config, Key, Tenant
 from signerd.host.memfd import sealed_memfd
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
+    LINK_VERSION,
     Close,
     CloseMany,
     KeyUse,
@@ -169,7 +170,7 @@ def index_twice(sealer: SealerProcess) -> None:
 
 
 ATTACKS: dict[str, tuple[Attack, str]] = {
-    "open twice": (lambda s: s.send(Open(1, "again")), "open_order"),
+    "open twice": (lambda s: s.send(Open(LINK_VERSION, "again")), "open_order"),
     "a foreign tenant's key": (foreign_key, "foreign_key"),
     "one of two keys is foreign": (one_of_two_keys_is_foreign, "foreign_key"),
     "a key that nobody has": (

@@ -105,6 +105,32 @@ def test_what_fits_together_has_no_problem():
             'default_key = "file:two"',
             "tenants.acme.default_key: expected one of file:one",
         ),
+        (
+            'default_key = "file:one"',
+            'default_key = "file:one"\ndefault_keys = { gold = "file:two" }',
+            "tenants.acme.default_keys: expected keys out of file:one, pkcs11:token=a;object=b, got file:two",
+        ),
+        (
+            'default_key = "file:one"\n',
+            """default_key = "file:one"
+default_keys.gold = "file:6"
+[keys."file:6"]
+backend = "soft"
+tenant = "acme"
+plans = ["tin"]
+""",
+            "tenants.acme.default_keys.gold: file:6 does not sign for this plan",
+        ),
+        (
+            '[keys."file:one"]',
+            '[keys."file:one"]\nfallback = "file:two"',
+            'keys."file:one".fallback: expected another key of tenant acme, got file:two',
+        ),
+        (
+            '[keys."file:one"]',
+            '[keys."file:one"]\nfallback = "file:one"',
+            'keys."file:one".fallback: expected another key of tenant acme, got file:one',
+        ),
         ('default_key = "file:one"', "", "tenants.acme.default_key: missing; expected one of file:one"),
         (
             'predicates = ["https://cyc',

@@ -15,6 +15,7 @@ from signerd.sealer.leaves import (
     decision_digest,
     outcome_leaf,
     refused_leaf,
+    ring_change,
     ring_leaf,
     start_leaf,
 )
@@ -26,6 +27,7 @@ from signerd.wire.links import (
     Refusal,
     ReleaseFacts,
     RequestFacts,
+    RingChange,
     RingEntry,
     SubjectFacts,
 )
@@ -130,6 +132,9 @@ def test_start_and_ring_leaves_belong_to_no_record():
     )
     assert (ring.audit_id, ring.tenant, start.audit_id, start.tenant) == ("", "local", "", "")
     assert json.loads(ring.text)["entry"]["spki"] == "MFk="
+    assert ring_change(ring.text) == RingChange("generate", entry, 6)
+    ordered = ring_leaf("revoke", entry, 6, "uid:0", "stolen")
+    assert ring_change(ordered.text) == RingChange("revoke", entry, 6, "uid:0", "stolen")
     assert json.loads(start.text)["plugins"] == [{"digest": "sha256:11", "name": "p", "version": "1"}]
     certified = start_leaf("1", [PluginFacts("p", "1", "sha256:11", "sha256:22")], 5)
     assert json.loads(certified.text)["plugins"][0]["certificate"] == "sha256:22"

@@ -7,9 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from fakes.sealing import HandClock, ListStore, SoftKey
+from signerd.contracts.services import Leaf
 from signerd.errors import Fault, Refusal
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
+from signerd.wire.links import RingEntry
 
 FIRST, SECOND, OTHER = SoftKey("file:a").entry, SoftKey("file:a").entry, SoftKey("file:b").entry
 SECOND = replace(SECOND, version=2, handle="file:a.v2")
@@ -91,3 +93,21 @@ def test_a_start_without_news_writes_nothing(desk: Desk) -> None:
     desk.open()
     assert len(desk.audit.leaves) == 2
     assert not any(desk.versions.unlogged(entry) for entry in (FIRST, OTHER))
+
+
+LEAF_OF_0_1 = (
+    b'{"change":"generate","entry":{"added_at":1000,"algorithm":"ES256","expires_at":0,"key":"file:a","keyid":"sha256:1",'
+    b'"revoked_at":0,"source":"file","spki":"MFk=","status":"active","tenant":"local","version":1},"kind":"ring",'
+    b'"time":1000,"v":1}'
+)
+
+
+def test_what_the_first_release_wrote_is_understood(desk: Desk) -> None:
+    desk.store.put([RingEntry("file:a", "local", 1, "sha256:1", "ES256", b"0Y", "file", "active", 1000)])
+    desk.store.close()
+    desk.audit.append_many([Leaf(LEAF_OF_0_1, "", "ring", "local", 1000)])
+    desk.open()
+    (entry,) = desk.versions.of("file:a")
+    assert (entry.name, entry.status, entry.hardware) == ("file:a", "active", False)
+    assert not desk.versions.unlogged(entry)
+    assert len(desk.audit.leaves) == 1
