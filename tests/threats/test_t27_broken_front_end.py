@@ -281,7 +281,7 @@ def test_what_no_front_end_sends_ends_the_link_on_the_record(sealer: SealerProce
         (lambda s: s.send(RefuseMany((Refusal("a", REQUEST, "refused", "quota.rate", "r"),))), "open_missing"),
         (lambda s: s.send(CloseMany(())), "open_missing"),
         (lambda s: s.send(Query(1, "local", {}, 0, 1)), "open_missing"),
-        (lambda s: s.send(Open(2, "later")), "open_order"),
+        (lambda s: s.send(Open(LINK_VERSION + 1, "later")), "open_order"),
         (lambda s: s.send(Open(0, "older")), "open_order"),
         (lambda s: s.send_bytes(struct.pack(">I", LINK_FRAME_BYTES + 1)), "frame_size"),
         (lambda s: s.send_bytes(b"GET / HTTP/1.1\r\n\r\n"), "frame_size"),

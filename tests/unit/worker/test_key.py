@@ -211,7 +211,7 @@ def test_as_a_service_it_takes_its_settings_from_standard_input_too(service: Ser
     started.stdin.close()
     service.wait()
     with service.connect() as connection:
-        assert Talk(connection).hello(bytes(32))["methods"] == ["describe", "sign", "generate", "batch"]
+        assert Talk(connection).hello(bytes(32))["methods"] == ["describe", "sign", "generate", "rotate", "batch"]
     started.terminate()
     assert started.wait(10) == -signal.SIGTERM, "a service ends when it is told to"
 
