@@ -1,3 +1,6 @@
-"""What all test folders share: outside parts that a test needs, a running daemon, a client of it, and tokens."""
+"""What all test folders share: outside parts of tests, a running daemon, a client of it, tokens, and wheels."""
 
-pytest_plugins = ["outside.needs", "running.daemon", "running.client", "fakes.tokens"]
+pytest_plugins = [
+    "outside.needs", "running.daemon", "running.client", "running.keyless", "running.outsider", "running.service",
+    "fakes.tokens",
+]  # fmt: skip

@@ -13,7 +13,18 @@ from msgspec import NODEFAULT, Meta
 from protocol_tables import field_texts, table
 from signerd.contracts.providers import PredicateType
 from signerd.host import config_model
-from signerd.host.config_model import Backend, Conformance, Daemon, Key, Limits, Plugin, Socket, Tenant
+from signerd.host.config_model import (
+    Approvals,
+    Approver,
+    Backend,
+    Conformance,
+    Daemon,
+    Key,
+    Limits,
+    Plugin,
+    Socket,
+    Tenant,
+)
 from signerd_predicates_intoto import catalogue as intoto
 from signerd_predicates_stella import catalogue as stella
 
@@ -41,10 +52,13 @@ def parts() -> dict[str, str]:
         "backend": Backend,
         "tenant": Tenant,
         "key": Key,
+        "approvals": Approvals,
+        "approver": Approver,
     }
     return {
         **{name: _section(cls) for name, cls in sections.items()},
         "limits": _limits(),
+        "gated": ", ".join(f"`{name}`" for name in get_args(config_model.GatedOperation)),
         "intoto": _catalogue(intoto.predicate_types()),
         "stella": _catalogue(stella.predicate_types("uri")),
     }
@@ -70,7 +84,14 @@ def _section(cls: type[msgspec.Struct]) -> str:
     return table(("key", "type", "default", "meaning"), rows)
 
 
-_NO_KEYS = {(Plugin, "name"), (Plugin, "settings"), (Backend, "name"), (Tenant, "name"), (Key, "key")}
+_NO_KEYS = {
+    (Plugin, "name"),
+    (Plugin, "settings"),
+    (Backend, "name"),
+    (Tenant, "name"),
+    (Key, "key"),
+    (Approvals, "approvers"),
+}
 """What the table's header says, and what is all that is left of a table."""
 
 

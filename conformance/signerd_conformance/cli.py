@@ -6,6 +6,7 @@ the worker protocol, ``contract`` a policy plugin by its own tests' contract cla
 import argparse
 import hashlib
 import json
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from signerd.attestation.bundle import LARGEST_BUNDLE
 from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP
 from signerd.errors import SignerdError
 from signerd.host.certificate import Case as Judged
+from signerd.host.credential import read_credential
 from signerd.host.distribution import find_entry, verify
 from signerd.verification.bundle import printable
 from signerd.verification.keys import PublicKey
 from signerd_conformance import __version__
-from signerd_conformance.backend import CASES, judge
+from signerd_conformance.backend import CASES, CASES_AT_SOCKET, judge
 from signerd_conformance.backend import Judged as Finding
 from signerd_conformance.bench import Bench
 from signerd_conformance.check import RULES, check
@@ -28,13 +30,14 @@ from signerd_conformance.classes import judged_by_classes
 from signerd_conformance.evidence import Evidence
 from signerd_conformance.issuing import Issuing, add_options, begin
 from signerd_conformance.vectors.areas import AREAS, text_of
-from signerd_conformance.worker import PLACE, Start
+from signerd_conformance.worker import PLACE, AtSocket, Start
 
 __all__ = ["main"]
 
 _LARGEST_KEY: Final = 64 * 1024
 _LARGEST_SETTINGS: Final = 4 * 1024 * 1024
-_NAMES: Final = [case.name for case in CASES]
+_EVERY: Final = tuple(dict.fromkeys((*CASES, *CASES_AT_SOCKET)))
+_NAMES: Final = [case.name for case in _EVERY]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rules is RULES:
         return _check(options)
     try:
-        return _backend(options, command) if options.rules is CASES else _contract(options, command)
+        return _backend(options, command) if options.rules is _EVERY else _contract(options, command)
     except (OSError, ValueError, SignerdError) as exc:
         print(f"signerd-conformance {given[0]}: {printable(str(exc))}", file=sys.stderr)
         return 2
@@ -83,22 +86,36 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _backend(options: argparse.Namespace, command: Sequence[str]) -> int:
-    if not command or not options.key:
+    if not (command or options.socket) or not options.key:
         print("signerd-conformance backend: -- CMD and at least one --key REF are needed", file=sys.stderr)
         return 2
+    at_socket = _at_socket(options, command) if options.socket or options.credential else None
+    cases = [case for case in (CASES_AT_SOCKET if at_socket else CASES) if case.name in (options.case or _NAMES)]
+    if not cases:
+        raise ValueError("no such case for a worker reached in this way")
     schemes = {reference.partition(":")[0] for reference in options.key}
     if options.sign and (options.case or len(schemes) != 1):
         raise ValueError("--sign certifies one scheme by every case: no --case, and keys of one scheme")
     issuing = begin(options, KEY_BACKENDS_GROUP, min(schemes))
     settings = _bounded(options.settings, _LARGEST_SETTINGS) if options.settings else None
-    bench = Bench(Start(tuple(command), settings, options.timeout), tuple(options.key), options.generate)
-    findings = judge(bench, [case for case in CASES if case.name in (options.case or _NAMES)])
+    start = Start(tuple(command), settings, options.timeout, at_socket=at_socket)
+    bench = Bench(start, tuple(options.key), options.generate)
+    findings = judge(bench, cases)
     if options.report:
         options.report.write_text(_report(bench, findings), "utf-8")
     for finding in findings:
         _print(finding.status, finding.case.name, finding.seen, finding.case.source)
-    cases = [Judged(one.case.name, one.status, one.case.optional) for one in findings]
-    return _ended(cases, issuing, "worker-protocol")
+    results = [Judged(one.case.name, one.status, one.case.optional) for one in findings]
+    return _ended(results, issuing, "worker-protocol")
+
+
+def _at_socket(options: argparse.Namespace, command: Sequence[str]) -> AtSocket:
+    if command or not options.socket or not options.credential:
+        raise ValueError("either -- CMD, or --socket PATH with --credential FILE")
+    if options.sign:
+        raise ValueError("--sign needs -- CMD: nobody can say which files a worker at a socket path runs")
+    credential = read_credential(os.path.abspath(options.credential))
+    return AtSocket(os.path.abspath(options.socket), credential, options.worker_uid)
 
 
 def _contract(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -146,7 +163,7 @@ def _report(bench: Bench, findings: Sequence[Finding]) -> str:
         json.dumps(
             {
                 "kit": f"signerd-conformance/{__version__}",
-                "command": bench.start.command,
+                "command": _command(bench.start),
                 "keys": [
                     {"key": key.reference, "algorithm": key.public.algorithm, "keyid": key.public.keyid}
                     for key in known
@@ -158,6 +175,10 @@ def _report(bench: Bench, findings: Sequence[Finding]) -> str:
         )
         + "\n"
     )
+
+
+def _command(start: Start) -> Sequence[str]:
+    return start.command if start.at_socket is None else ("--socket", start.at_socket.path)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -189,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_backend(
         commands.add_parser(
             "backend",
-            usage="%(prog)s [options] --key REF [--key REF ...] -- CMD ...",
+            usage="%(prog)s [options] --key REF [--key REF ...] (-- CMD ... | --socket PATH --credential FILE)",
             help="judge a key worker by the worker protocol",
             description="Start CMD several times, speak the worker protocol to it (docs/protocol.md) and judge it: one "
             "line a case, ok, FAIL or skip, its name, what was seen.",
@@ -231,8 +252,13 @@ def _add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_backend(judged: argparse.ArgumentParser) -> None:
-    judged.set_defaults(rules=CASES)
+    judged.set_defaults(rules=_EVERY)
     judged.add_argument("--key", action="append", metavar="REF", help="a key of the worker; may be repeated")
+    judged.add_argument("--socket", metavar="PATH", help="judge a worker that listens there, instead of CMD")
+    judged.add_argument("--credential", type=Path, metavar="FILE", help="with --socket: what it shares with its client")
+    judged.add_argument(
+        "--worker-uid", type=int, default=os.geteuid(), metavar="N", help="with --socket: who it runs as (default: you)"
+    )
     judged.add_argument(
         "--generate", metavar="ALG", help="have a key that is not there made first, for this algorithm (ES256, ...)"
     )

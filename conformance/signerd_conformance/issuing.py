@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signerd.host.certificate import Case
-from signerd_conformance.certify import CertifierKey, Judgeable, certificate, judged_binary, judged_distribution
+from signerd_conformance.certifier import CertifierKey
+from signerd_conformance.certify import Judgeable, certificate, judged_binary, judged_distribution
 
 __all__ = ["Issuing", "add_options", "begin"]
 

@@ -32,9 +32,8 @@ def _oversize(bench: Bench) -> Judgement:
 
 
 def _ended_by(bench: Bench, data: bytes) -> Judgement:
-    others = bench.worker()
     params = {"key": bench.key(bench.keys[0]).reference}
-    before = others.result("describe", params, DescribeResult)
+    before = bench.worker().result("describe", params, DescribeResult)
     with bench.another() as worker:
         worker.send(data)
         if not worker.closed():
@@ -42,7 +41,7 @@ def _ended_by(bench: Bench, data: bytes) -> Judgement:
         ending = worker.end(END_S)
     if ending.seconds is None or ending.status < 0:
         raise Violation(_ended(ending))
-    if others.result("describe", params, DescribeResult) != before:
+    if bench.worker().result("describe", params, DescribeResult) != before:
         raise Violation("another worker of the same keys answers otherwise now")
     return ok("closes the link; another worker goes on")
 

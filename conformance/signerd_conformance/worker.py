@@ -28,7 +28,7 @@ from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Respo
 from signerd.wire.worker_calls import LINK_FRAME_BYTES
 from signerd_conformance import __version__
 
-__all__ = ["PLACE", "Ending", "Start", "Violation", "Worker", "shaped", "told"]
+__all__ = ["PLACE", "AtSocket", "Ending", "Start", "Violation", "Worker", "shaped", "told"]
 
 PLACE: Final = "{fd}"
 """Stands in a command for the number of the worker's socket."""
@@ -48,12 +48,22 @@ class Violation(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class AtSocket:
+    """Where a worker that is a service of its own listens, what it shares with its client, and who it runs as."""
+
+    path: str
+    credential: bytes = field(repr=False)
+    worker_uid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """How a worker is started, and what all workers of a run have said.
 
     ``command``: its arguments; ``{fd}`` in them becomes the number of its socket, else ``--fd N`` is appended.
     ``settings``: its standard input, or None for an empty one. ``seconds``: the longest that an answer may take.
-    ``codes`` collects every error code, ``output`` counts the bytes on standard output.
+    ``codes`` collects every error code, ``output`` counts the bytes on standard output. With ``at_socket`` nothing is
+    started: the worker is connected to.
     """
 
     command: tuple[str, ...]
@@ -61,6 +71,7 @@ class Start:
     seconds: float = 5.0
     codes: set[str] = field(default_factory=set)
     output: list[int] = field(default_factory=list)
+    at_socket: AtSocket | None = None
 
     def arguments(self, fd: int) -> list[str]:
         """Return the command for a socket of that number."""
@@ -176,21 +187,8 @@ class Worker:
 
     def receive(self) -> Message:
         """Return the next message; Violation for anything else, the end of the link and silence included."""
-        while True:
-            try:
-                found = self._reader.next_frame()
-            except FrameTooLarge as exc:
-                raise Violation(str(exc)) from None
-            if found is not None:
-                break
-            if not self._read():
-                raise Violation("the worker has closed the link")
-        frame, fds = found
-        _close(fds)
-        if fds:
-            raise Violation(f"{len(fds)} descriptors come with an answer")
         try:
-            message: Message = _decode(frame)
+            message: Message = _decode(self._frame())
         except BROKEN as exc:
             raise Violation(f"a frame is no message ({exc})") from None
         if isinstance(message, Error):
@@ -235,6 +233,23 @@ class Worker:
             os.close(self._output)
             self._output = -1
         return Ending(took, self._process.returncode, left)
+
+    def _frame(self) -> memoryview | bytes:
+        """Return the next whole frame."""
+        while True:
+            try:
+                found = self._reader.next_frame()
+            except FrameTooLarge as exc:
+                raise Violation(str(exc)) from None
+            if found is not None:
+                break
+            if not self._read():
+                raise Violation("the worker has closed the link")
+        frame, fds = found
+        _close(fds)
+        if fds:
+            raise Violation(f"{len(fds)} descriptors come with an answer")
+        return frame
 
     def _read(self) -> bool:
         """Take what comes in time; False at the end of the link."""

@@ -13,6 +13,7 @@ def test_without_a_flaw_every_case_passes_and_a_key_is_made(tmp_path: Path) -> N
     assert judged["generate"] == ("ok", "Ed25519, and still there in a worker started later")
     assert judged["generate-taken"] == ("ok", "key.forbidden (exists)")
     assert judged["batch-bad-item"] == ("ok", "key.not_found, request.unsupported, request.malformed")
+    assert judged["rotate"] == ("ok", "the old key stays, the new one has a name of its own")
     again = found(flawed("none", tmp_path, "x:new", algorithm="Ed25519"), CALLING_CASES)
     assert again["generate"] == ("skip", "the key was there")
 
@@ -24,9 +25,10 @@ def test_without_a_flaw_every_case_passes_and_a_key_is_made(tmp_path: Path) -> N
         ("reversed", {"batch-order", "batch-bad-item", "batch-many"}),
         ("all_or_nothing", {"batch-bad-item"}),
         ("at_most_32", {"batch-many"}),
-        ("other_algorithm", {"generate"}),
-        ("forgets", {"generate", "generate-taken"}),
-        ("overwrites", {"capabilities", "generate", "generate-taken"}),
+        ("other_algorithm", {"generate", "rotate"}),
+        ("keeps_the_name", {"rotate"}),
+        ("forgets", {"generate", "generate-taken", "rotate"}),
+        ("overwrites", {"capabilities", "generate", "generate-taken", "rotate"}),
     ],
 )
 def test_a_flaw_fails_the_cases_that_are_about_it(flaw: str, cases: set[str], tmp_path: Path) -> None:
@@ -45,3 +47,4 @@ def test_what_is_declared_must_be_there_and_known(flaw: str, seen: str, tmp_path
 def test_a_backend_that_generates_nothing_is_not_asked_to(tmp_path: Path) -> None:
     judged = found(flawed("none", tmp_path), CALLING_CASES)
     assert judged["generate"] == ("skip", "no --generate")
+    assert judged["rotate"] == ("skip", "no --generate")

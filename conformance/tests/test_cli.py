@@ -1,5 +1,6 @@
 import hashlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from signerd.attestation.bundle import keyful_bundle
 from signerd.attestation.dsse import encode_base64, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
 from signerd.verification.keys import PublicKey
-from signerd_conformance.backend import CASES
+from signerd_conformance.backend import CASES, CASES_AT_SOCKET
 from signerd_conformance.check import RULES
 from signerd_conformance.cli import main
 from signerd_conformance.vectors.areas import AREAS, text_of
@@ -173,6 +174,10 @@ def test_a_failed_case_is_exit_6_names_its_source_and_can_be_asked_for_alone(
         (["backend", "--", "true"], "-- CMD and at least one --key REF are needed"),
         (["backend", "--key", "x:y", "--", "/no/such/worker"], "No such file or directory: '/no/such/worker'"),
         (["backend", "--key", "x:y", "--settings", "/no/such/file", "--", "true"], "'/no/such/file'"),
+        (["backend", "--key", "x:y", "--sign", "/k", "--", "true"], "--sign needs --certificate"),
+        (["backend", "--key", "x:y", "--sign", "/k", "--case", "sign", "--", "true"], "by every case: no --case"),
+        (["backend", "--key", "x:y", "--key", "z:y", "--sign", "/k", "--", "true"], "keys of one scheme"),
+        (["backend", "--key", "x:y", "--distribution", "d", "--", "true"], "go with --sign"),
     ],
 )
 def test_a_worker_that_cannot_be_started_is_exit_2(
@@ -188,7 +193,9 @@ def test_a_worker_that_cannot_be_started_is_exit_2(
 def test_the_list_of_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backend", "--list-cases"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [case.name for case in CASES]
+    assert [line.split()[0] for line in lines] == list(
+        dict.fromkeys(case.name for case in (*CASES, *CASES_AT_SOCKET))
+    )
     assert all(line.split(maxsplit=1)[1] for line in lines)
 
 
@@ -206,3 +213,17 @@ def test_vectors_are_printed_for_other_languages(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         main(["vectors", "--area", "none"])
     assert ended.value.code == 2
+
+
+def test_a_plugin_that_no_class_judges_or_that_is_not_installed_is_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["contract", "nobody", "--", str(tmp_path)]) == 2
+    assert "signerd-conformance contract: plugin nobody: no installed distribution" in capsys.readouterr().err
+    (tmp_path / "test_other.py").write_text("def test_other(): pass\n")
+    run = "import sys; from signerd_conformance.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["contract", "auth-peercred", "--", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    command = [sys.executable, "-c", run, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "no contract class of the tests has judged signerd_auth_peercred.plugin" in done.stderr

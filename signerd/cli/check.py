@@ -65,6 +65,18 @@ def problems(config: "Config") -> Iterator[str]:
     yield from _plugins(config)
 
 
+def _credential(where: str, credential: str) -> Iterator[str]:
+    """Read the credential of a worker at a socket path; systemd's are not there outside of the service."""
+    from signerd.host.credential import read_credential
+
+    if not credential.startswith("/"):
+        return
+    try:
+        read_credential(credential)
+    except SignerdError as exc:
+        yield f"{where}.credential: {exc}"
+
+
 def _plugins(config: "Config") -> Iterator[str]:
     """Load the policy plugins as the front end would; of key backends look at the metadata alone, as the
     sealer would.
@@ -82,6 +94,9 @@ def _plugins(config: "Config") -> Iterator[str]:
         yield f"{config.source}: plugins: {exc}"
     for backend in config.backends:
         where = f"{config.source}: backends.{backend.name}"
+        if backend.socket:
+            yield from _credential(where, backend.credential)
+            continue
         try:
             found = key_backend_entry(
                 backend.scheme, development=development, certificate=backend.certificate, certifiers=certifiers

@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config.absolute()) if args.config else embedded(Path("/"), Path("/sign.sock"))
     schemes: dict[str, list[str]] = {}
     for backend in config.backends:
+        if backend.socket:
+            continue  # its code is that service's affair
         schemes.setdefault(backend.scheme, []).append(backend.certificate)
     rows = listing(
         {plugin.name: [plugin.certificate] for plugin in config.plugins},

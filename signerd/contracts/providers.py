@@ -16,6 +16,7 @@ from signerd.contracts.values import (
     Principal,
     ProofOfEntitlement,
     Release,
+    Rotated,
     SignatureResult,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "Maybe",
     "PredicateType",
     "ReleaseCheck",
+    "Rotator",
     "TransparencyLog",
 ]
 
@@ -86,7 +88,8 @@ class KeyBackend(Protocol):
     """Holds keys and signs; lives in a key worker, sees bytes and strings only.
 
     ``key`` is a reference such as ``file:default``, the scheme of which is this backend's. Faults are ``key.*``
-    codes only. ``capabilities`` names the optional Protocols that it implements: declared, never probed.
+    codes only. ``capabilities`` names the optional Protocols that it implements, and ``attest`` where
+    ``KeyDescription.hardware`` is what the hardware says: declared, never probed.
     """
 
     capabilities: tuple[str, ...]
@@ -104,6 +107,18 @@ class Generator(Protocol):
 
     def generate(self, key: str, algorithm: str) -> KeyDescription:
         """Make a new key under a reference that is free; never overwrite one (``key.forbidden``, ``exists``)."""
+
+
+@runtime_checkable
+class Rotator(Protocol):
+    """Capability ``rotate``."""
+
+    def rotate(self, key: str, algorithm: str) -> Rotated:
+        """Make a new key beside ``key`` under a name that is free; ``key`` itself stays, and keeps its name.
+
+        ``key.not_found`` where there is no ``key``; nothing is ever overwritten.
+        """
+        ...
 
 
 @runtime_checkable

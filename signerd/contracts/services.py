@@ -121,5 +121,11 @@ class AuditStore(Protocol):
     def open_records(self) -> Sequence[Leaf]:
         """Return the ``decided`` leaves that no ``outcome`` closes: what a crash left behind."""
 
+    def ring_leaves(self) -> Sequence[tuple[int, bytes]]:
+        """Return index and text of every ``ring`` leaf, oldest first."""
+
+    def leaves_at(self, indices: Sequence[int]) -> Sequence[bytes]:
+        """Return the texts of these leaves, in the log's order."""
+
     def daily_counts(self, day: int) -> dict[str, int]:
         """Return how many records were signed per tenant on that UTC day (days since the epoch)."""

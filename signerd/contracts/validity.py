@@ -8,7 +8,7 @@ from typing import Final
 from signerd.errors import Refusal
 from signerd.wire.links import RingEntry
 
-__all__ = ["check_validity"]
+__all__ = ["check_validity", "status_at"]
 
 _SIGNING: Final = frozenset({"active", "retiring"})
 
@@ -17,14 +17,15 @@ def check_validity(entry: RingEntry, now_ms: int) -> None:
     """Refuse a key that is not valid at ``now_ms`` (Unix milliseconds); the first of these that applies.
 
     ``key.revoked`` at or after ``revoked_at``, ``key.suspended`` while suspended, ``key.expired`` at or after
-    ``expires_at`` or when retired, ``key.not_yet_valid`` before ``added_at`` or while pending. 0 is never. A
-    status that this version does not know does not sign: ``key.suspended``, reason ``status_unknown``.
+    ``expires_at`` (reason ``expired``) and ``retire_at`` (``retired``), ``key.not_yet_valid`` before ``added_at`` or
+    while pending. 0 is never. A status that this version does not know does not sign: ``key.suspended``, reason
+    ``status_unknown``.
     """
     if entry.status == "revoked" or 0 < entry.revoked_at <= now_ms:
         raise Refusal("key.revoked", "revoked", "the key is revoked")
     if entry.status == "suspended":
         raise Refusal("key.suspended", "suspended", "the key is suspended")
-    if entry.status == "retired":
+    if entry.status == "retired" or 0 < entry.retire_at <= now_ms:
         raise Refusal("key.expired", "retired", "the key has been retired")
     if entry.status == "expired" or 0 < entry.expires_at <= now_ms:
         raise Refusal("key.expired", "expired", "the key has expired")
@@ -32,3 +33,21 @@ def check_validity(entry: RingEntry, now_ms: int) -> None:
         raise Refusal("key.not_yet_valid", "not_yet_valid", "the key is not valid yet")
     if entry.status not in _SIGNING:
         raise Refusal("key.suspended", "status_unknown", "the key has a status that does not sign")
+
+
+def status_at(entry: RingEntry, now_ms: int) -> str:
+    """Return the status that decides at ``now_ms``: the entry's, or what time has made of it."""
+    try:
+        check_validity(entry, now_ms)
+    except Refusal as refusal:
+        return _BY_REASON.get(refusal.reason, entry.status)
+    return entry.status
+
+
+_BY_REASON: Final = {
+    "revoked": "revoked",
+    "suspended": "suspended",
+    "retired": "retired",
+    "expired": "expired",
+    "not_yet_valid": "pending",
+}

@@ -11,6 +11,7 @@ __all__ = [
     "Principal",
     "ProofOfEntitlement",
     "Release",
+    "Rotated",
     "SignatureResult",
 ]
 
@@ -97,7 +98,8 @@ class KeyDescription(msgspec.Struct, frozen=True):
     """The public half of a key: SubjectPublicKeyInfo in DER (RFC 5280), ``keyid`` = ``sha256:`` + hex of its digest.
 
     ``prehash`` is ``"sha256"`` where the backend wants the digest of the message instead (ES256 and RSA only).
-    ``chain`` is DER certificates, leaf first.
+    ``chain`` is DER certificates, leaf first. ``hardware`` (capability ``attest``) says that the private half was made
+    in hardware, has always been secret there and cannot leave it.
     """
 
     algorithm: str
@@ -106,6 +108,14 @@ class KeyDescription(msgspec.Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
     chain: tuple[bytes, ...] = ()
     prehash: str | None = None
+    hardware: bool = False
+
+
+class Rotated(msgspec.Struct, frozen=True):
+    """A new key that a backend made beside another, and ``key``: the reference by which it is asked for."""
+
+    key: str
+    description: KeyDescription
 
 
 class SignatureResult(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from signerd.contracts.providers import Authenticator, PredicateType, ReleaseCheck
 from signerd.contracts.services import Clock, QuotaStore
+from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.descriptors import check_claims
 from signerd.daemon.snapshot import Snapshot
@@ -17,9 +18,9 @@ from signerd.host.load import Loaded, PluginEntry
 from signerd.pipeline.catalogue import Catalogue
 from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
-from signerd.pipeline.quota import MemoryQuotaStore
+from signerd.pipeline.quota import DAY_MS, MemoryQuotaStore
 from signerd.pipeline.services import Bounds, Ledger, Services
-from signerd.pipeline.tenants import Tenant
+from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.wire import methods
 from signerd.wire.connection import FRAME_LIMIT_BOUND
 from signerd.wire.messages import Limits
@@ -110,6 +111,7 @@ def services_of(
             digests=limits.digests,
             front_document_bytes=PAYLOAD_INLINE,
         ),
+        new_id=AuditIds(),
         check_claims=partial(check_claims, payload_bytes=limits.payload_bytes),
     )
 
@@ -123,6 +125,15 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
             None if tenant.predicates is None else frozenset(tenant.predicates),
             frozenset(tenant.exempt_predicates),
             tenant.require_attested,
+            tenant.require_hardware,
+            tenant.default_keys,
+            {
+                key.key: KeyRule(
+                    None if key.plans is None else frozenset(key.plans), key.fallback, key.warn_days * DAY_MS
+                )
+                for key in config.keys
+                if key.tenant == tenant.name
+            },
         )
         for tenant in config.tenants
     }

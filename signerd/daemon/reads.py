@@ -11,18 +11,17 @@ from msgspec import UNSET
 
 from signerd import __version__
 from signerd.contracts.services import Charge, Clock
-from signerd.contracts.validity import check_validity
+from signerd.contracts.validity import status_at
 from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
-from signerd.errors import Fault, Refusal, SignerdError
+from signerd.errors import Fault, Refusal
 from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import remaining_of, verify_command
 from signerd.pipeline.services import Services
 from signerd.verification.keys import PublicKey
 from signerd.wire import methods
-from signerd.wire.links import RingEntry
 from signerd.wire.messages import Limits
 
 __all__ = ["PROFILES", "Reads"]
@@ -119,9 +118,17 @@ class Reads:
 
     def _keys(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         tenant = _bound(session).tenant
+        now = self.clock.now_ms()
         return methods.KeyList(
             tuple(
-                methods.KeySummary(entry.key, entry.keyid, entry.algorithm, self._key_status(entry))
+                methods.KeySummary(
+                    entry.key,
+                    entry.keyid,
+                    entry.algorithm,
+                    status_at(entry, now),
+                    entry.version,
+                    entry.expires_at or UNSET,
+                )
                 for entry in self.snapshot.of_tenant(tenant)
             )
         )
@@ -129,7 +136,9 @@ class Reads:
     def _describe(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         asked = cast("methods.KeysDescribe", params).key
         tenant = _bound(session).tenant
-        entry = next((e for e in self.snapshot.of_tenant(tenant) if asked in (e.key, e.keyid)), None)
+        entry = self.snapshot.find(tenant, asked)
+        if entry is None:
+            entry = next((e for e in self.snapshot.of_tenant(tenant) if asked == e.keyid), None)
         if entry is None:
             raise Refusal("key.not_found", "no_such_key", "no such key")
         public = PublicKey.from_spki(entry.spki)
@@ -140,22 +149,19 @@ class Reads:
             spki=entry.spki,
             public_key_pem=public.pem,
             chain=(),
-            status=self._key_status(entry),
+            status=status_at(entry, self.clock.now_ms()),
             added_at=entry.added_at,
             profile=self.services.tenants[tenant].profile,
             uses=("dsse",),
-            hardware=methods.Hardware(attested=False),
+            hardware=methods.Hardware(attested=entry.hardware),
             verify_command=(verify_command(entry.algorithm, "TYPE", "ARTIFACT"),),
+            version=entry.version,
             expires_at=entry.expires_at or UNSET,
             revoked_at=entry.revoked_at or UNSET,
+            retire_at=entry.retire_at or UNSET,
+            cause=entry.cause or UNSET,
+            invalid_since=entry.invalid_since or UNSET,
         )
-
-    def _key_status(self, entry: RingEntry) -> str:
-        try:
-            check_validity(entry, self.clock.now_ms())
-        except SignerdError as error:
-            return {"key.not_yet_valid": "pending"}.get(error.code, error.code.partition(".")[2])
-        return entry.status
 
     def _info(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         return methods.DaemonInfo(

@@ -19,7 +19,7 @@ from signerd.host.load import Loaded, load_policy_plugins
 
 __all__ = ["read_again", "store_of", "waiting"]
 
-_AT_START: Final = ("daemon", "sockets", "limits", "conformance", "backends", "keys")
+_AT_START: Final = ("daemon", "sockets", "limits", "conformance", "backends", "keys", "approvals")
 
 
 def read_again(config: Config) -> tuple[Config, Loaded]:

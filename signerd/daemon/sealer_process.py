@@ -107,7 +107,7 @@ class SealerProcess:
             quotas.seed(message.day, message.daily)
             self._opened.set()
         elif isinstance(message, RingChanged):
-            snapshot.take_ring(message.ring)
+            (snapshot.take_ring if self._sealer.open else snapshot.take_early)(message.ring)
         elif isinstance(message, BackendChanged):
             snapshot.take_backend(message)
         elif isinstance(message, Failed):

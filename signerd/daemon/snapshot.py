@@ -1,7 +1,7 @@
 """What the front end knows of the sealer: the ring, the backends. It decides by these copies; the sealer checks
 again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from signerd.wire.links import BackendChanged, BackendState, Opened, RingEntry
 
@@ -12,32 +12,54 @@ class Snapshot:
     """The last ring and backend states that the sealer has told. Stays as it was while there is no sealer."""
 
     def __init__(self) -> None:
-        self._ring: dict[tuple[str, str], RingEntry] = {}
-        self._by_tenant: dict[str, list[RingEntry]] = {}
+        self._newest: dict[tuple[str, str], RingEntry] = {}
+        self._held: dict[str, dict[str, dict[int, RingEntry]]] = {}
+        self._sorted: dict[str, tuple[RingEntry, ...]] = {}
+        self._early: list[RingEntry] = []
         self.backends: dict[str, BackendState] = {}
         self.separation = "process"
 
     def opened(self, opened: Opened) -> None:
         """Take everything anew."""
-        self.take_ring(opened.ring)
+        self._newest, self._held, self._sorted = {}, {}, {}
+        early, self._early = self._early, []
+        self.take_ring([*early, *opened.ring])
         self.backends = {backend.name: backend for backend in opened.backends}
         self.separation = opened.separation
 
+    def take_early(self, ring: Sequence[RingEntry]) -> None:
+        """Take a part of the ring that came before ``opened``, which replaces what was known before."""
+        self._early += ring
+
     def take_ring(self, ring: Sequence[RingEntry]) -> None:
-        """Take the whole ring as it is now."""
-        self._ring = {(entry.tenant, entry.key): entry for entry in ring}
-        self._by_tenant = {}
+        """Take versions that are new or have changed."""
         for entry in ring:
-            self._by_tenant.setdefault(entry.tenant, []).append(entry)
+            versions = self._held.setdefault(entry.tenant, {}).setdefault(entry.key, {})
+            versions[entry.version] = entry
+            self._sorted.pop(entry.tenant, None)
+            self._newest[entry.tenant, entry.key] = _signing(versions)
 
     def take_backend(self, changed: BackendChanged) -> None:
         """Take one backend's new state."""
         self.backends[changed.backend.name] = changed.backend
 
     def find(self, tenant: str, key: str) -> RingEntry | None:
-        """Return the tenant's key by its reference; another tenant's does not exist (T14)."""
-        return self._ring.get((tenant, key))
+        """Return the version that signs what is asked of the tenant's key now; where none is active, the newest.
+
+        Another tenant's key does not exist (T14).
+        """
+        return self._newest.get((tenant, key))
 
     def of_tenant(self, tenant: str) -> Sequence[RingEntry]:
-        """Return the tenant's keys, sorted by reference."""
-        return self._by_tenant.get(tenant, [])
+        """Return all versions of the tenant's keys, by reference and version."""
+        known = self._sorted.get(tenant)
+        if known is None:
+            held = self._held.get(tenant, {})
+            known = tuple([versions[number] for _, versions in sorted(held.items()) for number in sorted(versions)])
+            self._sorted[tenant] = known
+        return known
+
+
+def _signing(versions: Mapping[int, RingEntry]) -> RingEntry:
+    active = [version for version, entry in versions.items() if entry.status == "active"]
+    return versions[max(active or versions)]

@@ -106,7 +106,7 @@ class Waiters:
         """Stop waiting for ``story``."""
         audit_id = story.request.audit_id
         if isinstance(wait, SealWait):
-            self._sealer.forget(audit_id)
+            self._sealer.forget(wait.item.audit_id)
         elif isinstance(wait, DocumentWait):
             self._documents.forget(story)
         else:

@@ -22,6 +22,8 @@ import msgspec
 from signerd.errors import Refusal
 from signerd.host.config_checks import cross_problems
 from signerd.host.config_model import (
+    Approvals,
+    Approver,
     Backend,
     Config,
     Conformance,
@@ -51,7 +53,9 @@ __all__ = [
 MOST_BYTES: Final = 1024 * 1024
 """A configuration file is at most this long: anything larger is the wrong file."""
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
-_SECTIONS: Final = ("daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys")
+_SECTIONS: Final = (
+    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys", "approvals"
+)  # fmt: skip
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -156,7 +160,10 @@ def parse(
         reader.struct(Key, table, f"keys.{quoted(name)}", key=name)
         for name, table in reader.tables(document, "keys")
     ]
-    if reader.problems or daemon is None or sockets is None or limits is None or conformance is None:
+    approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
+    if daemon is None or sockets is None or limits is None or conformance is None or approvals is None:
+        raise ConfigError(reader.problems)
+    if reader.problems:
         raise ConfigError(reader.problems)
     config = Config(
         daemon,
@@ -167,6 +174,7 @@ def parse(
         tuple(map(_default_key, _all(tenants))),
         _all(keys),
         conformance,
+        approvals,
         file,
     )
     return _checked(config, file)
@@ -191,6 +199,16 @@ def _backend(reader: TableReader, name: str, table: Mapping[str, object]) -> Bac
     where = f"backends.{quoted(name)}"
     reader.settings(reader.table(table, "settings", f"{where}.settings"), f"{where}.settings")
     return reader.struct(Backend, table, where, name=name)
+
+
+def _approvals(reader: TableReader, table: Mapping[str, object]) -> Approvals | None:
+    where = "approvals.approvers"
+    listed = table.get("approvers", [])
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        reader.problem(where, "expected an array of tables [[approvals.approvers]]")
+        return None
+    made = [reader.struct(Approver, each, f"{where}[{index}]") for index, each in enumerate(listed)]
+    return reader.struct(Approvals, {**table, "approvers": _all(made)}, "approvals")
 
 
 def _all(made: Sequence[S | None]) -> tuple[S, ...]:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Collection, Iterator
 
-from signerd.host.config_model import Config, Limits, Tenant
+from signerd.errors import SignerdError
+from signerd.host.config_model import Approvals, Backend, Config, Limits, Tenant
 from signerd.host.tables import quoted
+from signerd.verification.ssh_keys import SshPublicKey
 
-__all__ = ["cross_problems"]
+__all__ = ["cross_problems", "names_pin"]
 
 SUN_PATH_MAX = 107
 """Bytes in the path of a Unix socket: sun_path's 108 less the closing zero (unix(7))."""
@@ -21,19 +23,30 @@ _ORDERED = (
 _PIN = re.compile(r"[:;?&]\s*pin-(?:value|source)\s*(?:=|$)", re.IGNORECASE)
 """A PIN in a PKCS#11 URI, or the place of one (RFC 7512, section 2.3)."""
 
+_UNFIT_PATH = re.compile(r"(?:^|/)\.\.(?:/|\Z)|[\0\ud800-\udfff]")
+_CREDENTIAL = re.compile(r"/[^\n]+|[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+
+
+def names_pin(reference: str) -> bool:
+    """Whether a key reference has a PIN in it, or the place of one; such a reference is refused and never logged."""
+    return _PIN.search(reference) is not None
+
 
 def cross_problems(config: Config) -> list[str]:
     """Return a line ``key: expectation`` for everything that does not fit together; empty when all does."""
-    if any(_PIN.search(key.key) for key in config.keys):
+    if any(names_pin(key.key) for key in config.keys):
         # Alone: the other problems quote references, and what stands here goes into a log.
         return ["keys: expected references without pin-value and pin-source: a PIN has its own place in [backends]"]
     return [
         *_paths(config),
         *_limits(config.limits),
         *_certificates(config),
+        *(problem for backend in config.backends for problem in _backend(backend)),
+        *_one_worker_each(config),
         *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
         *_keys(config),
         *_needed(config),
+        *_approvals(config.approvals),
     ]
 
 
@@ -73,6 +86,35 @@ def _certificates(config: Config) -> Iterator[str]:
             yield f"{where}.certificate: expected a key in [conformance] certifiers that may have signed it"
 
 
+def _backend(backend: Backend) -> Iterator[str]:
+    where = f"backends.{quoted(backend.name)}"
+    if not backend.socket:
+        if backend.credential:
+            yield f"{where}.credential: expected none without socket"
+        if backend.worker_uid is not None:
+            yield f"{where}.worker_uid: expected none without socket"
+        return
+    path = backend.socket
+    if not path.startswith("/") or _UNFIT_PATH.search(path) or path.endswith("/"):
+        yield f"{where}.socket: expected an absolute path in UTF-8 without .. and without NUL, got {quoted(path)}"
+    if len(path.encode("utf-8", "surrogateescape")) > SUN_PATH_MAX:
+        yield f"{where}.socket: expected at most {SUN_PATH_MAX} bytes: no Unix socket can have more"
+    if not _CREDENTIAL.fullmatch(backend.credential) or _UNFIT_PATH.search(backend.credential):
+        yield f"{where}.credential: expected an absolute path or the name of a systemd credential"
+    for key, given in (("settings", backend.settings), ("version", backend.version), ("record", backend.record)):
+        if given:
+            yield f"{where}.{key}: expected none with socket: that worker is not started from here"
+    if backend.certificate != "none":
+        yield f'{where}.certificate: expected "none" with socket: what runs there cannot be compared with it'
+
+
+def _one_worker_each(config: Config) -> Iterator[str]:
+    # A worker serves one connection: two instances at one path would shut each other out.
+    paths = [backend.socket for backend in config.backends if backend.socket]
+    for path in sorted({path for path in paths if paths.count(path) > 1}):
+        yield f"backends: expected a socket of its own for each, got {quoted(path)} more than once"
+
+
 def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:
     where = f"tenants.{quoted(tenant.name)}"
     keys = {key.key: key for key in config.keys}
@@ -87,6 +129,12 @@ def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:
         yield f"{where}.default_key: missing; expected one of {', '.join(tenant.keys)}"
     elif tenant.default_key not in tenant.keys:
         yield f"{where}.default_key: expected one of {', '.join(tenant.keys)}, got {tenant.default_key}"
+    surplus_keys = sorted(set(tenant.default_keys.values()) - set(tenant.keys))
+    if surplus_keys:
+        yield f"{where}.default_keys: expected keys out of {', '.join(tenant.keys)}, got {', '.join(surplus_keys)}"
+    for plan, reference in tenant.default_keys.items():
+        if reference in keys and keys[reference].plans is not None and plan not in (keys[reference].plans or ()):
+            yield f"{where}.default_keys.{quoted(plan)}: {reference} does not sign for this plan"
     if tenant.predicates is not None:
         surplus = sorted(set(tenant.exempt_predicates) - set(tenant.predicates))
         if surplus:
@@ -108,6 +156,8 @@ def _keys(config: Config) -> Iterator[str]:
             yield f"{where}.tenant: expected one of {_names(tenants)}, got {key.tenant}"
         elif key.key not in tenants[key.tenant].keys:
             yield f"{where}.tenant: expected {key.key} among tenants.{quoted(key.tenant)}.keys"
+        elif key.fallback and (key.fallback not in tenants[key.tenant].keys or key.fallback == key.key):
+            yield f"{where}.fallback: expected another key of tenant {key.tenant}, got {key.fallback}"
 
 
 def _names(named: Collection[str]) -> str:
@@ -118,3 +168,25 @@ def _needed(config: Config) -> Iterator[str]:
     for section in ("plugins", "backends", "tenants", "keys"):
         if not getattr(config, section):
             yield f"{section}: expected at least one table [{section}.NAME]"
+
+
+def _approvals(approvals: Approvals) -> Iterator[str]:
+    names: dict[str, int] = {}
+    owners: dict[bytes, int] = {}
+    for index, approver in enumerate(approvals.approvers):
+        where = f"approvals.approvers[{index}]"
+        first = names.setdefault(approver.name, index)
+        if first != index:
+            yield f"{where}.name: expected each name once, {approver.name} is that of approvers[{first}]"
+        try:
+            blob = SshPublicKey.from_line(approver.key).blob
+        except SignerdError as error:
+            yield f"{where}.key: expected an OpenSSH public key: {error.public} ({error.reason})"
+            continue
+        first = owners.setdefault(blob, index)
+        if first != index:
+            yield f"{where}.key: expected each key once, it is that of approvers[{first}]"
+    for operation, needed in approvals.operations.items():
+        if needed > len(owners):
+            where = f"approvals.operations.{quoted(operation)}"
+            yield f"{where}: expected at most {len(owners)}, the approvers with a key of their own, got {needed}"

@@ -11,10 +11,13 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "Approvals",
+    "Approver",
     "Backend",
     "Config",
     "Conformance",
     "Daemon",
+    "GatedOperation",
     "Key",
     "Limits",
     "Plugin",
@@ -65,6 +68,14 @@ WORKER_BACKOFF_FIRST_S: Final = 0.1
 """Most crashes are single: the worker is back before callers notice."""
 WORKER_BACKOFF_LONGEST_S: Final = 30.0
 """What keeps crashing is tried twice a minute, which costs nothing and ends by itself."""
+
+APPROVAL_LIFE_S: Final = 86_400
+"""A day: approvers sit in other time zones; who has not been found by then is asked anew."""
+
+MAX_AGE_DAYS: Final = 365
+"""A year: long enough for a release's life, short enough that a key which leaked unnoticed ends by itself."""
+WARN_DAYS: Final = 60
+"""Two months: a rotation of a hardware key needs people, and some of them are away."""
 
 GIB: Final = 1024 * 1024 * 1024
 FRAME_BYTES: Final = 4 * 1024 * 1024
@@ -193,6 +204,14 @@ class Backend(msgspec.Struct, frozen=True):
     """Pin, as a plugin's."""
     record: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
     """Pin, as a plugin's."""
+    socket: str = ""
+    """Connect to a worker that is a service of its own, at this path, instead of starting one. It has its settings and
+    its code from elsewhere, so `settings` and pins have no place beside this."""
+    credential: str = ""
+    """With `socket`: what both sides prove to each other that they hold: the absolute path of a file of 32 to 4096
+    bytes that is closed to others, or the name of a systemd credential. Never sent, never logged."""
+    worker_uid: Uid | None = None
+    """With `socket`: the user that the worker must run as, by what the kernel says. Absent: the daemon's own."""
 
     def deadline_s(self, limits: Limits) -> float:
         """Return how many seconds a call to this backend may take."""
@@ -225,6 +244,10 @@ class Tenant(msgspec.Struct, frozen=True):
     require_attested: bool = False
     """Refuse a tool's digest that the caller merely asserted. No check attests yet, so this refuses every type that
     needs a release."""
+    require_hardware: bool = False
+    """Refuse keys that their backend does not attest to have been made in hardware that they cannot leave."""
+    default_keys: dict[str, KeyReference] = {}
+    """By plan: the key that signs in place of `default_key` for callers of this plan."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -239,6 +262,51 @@ class Key(msgspec.Struct, frozen=True):
     generate: Literal["ES256", "ES384", "ES512", "Ed25519"] | None = None
     """Make a key of this algorithm at the first start that does not find one. A key that was there before is never made
     anew."""
+    plans: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] | None = None
+    """The only plans that it signs for. Absent: every plan."""
+    fallback: KeyReference | None = None
+    """Signs in its place while its backend cannot be reached, and for no other reason: another key of the same tenant.
+    Each record then says `key_fallback`."""
+    max_age_days: Annotated[int, Meta(ge=1, le=36500)] = MAX_AGE_DAYS
+    """A version that was added longer ago no longer signs (`key.expired`): rotate it before."""
+    warn_days: Annotated[int, Meta(ge=0, le=36500)] = WARN_DAYS
+    """So long before, results and the sealer's log begin to say so."""
+
+
+GatedOperation = Literal[
+    "admin.approve_release",
+    "admin.bypass",
+    "keys.generate",
+    "keys.resume",
+    "keys.retire",
+    "keys.revoke",
+    "keys.rotate",
+]
+"""What can be made to need approvals. `keys.suspend` is not among them: it must work at once."""
+
+
+class Approver(msgspec.Struct, frozen=True):
+    """``[[approvals.approvers]]``: somebody whose signature counts as one approval."""
+
+    name: Name
+    """As records and `signerctl` show it."""
+    key: Annotated[str, Meta(min_length=1, max_length=4096)]
+    """The public key, the one line of an OpenSSH `.pub` file without options: Ed25519, ECDSA P-256, RSA of 2048 to 8192
+    bits, or the security-key forms of the first two. Nobody else may have the same."""
+    uid: Uid | None = None
+    """The uid by which the approver reaches `admin.sock`. What this uid asks for, this key cannot approve."""
+
+
+class Approvals(msgspec.Struct, frozen=True):
+    """``[approvals]``: which operations of the admin plane take more than one person."""
+
+    operations: dict[GatedOperation, Annotated[int, Meta(ge=1, le=64)]] = {}
+    """How many approvers each operation needs, beside who asks for it: `{ "keys.revoke" = 2 }`. An operation that does
+    not stand here takes one admin. `keys.suspend` never waits, so it cannot."""
+    life_s: Annotated[int, Meta(ge=60, le=7 * 86_400)] = APPROVAL_LIFE_S
+    """How long approvals may be gathered and then used, from the request on."""
+    approvers: tuple[Approver, ...] = ()
+    """Who may approve."""
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -254,4 +322,5 @@ class Config(msgspec.Struct, frozen=True):
     tenants: tuple[Tenant, ...]
     keys: tuple[Key, ...]
     conformance: Conformance = Conformance()
+    approvals: Approvals = Approvals()
     source: str = ""

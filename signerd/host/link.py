@@ -53,6 +53,10 @@ class Link:
         """Return the socket's number, for poll."""
         return self._socket.fileno()
 
+    def allow(self, limit: int) -> None:
+        """Take frames of up to ``limit`` bytes from the next one on."""
+        self._reader.limit = limit
+
     @property
     def wants_write(self) -> bool:
         """Whether something is queued that the socket did not take yet."""

@@ -53,6 +53,11 @@ class Spawned:
         """The exit status as subprocess has it (negative: the signal), None before :meth:`reap` saw it."""
         return self._process.returncode
 
+    @property
+    def fate(self) -> str:
+        """What :meth:`reap` has seen, for the log."""
+        return f"worker ended with status {self.status}"
+
     def kill(self) -> None:
         """Kill the process and whatever it started in its group; harmless when it is gone."""
         if self._process.returncode is None:

@@ -100,6 +100,8 @@ def _expectation(exc: msgspec.ValidationError, kind: object) -> str:
     # "Expected `int`, got `str` - at `$[0]`": its place within the value, then what was expected.
     said, _, place = str(exc).partition(" - at `$")
     sentence = said[:1].lower() + said[1:]
+    if " - at `key` in " in str(exc):
+        return f"expected keys that are {_named(get_args(kind)[0])}: {sentence.partition(' - at ')[0]}"
     literals = _literals(kind)
     if (literals and "nvalid enum value" in said) or "matching regex" in said:
         sentence = f"expected {_named(kind)}"

@@ -1,5 +1,6 @@
 """Keys and quota: the last gate before content is looked at."""
 
+from collections.abc import Sequence
 from types import TracebackType
 
 from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
@@ -11,7 +12,7 @@ from signerd.pipeline.services import Services
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import Descriptor
 
-__all__ = ["admit", "charge_for", "choose_keys"]
+__all__ = ["admit", "charge_for", "choose_key", "choose_keys"]
 
 
 class admit:  # noqa: N801  a scope that reads as a verb in the story
@@ -30,7 +31,7 @@ class admit:  # noqa: N801  a scope that reads as a verb in the story
     async def __aenter__(self) -> Admission:
         cleared, services = self._cleared, self._services
         order = cleared.entitled.order
-        keys = choose_keys(order, services)
+        keys = choose_keys(order, cleared.entitled.entitlement.plan, services)
         _check_size(cleared)
         charge = charge_for(cleared)
         remaining = await services.quotas.admit(charge)
@@ -52,26 +53,36 @@ def charge_for(cleared: Cleared) -> Charge:
     return Charge(tenant, entitlement.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)
 
 
-def choose_keys(order: Order, services: Services) -> tuple[RingEntry, ...]:
-    """Return the ring's entries for what the request names, or the tenant's default key.
+def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry, ...]:
+    """Return the ring's entries for what the request names, or the default key of the plan or the tenant.
 
     Another tenant's key is ``key.not_found`` (T14). Every key must be valid now, and its algorithm within the
-    tenant's profile and the output profile.
+    tenant's profile and the output profile. ``key.forbidden``: ``other_plan``, ``hardware_required``.
     """
     options = order.params.options
-    names = options.keys if options and options.keys else [order.tenant.default_key]
-    now = services.clock.now_ms()
-    allowed = PROFILES[order.tenant.profile]
-    chosen = []
-    for name in names:
-        entry = services.ring.find(order.principal.tenant, name)
-        if entry is None:
-            raise Refusal("key.not_found", "no_such_key", "no such key")
-        check_validity(entry, now)
-        if entry.algorithm not in allowed or entry.algorithm not in COSIGN_ALGORITHMS:
-            raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
-        chosen.append(entry)
-    return tuple(chosen)
+    tenant = order.tenant
+    if options and options.keys:
+        names: Sequence[str] = options.keys
+    else:
+        names = (tenant.default_keys.get(plan, tenant.default_key),)
+    return tuple([choose_key(name, plan, order, services) for name in names])
+
+
+def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEntry:
+    """Return the version that signs for the reference ``name``; refuses as :func:`choose_keys`."""
+    tenant = order.tenant
+    entry = services.ring.find(order.principal.tenant, name)
+    if entry is None:
+        raise Refusal("key.not_found", "no_such_key", "no such key")
+    check_validity(entry, services.clock.now_ms())
+    if entry.algorithm not in PROFILES[tenant.profile] or entry.algorithm not in COSIGN_ALGORITHMS:
+        raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
+    rule = tenant.rules.get(name)
+    if rule is not None and rule.plans is not None and plan not in rule.plans:
+        raise Refusal("key.forbidden", "other_plan", "the key does not sign for this plan")
+    if tenant.require_hardware and not entry.hardware:
+        raise Refusal("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
+    return entry
 
 
 def _check_size(cleared: Cleared) -> None:

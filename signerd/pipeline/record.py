@@ -46,9 +46,9 @@ class Entry:
             return
         outcome, code, reason = ending(error)
         if self._handed_over:
-            self._ledger.close(Close(self._request.audit_id, outcome, code))
+            self._ledger.close(Close(self._request.record_id, outcome, code))
         else:
-            self._ledger.refuse(Refusal(self._request.audit_id, self.facts(), outcome, code, reason))
+            self._ledger.refuse(Refusal(self._request.record_id, self.facts(), outcome, code, reason))
 
     def hand_over(self) -> RequestFacts:
         """Say that the sealer records from here on; returns what it is to write."""

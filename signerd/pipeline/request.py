@@ -22,7 +22,7 @@ class SignRequest:
     ``params`` is undecoded msgpack, or what a batch has already decoded, or why it could not be. ``fds`` are
     the descriptors that came with the frame, ``owned`` those that were made on the way; whoever drives the
     story closes both when it ends. ``deadline`` is monotonic seconds. ``settled`` says that the sealer has
-    closed the record itself, or will.
+    closed the record itself, or will. ``second_id`` names the record that a fallback key has begun.
     """
 
     audit_id: str
@@ -37,3 +37,9 @@ class SignRequest:
     predicate_sha256: str = ""
     owned: list[int] = field(default_factory=list)
     settled: bool = False
+    second_id: str = ""
+
+    @property
+    def record_id(self) -> str:
+        """The name of the record in use."""
+        return self.second_id or self.audit_id

@@ -1,6 +1,7 @@
 """The hand-over to the sealer, and the answer that the caller gets."""
 
 import shlex
+from dataclasses import replace
 from functools import lru_cache
 
 from msgspec import UNSET
@@ -8,9 +9,12 @@ from msgspec import UNSET
 from signerd.attestation.algorithms import SIGNATURE_DIGEST
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Remaining
+from signerd.errors import Fault, Refusal
+from signerd.pipeline.admit import choose_key
 from signerd.pipeline.evidence import BuiltStatement, Cleared, Signed
 from signerd.pipeline.record import Entry
 from signerd.pipeline.services import Services
+from signerd.pipeline.tenants import Tenant
 from signerd.pipeline.waits import sealed
 from signerd.wire import methods
 from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
@@ -22,16 +26,32 @@ __all__ = ["decision_of", "remaining_of", "seal", "shown_decision", "verify_comm
 async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
     """Have the Statement signed on the record: the one wait of a story with warm caches.
 
+    Where a key's backend cannot be reached, and for no other reason, its fallback signs instead: once, on a record
+    of its own that says so.
+
     What comes back was verified against the pinned keys, and its ``decided`` leaf is durable. The record is
     closed when the answer is handed to the kernel, not here.
     """
+    try:
+        return await _sealed(built, entry, services)
+    except Fault as fault:
+        second = _fallback(built, services) if fault.code == "key.backend_unavailable" else None
+        if second is None:
+            raise
+    # The first record is closed, or will be, as the fault that it was; this decision has one of its own.
+    request = second.admission.cleared.entitled.order.request
+    request.second_id, request.settled = services.new_id(), False
+    return await _sealed(second, entry, services)
+
+
+async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
     order = built.admission.cleared.entitled.order
     decision = decision_of(built)
     expires_at = order.principal.expires_at
     request = order.request
     options = order.params.options
     item = SealItem(
-        request.audit_id,
+        request.record_id,
         entry.hand_over(),
         decision,
         PAYLOAD_TYPE,
@@ -41,7 +61,31 @@ async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signe
         principal_expires_at=expires_at or 0,
     )
     answer, fds = await sealed(item, built.payload_fd)
-    return Signed(request.audit_id, _result(built, decision, answer), fds)
+    return Signed(request.record_id, _result(built, decision, answer, services.clock.now_ms()), fds)
+
+
+def _fallback(built: BuiltStatement, services: Services) -> BuiltStatement | None:
+    """Return the same with the fallback of each key that has one, degraded; None where no key has one that may sign.
+
+    Which of several keys could not be reached is not told: none of their signatures was released.
+    """
+    admission = built.admission
+    cleared = admission.cleared
+    order, plan = cleared.entitled.order, cleared.entitled.entitlement.plan
+    names = [rule.fallback if (rule := order.tenant.rules.get(key.key)) else None for key in admission.keys]
+    if not any(names):
+        return None
+    try:
+        keys = [
+            key if name is None else choose_key(name, plan, order, services)
+            for key, name in zip(admission.keys, names, strict=True)
+        ]
+    except Refusal:
+        return None
+    if len({key.keyid for key in keys}) < len(keys):
+        return None
+    degraded = replace(cleared, degraded=(*cleared.degraded, "key_fallback"))
+    return replace(built, admission=replace(admission, cleared=degraded, keys=tuple(keys)))
 
 
 def decision_of(built: BuiltStatement) -> DecisionFacts:
@@ -62,7 +106,7 @@ def _release_facts(cleared: Cleared) -> ReleaseFacts:
     return ReleaseFacts(cleared.binding, release.how, "trusted", release.version or "")
 
 
-def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed) -> methods.SignResult:
+def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now: int) -> methods.SignResult:
     admission = built.admission
     order = admission.cleared.entitled.order
     keys = admission.keys
@@ -75,11 +119,11 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed) -> m
         envelope_sha256=answer.signatures[0].envelope_sha256,
         signing_identity=tuple([_identity(key) for key in keys]),
         cosign_verifiable=True,
-        warnings=tuple([w for key in keys for w in _warnings(key.algorithm)]),
+        warnings=tuple([w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)]),
         verify_command=tuple([verify_command(key.algorithm, order.predicate_type.uri, name) for key in keys]),
         entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
-            order.request.audit_id,
+            order.request.record_id,
             answer.index,
             answer.leaf_hash,
             shown_decision(decision),
@@ -134,6 +178,13 @@ def _warnings(algorithm: str) -> tuple[str, ...]:
     if digest is None:
         return ()
     return (f"cosign verifies a key of this type only with --signature-digest-algorithm {digest}",)
+
+
+def _ageing(key: RingEntry, tenant: Tenant, now: int) -> tuple[str, ...]:
+    rule = tenant.rules.get(key.key)
+    if rule is None or not key.expires_at or key.expires_at - now > rule.warn_ms:
+        return ()
+    return (f"key_expires_soon: {key.key} signs until {key.expires_at} (Unix milliseconds)",)
 
 
 @lru_cache(maxsize=1024)

@@ -59,6 +59,8 @@ class Bounds:
 class Services:
     """Providers under their guard, tenants, catalogue, ring, quotas, clock, and the way to the record.
 
+    ``new_id`` names a second record of one request.
+
     ``check_claims`` refuses orders that do not name each descriptor of their frame exactly once, and
     descriptors that are not what their place asks for (T19).
     """
@@ -75,6 +77,7 @@ class Services:
     deadlines: Deadlines
     clock: Clock
     bounds: Bounds
+    new_id: Callable[[], str]
     check_claims: Callable[[Iterable[SignDsse], tuple[int, ...]], None]
 
     def record(self, request: SignRequest, peer: Peer) -> AbstractAsyncContextManager[Entry]:

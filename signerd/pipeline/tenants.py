@@ -1,8 +1,20 @@
 """What the configuration says of a tenant, in the pipeline's terms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Tenant"]
+__all__ = ["KeyRule", "Tenant"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """What is configured for one key: the plans that it signs for (None: every plan), the reference that signs while
+    its backend cannot be reached, and how long before its end results say so (milliseconds).
+    """
+
+    plans: frozenset[str] | None = None
+    fallback: str | None = None
+    warn_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +22,8 @@ class Tenant:
     """What a tenant may have signed, and with what.
 
     ``predicates`` None allows the whole catalogue; ``exempt`` lists types (URIs) whose release check is
-    waived, which every record under it says.
+    waived, which every record under it says. ``default_keys`` go before ``default_key``, by plan. ``rules`` are those
+    of its keys.
     """
 
     name: str
@@ -19,3 +32,6 @@ class Tenant:
     predicates: frozenset[str] | None = None
     exempt: frozenset[str] = field(default_factory=frozenset)
     require_attested: bool = False
+    require_hardware: bool = False
+    default_keys: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, KeyRule] = field(default_factory=dict)

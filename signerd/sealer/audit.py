@@ -55,6 +55,7 @@ CREATE INDEX IF NOT EXISTS leaves_of_tenant ON leaves (tenant, leaf_index);
 CREATE INDEX IF NOT EXISTS leaves_signed ON leaves (time, tenant)
   WHERE kind = 'outcome' AND outcome IN ('signed', 'signed_undelivered');
 CREATE INDEX IF NOT EXISTS leaves_start ON leaves (leaf_index) WHERE kind = 'start';
+CREATE INDEX IF NOT EXISTS leaves_ring ON leaves (leaf_index) WHERE kind = 'ring';
 """
 _ROW: Final = "(?,?,?,?,?,?,?,?,?)"
 _LAST_RESORT_PAGES: Final = 16_384
@@ -191,6 +192,24 @@ class SqliteAuditStore:
         except sqlite3.Error as exc:
             _unavailable(exc)
         return [Leaf(*row) for row in rows]
+
+    def ring_leaves(self) -> Sequence[tuple[int, bytes]]:
+        """Return index and text of every ``ring`` leaf, oldest first."""
+        try:
+            return self._reach().execute(
+                "SELECT leaf_index, leaf FROM leaves WHERE kind = 'ring' ORDER BY leaf_index"
+            ).fetchall()
+        except sqlite3.Error as exc:
+            _unavailable(exc)
+
+    def leaves_at(self, indices: Sequence[int]) -> Sequence[bytes]:
+        """Return the texts of these leaves, in the log's order."""
+        one = "SELECT leaf FROM leaves WHERE leaf_index = ?"
+        try:
+            found = [self._reach().execute(one, (index,)).fetchone() for index in sorted(indices)]
+        except sqlite3.Error as exc:
+            _unavailable(exc)
+        return [row[0] for row in found if row is not None]
 
     def daily_counts(self, day: int) -> dict[str, int]:
         """Return how many records were signed per tenant on UTC day ``day`` since the epoch, delivered or

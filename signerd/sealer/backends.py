@@ -1,7 +1,9 @@
 """A key backend as the sealer sees it: a supervised worker behind a link, asked in batches.
 
-Only the entry point's metadata is read here; the worker imports (T2). No call is ever repeated: one that was in
-flight when the worker died is ``key.backend_unavailable``, and so is one past its deadline. A late answer is dropped.
+The worker is a child, or a service of its own behind a connection: that one proves itself first, and where a child
+would be killed its connection is closed (T1). Only the entry point's metadata is read here; the worker imports (T2).
+No call is ever repeated: one that was in flight when the worker died is ``key.backend_unavailable``, and so is one past
+its deadline. A late answer is dropped.
 """
 
 import heapq
@@ -14,13 +16,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from signerd.contracts.services import Clock
-from signerd.errors import CODES
+from signerd.errors import CODES, Refusal, SignerdError
 from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned
 from signerd.host.supervision import BACKOFF_FIRST, BACKOFF_LONGEST, State, Supervision
+from signerd.host.worker_socket import Connected
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
 from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Response
+from signerd.wire.worker_auth import Proof, told
 from signerd.wire.worker_calls import BatchCall, BatchParams, BatchResult, CallError
 
 __all__ = ["Backend", "BackendSpec", "Call", "CallResult", "worker_error"]
@@ -58,12 +62,12 @@ class Call(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
     """What the configuration says of a backend: ``deadline_s`` is that of one call, ``backoff_s`` the first and longest
-    pause before a start."""
+    pause before a start. ``start`` waits for nothing; OSError or SignerdError where there is no worker."""
 
     name: str
     scheme: str
     deadline_s: float
-    start: Callable[[], Spawned]
+    start: Callable[[], Spawned | Connected]
     backoff_s: tuple[float, float] = (BACKOFF_FIRST, BACKOFF_LONGEST)
 
 
@@ -75,12 +79,15 @@ class Backend:
         self._clock = clock
         self._changed = changed
         self._supervision = Supervision(first_s=spec.backoff_s[0], longest_s=spec.backoff_s[1])
-        self._spawned: Spawned | None = None
+        self._spawned: Spawned | Connected | None = None
+        self._proof: Proof | None = None
         self._link: Link | None = None
         self._frames: dict[int, tuple[Call, ...]] = {}
         self._late: set[int] = set()
         self._deadlines: list[tuple[float, int]] = []
         self._next_id = 1
+        self.methods: frozenset[str] = frozenset()
+        """What the worker's hello named."""
 
     @property
     def up(self) -> bool:
@@ -93,10 +100,11 @@ class Backend:
         return self._spawned.pid if self._spawned else None
 
     def descriptors(self) -> tuple[int, ...]:
-        """Return what the loop polls for reading: the link, and the pidfd that tells of the worker's death."""
+        """Return what the loop polls for reading: the link, and the pidfd that tells of a child's death."""
         if self._spawned is None or self._link is None:
             return ()
-        return (self._link.fileno(), self._spawned.pidfd)
+        pidfd = self._spawned.pidfd
+        return (self._link.fileno(),) if pidfd is None else (self._link.fileno(), pidfd)
 
     def wants_write(self) -> bool:
         """Whether the link has something queued."""
@@ -118,6 +126,8 @@ class Backend:
                 self._supervision.missed()
                 _fail(calls, _LATE)
         if self._supervision.look(now) or self._supervision.must_die:
+            if self._spawned is not None:
+                _log.error("backend %s: the worker does not answer in time; it is taken down", self.spec.name)
             self._kill()
         if self._supervision.start_due(now):
             self._start(now)
@@ -164,10 +174,11 @@ class Backend:
             self._take(frame)
             progress()
 
-    def reap(self) -> None:
-        """Look whether the process has ended; everything in flight fails with it."""
+    def reap(self, why: str = "") -> None:
+        """Look whether the worker has ended; everything in flight fails with it. ``why`` is what was seen before."""
         if self._spawned is not None and self._spawned.reap():
-            _log.warning("backend %s: worker ended with status %s", self.spec.name, self._spawned.status)
+            seen = f" ({why})" if why else ""
+            _log.warning("backend %s: %s%s", self.spec.name, self._spawned.fate, seen)
             self._gone()
 
     def condemn(self, why: str) -> None:
@@ -186,14 +197,16 @@ class Backend:
     def _start(self, now: float) -> None:
         try:
             self._spawned = self.spec.start()
-        except OSError as exc:
-            _log.error("backend %s: cannot start a worker: %s", self.spec.name, exc)
+        except (OSError, SignerdError) as exc:
+            _log.error("backend %s: no worker: %s", self.spec.name, exc)
             self._supervision.started(now)
             self._supervision.died(now)
             return
         self._link = Link(self._spawned.socket)
         self._supervision.started(now)
-        self._link.queue(encode_frame(Hello((VERSION,), "signerd-sealer")))
+        self._proof = self._spawned.proof if isinstance(self._spawned, Connected) else None
+        nonce = msgspec.UNSET if self._proof is None else self._proof.nonce
+        self._link.queue(encode_frame(Hello((VERSION,), "signerd-sealer", nonce=nonce)))
         self.flush()
 
     def _send(self, calls: Sequence[Call]) -> None:
@@ -216,17 +229,19 @@ class Backend:
 
     def _take(self, frame: memoryview | bytes) -> None:
         try:
+            if self._supervision.state is State.STARTING:
+                if self._greeted(frame):
+                    self._supervision.answered()
+                    self._changed(self)
+                return
             message = _message.decode(frame)
         except BROKEN as exc:
             self._broken(f"a frame that is no message: {exc}")
             return
-        if self._supervision.state is State.STARTING:
-            if isinstance(message, Hello) and message.version == VERSION:
-                self._supervision.answered()
-                self._changed(self)
-            else:
-                self._broken("no hello of this version")
-        elif isinstance(message, Response):
+        except Refusal as refusal:
+            self._broken(str(refusal))
+            return
+        if isinstance(message, Response):
             self._answered(message)
         elif isinstance(message, Error) and isinstance(message.id, int):
             calls = self._calls_of(message.id)
@@ -235,6 +250,28 @@ class Backend:
                 _fail(calls, worker_error(CallError(message.code, reason, message.message)))
         else:
             self._broken("a message that no worker sends")
+
+    def _greeted(self, frame: memoryview | bytes) -> bool:
+        """Take the worker's hello or, at a socket path, its proof after that; whether calls may follow."""
+        proof = self._proof
+        if proof is not None and proof.met:
+            proof.check(frame)
+            return True
+        hello = _message.decode(frame)
+        if isinstance(hello, Error):
+            self._broken(f"refused: {told(hello)}")
+            return False
+        if not isinstance(hello, Hello) or hello.version != VERSION:
+            self._broken("no hello of this version")
+            return False
+        self.methods = frozenset(hello.methods or ())
+        if proof is None:
+            return True
+        assert self._link is not None
+        proof.meet(hello)
+        self._link.queue(encode_frame(proof.auth()))
+        self.flush()
+        return False
 
     def _answered(self, response: Response) -> None:
         calls = self._calls_of(response.id)
@@ -269,11 +306,12 @@ class Backend:
 
     def _broken(self, why: str) -> None:
         """Take down a worker whose link ended or that broke the protocol."""
-        # A process that dies closes its link a moment before its end shows: that is a death, and no lie.
+        # A process that dies closes its link a moment before its end shows: that is a death, and no lie. What it said
+        # before is told all the same: a peer that refuses hangs up too.
         if self._spawned is not None and not self._spawned.reap(_DYING_S):
             self.condemn(why)
         else:
-            self.reap()
+            self.reap(why)
 
     def _kill(self) -> None:
         """Kill the process; its end is seen through the pidfd, but nothing is sent to it any more."""

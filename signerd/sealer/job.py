@@ -27,6 +27,7 @@ class Pinned:
     """A key of the ring with its public half loaded: what every signature is verified against.
 
     ``unfit`` says why it does not sign now: its backend has not described it yet, or has another key in its place.
+    ``plans`` are those that it signs for; None is every plan.
     """
 
     entry: RingEntry
@@ -34,6 +35,7 @@ class Pinned:
     backend: str
     prehash: bool
     unfit: CallError | None = None
+    plans: frozenset[str] | None = None
 
 
 @dataclass(slots=True)

@@ -5,159 +5,281 @@ signs nothing before the ring does.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from signerd.contracts.services import AuditStore, Clock
+from signerd.contracts.services import Clock
+from signerd.contracts.validity import status_at
 from signerd.errors import SignerdError
 from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.descriptions import Lie, read_description, signs_digest
 from signerd.sealer.job import Pinned
-from signerd.sealer.leaves import ring_leaf
-from signerd.sealer.ring import RingStore
+from signerd.sealer.versions import Versions
 from signerd.verification.keys import PublicKey
-from signerd.wire.decoding import BROKEN
 from signerd.wire.links import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
-__all__ = ["KeySpec", "Keyring"]
+__all__ = ["DESCRIBED_AT_ONCE", "KeySpec", "Keyring", "entry_of"]
 
 _log = logging.getLogger(__name__)
-_describe_result: Final = msgspec.msgpack.Decoder(DescribeResult)
+
+DAY_MS: Final = 86_400_000
+DESCRIBED_AT_ONCE: Final = 64
+"""Descriptions that a worker is asked for at a time: with thousands of keys the last would miss their deadline."""
+_DESCRIBED: Final = frozenset({"active", "retiring", "suspended", "pending"})
 
 _NOT_DESCRIBED: Final = CallError("key.backend_unavailable", "not_described", "the key's backend is not available")
 _ANOTHER: Final = CallError("key.backend_fault", "key_replaced", "the key is not the one that has been known")
+_UNLOGGED: Final = CallError("key.backend_fault", "ring_unlogged", "the key ring does not agree with the log")
+_NO_HARDWARE: Final = CallError("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """What the configuration says of a key. ``generate`` is an algorithm, empty for a key that must be there."""
+    """What the configuration says of a key. ``generate`` is an algorithm, empty for a key that must be there.
+
+    ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum.
+    """
 
     key: str
     tenant: str
     backend: str
     source: str
     generate: str = ""
+    plans: frozenset[str] | None = None
+    require_hardware: bool = False
+    max_age_ms: int = 0
+    warn_ms: int = 0
+    profile: str = "world"
 
 
-class Keyring(Mapping[str, Pinned]):
-    """The live ring by key reference. ``changed`` is true after a change until :meth:`snapshot` was taken."""
+class _Pins(dict[str, Pinned]):
+    """Pinned versions by keyid, made at their first use: a start must not read every public key of a large ring."""
 
-    def __init__(self, specs: Sequence[KeySpec], store: RingStore, audit: AuditStore, clock: Clock) -> None:
-        self._specs = specs
-        self._store = store
-        self._audit = audit
+    def __init__(self, make: Callable[[str], Pinned]) -> None:
+        self._make = make
+
+    def __missing__(self, keyid: str) -> Pinned:
+        pinned = self[keyid] = self._make(keyid)
+        return pinned
+
+
+class Keyring:
+    """The configured keys of the ring. ``pins`` has what signs by keyid: KeyError for a key that is not configured."""
+
+    def __init__(self, specs: Sequence[KeySpec], versions: Versions, clock: Clock) -> None:
+        self.specs = {spec.key: spec for spec in specs}
+        self.pins = _Pins(self._pin)
+        self._versions = versions
         self._clock = clock
-        self._held = {entry.key: entry for entry in store.load()}
-        self._open: set[str] = {spec.key for spec in specs}
-        self._pinned = {spec.key: self._known(self._held[spec.key], spec) for spec in specs if spec.key in self._held}
-        self.changed = False
+        self._open: dict[str, int] = {spec.key: 0 for spec in specs}
+        self._todo: dict[str, Iterator[Call]] = {}
+        self._prehash: dict[str, bool] = {}
+        self._lost: dict[str, CallError] = {}
+        self._changed: dict[str, RingEntry] = {}
 
-    @staticmethod
-    def _known(entry: RingEntry, spec: KeySpec) -> Pinned:
-        """Return a key as the ring has held it: it is there, and signs once its backend has described it."""
-        unfit = _ANOTHER if entry.tenant != spec.tenant else _NOT_DESCRIBED
-        return Pinned(entry, PublicKey.from_spki(entry.spki), spec.backend, prehash=False, unfit=unfit)
+    def _pin(self, keyid: str) -> Pinned:
+        entry = self._versions.find(keyid)
+        spec = None if entry is None else self.specs.get(entry.key)
+        if entry is None or spec is None:
+            raise KeyError(keyid)
+        public = PublicKey.from_spki(entry.spki)
+        prehash = self._prehash.get(keyid, False)
+        return Pinned(self.shown(entry), public, spec.backend, prehash, self._unfit(entry, spec), spec.plans)
 
-    def __getitem__(self, key: str) -> Pinned:
-        return self._pinned[key]
+    def _unfit(self, entry: RingEntry, spec: KeySpec) -> CallError | None:
+        if entry.tenant != spec.tenant:
+            return _ANOTHER
+        if self._versions.unlogged(entry):
+            return _UNLOGGED
+        if entry.keyid in self._lost:
+            return self._lost[entry.keyid]
+        if entry.keyid not in self._prehash:
+            return _NOT_DESCRIBED
+        return _NO_HARDWARE if spec.require_hardware and not entry.hardware else None
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._pinned)
-
-    def __len__(self) -> int:
-        return len(self._pinned)
+    def shown(self, entry: RingEntry) -> RingEntry:
+        """Return a version with the time at which it becomes too old, which the configuration decides."""
+        spec = self.specs.get(entry.key)
+        if spec is None or not spec.max_age_ms:
+            return entry
+        oldest = entry.added_at + spec.max_age_ms
+        return replace(entry, expires_at=min(oldest, entry.expires_at) if entry.expires_at else oldest)
 
     @property
     def settled(self) -> bool:
         """Whether every configured key was described, or cannot be."""
         return not self._open
 
+    @property
+    def changed(self) -> bool:
+        """Whether there is something that the front end has not been told."""
+        return bool(self._changed)
+
+    def changes(self) -> tuple[RingEntry, ...]:
+        """Return what has changed since this was last called."""
+        changed, self._changed = self._changed, {}
+        return tuple(changed.values())
+
     def snapshot(self) -> tuple[RingEntry, ...]:
-        """Return the entries as the front end gets them, sorted by reference."""
-        self.changed = False
-        return tuple(self._pinned[key].entry for key in sorted(self._pinned))
+        """Return all versions of the configured keys, by reference and version."""
+        self._changed = {}
+        return tuple([self.shown(entry) for key in sorted(self.specs) for entry in self._versions.of(key)])
+
+    def touched(self, entries: Iterable[RingEntry]) -> None:
+        """Take note of versions that are new or have changed in the ring."""
+        for entry in entries:
+            self.pins.pop(entry.keyid, None)
+            if entry.key in self.specs:
+                self._changed[entry.keyid] = self.shown(entry)
+
+    def described(self, keyid: str, described: DescribeResult | CallError) -> None:
+        """Take what a backend says of a version: how it signs, or why it does not."""
+        if isinstance(described, CallError):
+            self._lost[keyid] = described
+        else:
+            self._lost.pop(keyid, None)
+            self._prehash[keyid] = signs_digest(described)
+        self.pins.pop(keyid, None)
+
+    def ageing(self, now: int) -> Iterator[tuple[RingEntry, int]]:
+        """Yield each newest version that is near its end, and the whole days that it has left."""
+        for spec in self.specs.values():
+            versions = self._versions.of(spec.key)
+            if not versions or status_at(entry := self.shown(versions[-1]), now) != "active":
+                continue
+            if entry.expires_at and entry.expires_at - now <= spec.warn_ms:
+                yield entry, (entry.expires_at - now) // DAY_MS
 
     def backend_up(self, backend: Backend) -> None:
         """Have a worker that came up describe the keys that it serves."""
-        specs = [spec for spec in self._specs if spec.backend == backend.spec.name]
-        calls = [Call("describe", DescribeParams(s.key), partial(self._described, backend, s)) for s in specs]
-        backend.call_many(calls)
+        calls = []
+        for spec in self.specs.values():
+            if spec.backend == backend.spec.name:
+                wanted = self._wanted(spec)
+                self._open[spec.key] = len(wanted)
+                if not wanted:
+                    self._settle(spec)
+                calls += [self._call(backend, spec, entry) for entry in wanted]
+        rest = self._todo[backend.spec.name] = iter(calls)
+        backend.call_many(list(islice(rest, DESCRIBED_AT_ONCE)))
+
+    def _wanted(self, spec: KeySpec) -> list[RingEntry | None]:
+        """Return the versions that may sign or come to; None for a key that the ring has never held."""
+        versions = self._versions.of(spec.key)
+        now = self._clock.now_ms()
+        return [entry for entry in versions if status_at(self.shown(entry), now) in _DESCRIBED] if versions else [None]
+
+    def _call(self, backend: Backend, spec: KeySpec, entry: RingEntry | None) -> Call:
+        name = spec.key if entry is None else entry.name
+        return Call("describe", DescribeParams(name), partial(self._answered, backend, spec, entry))
 
     def backend_down(self, backend: Backend) -> None:
         """Stop waiting for the keys of a worker that cannot be had; those that the ring knows stay pinned."""
-        for spec in self._specs:
+        self._todo.pop(backend.spec.name, None)
+        for spec in self.specs.values():
             if spec.backend == backend.spec.name:
-                self._open.discard(spec.key)
+                self._open.pop(spec.key, None)
 
-    def _described(self, backend: Backend, spec: KeySpec, result: CallResult) -> None:
+    def _answered(self, backend: Backend, spec: KeySpec, entry: RingEntry | None, result: CallResult) -> None:
         if isinstance(result, CallError):
             if result.reason == "call_deadline":
                 # It was not up to the key; a worker that hangs misses this one too, and is started again.
-                backend.call_many([Call("describe", DescribeParams(spec.key), partial(self._described, backend, spec))])
+                backend.call_many([self._call(backend, spec, entry)])
                 return
-            if result.code == "key.not_found" and spec.generate and spec.key not in self._held:
-                call = Call(
-                    "generate", GenerateParams(spec.key, spec.generate), partial(self._pin, backend, spec, "generate")
-                )
-                backend.call_many([call])
+            if result.code == "key.not_found" and spec.generate and entry is None:
+                made = partial(self._made, backend, spec, "generate")
+                backend.call_many([Call("generate", GenerateParams(spec.key, spec.generate), made)])
                 return
-            self._lost(spec, result)
-            self._settle(spec)
+            self._gone(spec, entry, result)
+        elif entry is None:
+            self._made(backend, spec, "import", result)
+            return
         else:
-            self._pin(backend, spec, "import", result)
+            self._known(backend, spec, entry, result)
+        self._next(backend, spec)
 
-    def _pin(
+    def _next(self, backend: Backend, spec: KeySpec) -> None:
+        """Count an answer, and ask for the next description of this backend."""
+        if spec.key in self._open:
+            self._open[spec.key] -= 1
+            if self._open[spec.key] <= 0:
+                self._settle(spec)
+        # One that has died fails each call at once, and is asked for all of them when it is back.
+        call = next(self._todo.get(backend.spec.name, iter(())), None) if backend.up else None
+        if call is not None:
+            backend.call_many([call])
+
+    def _made(
         self, backend: Backend, spec: KeySpec, change: Literal["generate", "import"], result: CallResult
     ) -> None:
+        """Take the first version of a key into the ring."""
         if isinstance(result, CallError):
-            self._lost(spec, result)
+            self._gone(spec, None, result)
         else:
             try:
-                self._take(backend, spec, change, _describe_result.decode(result))
-            except BROKEN as exc:
-                backend.condemn(f"a description of {spec.key} out of shape: {exc}")
+                described = read_description(result)
+                if not self._versions.of(spec.key):  # no order has made one meanwhile
+                    entry = entry_of(spec, described, self._clock.now_ms())
+                    self._versions.change(change, [entry])
+                    self.described(entry.keyid, described)
+                    self.touched([entry])
+            except Lie as lie:
+                backend.condemn(f"{spec.key}: {lie}")
             except SignerdError as error:
                 _log.error("key %s: %s", spec.key, error)
-        self._settle(spec)
+        self._next(backend, spec)
 
-    def _take(
-        self, backend: Backend, spec: KeySpec, change: Literal["generate", "import"], described: DescribeResult
-    ) -> None:
-        public = PublicKey.from_spki(described.spki)
-        if public.keyid != described.keyid or public.algorithm != described.algorithm:
-            backend.condemn(f"described {spec.key} with an id or algorithm that is not its key's")
-            return
-        entry = self._held.get(spec.key)
-        if entry is None:
-            now = self._clock.now_ms()
-            entry = RingEntry(
-                spec.key, spec.tenant, 1, public.keyid, public.algorithm, public.spki, spec.source, "active", now
-            )
-            self._audit.append_many([ring_leaf(change, entry, now)])
-            self._store.add(entry)
-            self._held[spec.key] = entry
-        elif entry.keyid != public.keyid or entry.tenant != spec.tenant:
-            _log.error("key %s is not the one that the ring has held (%s): it does not sign", spec.key, entry.keyid)
-            self._unfit(spec, _ANOTHER)
-            return
-        prehash = described.prehash == "sha256" and public.prehash
-        known = self._pinned.get(spec.key)
-        self._pinned[spec.key] = Pinned(entry, public, spec.backend, prehash)
-        self.changed = self.changed or known is None or known.entry != entry
+    def _known(self, backend: Backend, spec: KeySpec, entry: RingEntry, result: msgspec.Raw) -> None:
+        try:
+            described = read_description(result)
+            if described.keyid != entry.keyid or entry.tenant != spec.tenant:
+                _log.error("key %s is not the one that the ring has held (%s): it does not sign", spec.key, entry.keyid)
+                self.described(entry.keyid, _ANOTHER)
+                return
+            self.described(entry.keyid, described)
+            self._attest(entry.keyid, described.hardware)
+        except Lie as lie:
+            backend.condemn(f"{spec.key}: {lie}")
+        except SignerdError as error:
+            _log.error("key %s: %s", spec.key, error)
 
-    def _lost(self, spec: KeySpec, error: CallError) -> None:
+    def _attest(self, keyid: str, hardware: bool) -> None:
+        """Record what has changed in what the backend says of a version's hardware."""
+        entry = self._versions.find(keyid)
+        if entry is not None and entry.hardware != hardware and not self._versions.unlogged(entry):
+            changed = replace(entry, hardware=hardware)
+            self._versions.change("attest", [changed])
+            self.touched([changed])
+
+    def _gone(self, spec: KeySpec, entry: RingEntry | None, error: CallError) -> None:
         """Take a backend's word that it has no such key, or cannot use it."""
         _log.error("key %s: %s (%s) %s", spec.key, error.code, error.reason, error.operator)
-        self._unfit(spec, error)
-
-    def _unfit(self, spec: KeySpec, why: CallError) -> None:
-        known = self._pinned.get(spec.key)
-        if known is not None:
-            self._pinned[spec.key] = replace(known, unfit=why)
+        if entry is not None:
+            self.described(entry.keyid, error)
 
     def _settle(self, spec: KeySpec) -> None:
-        self._open.discard(spec.key)
+        self._open.pop(spec.key, None)
+
+
+def entry_of(spec: KeySpec, described: DescribeResult, now: int, handle: str = "") -> RingEntry:
+    """Return a described key as the first version of its reference."""
+    return RingEntry(
+        spec.key,
+        spec.tenant,
+        1,
+        described.keyid,
+        described.algorithm,
+        described.spki,
+        spec.source,
+        "active",
+        now,
+        handle=handle,
+        hardware=described.hardware,
+    )

@@ -17,15 +17,20 @@ from typing import Final, Literal
 import msgspec
 
 from signerd.contracts.services import Leaf
-from signerd.wire.links import DecisionFacts, Refusal, RequestFacts, RingEntry
+from signerd.errors import Fault
+from signerd.wire.ceremonies import Ceremony
+from signerd.wire.links import DecisionFacts, Refusal, RequestFacts, RingChange, RingEntry
 
 __all__ = [
     "LEAF_VERSION",
+    "Change",
     "PluginFacts",
+    "approval_leaf",
     "decided_leaf",
     "decision_digest",
     "outcome_leaf",
     "refused_leaf",
+    "ring_change",
     "ring_leaf",
     "start_leaf",
 ]
@@ -33,6 +38,12 @@ __all__ = [
 LEAF_VERSION: Final = 1
 """The ``v`` of every leaf. A reader that does not know it must not interpret the rest."""
 
+Change = Literal[
+    "generate", "import", "rotate", "suspend", "resume", "revoke", "retire", "attest", "restore"
+]
+"""What a ring leaf may say; :class:`~signerd.wire.links.RingChange` explains those that nobody orders."""
+
+_ring_change: Final = msgspec.json.Decoder(RingChange).decode
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -80,12 +91,30 @@ class _Refused(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int = 1
 
 
-class _Ring(msgspec.Struct, frozen=True):
+class _Ring(msgspec.Struct, frozen=True, omit_defaults=True):
     change: str
     entry: RingEntry
     kind: str
     time: int
     v: int
+    by: str = ""
+    reason: str = ""
+
+
+class _Approval(msgspec.Struct, frozen=True, omit_defaults=True):
+    by: str
+    ceremony: str
+    change: str
+    kind: str
+    operation: str
+    payload_sha256: str
+    time: int
+    uid: int
+    v: int
+    expires_at: int = 0
+    key: str = ""
+    needed: int = 0
+    payload: msgspec.Raw | None = None
 
 
 class _Start(msgspec.Struct, frozen=True):
@@ -170,14 +199,58 @@ def refused_leaf(refusal: Refusal, time: int) -> Leaf:
     return Leaf(text, refusal.audit_id, "refused", request.tenant, time, refusal.outcome, refusal.code)
 
 
-def ring_leaf(
-    change: Literal["generate", "import", "rotate", "suspend", "resume", "revoke", "retire"],
-    entry: RingEntry,
-    time: int,
-) -> Leaf:
+def ring_leaf(change: Change, entry: RingEntry, time: int, by: str = "", reason: str = "") -> Leaf:
     """Return the leaf of a change of the key ring: the version as it is after it; ``spki`` is base64."""
-    text = _encode(_Ring(change, entry, "ring", time, LEAF_VERSION))
+    text = _encode(_Ring(change, entry, "ring", time, LEAF_VERSION, by, reason))
     return Leaf(text, "", "ring", entry.tenant, time)
+
+
+def approval_leaf(
+    change: Literal["requested", "approved", "used", "expired", "withdrawn"],
+    ceremony: Ceremony,
+    by: str,
+    uid: int,
+    time: int,
+    key: str = "",
+) -> Leaf:
+    """Return the leaf of a change of a ceremony, made before the change is.
+
+    ``by`` names who did it (of ``approved``: whose signature it is, ``key`` its fingerprint), ``uid`` who brought it;
+    -1 where nobody did. ``requested`` has the payload too, which is RFC 8785 already.
+
+    A leaf that ends the ceremony has its id as ``audit_id``, and the log has each id once: so a ceremony ends once,
+    whatever older copy of the ledger is put in the place of the present one.
+    """
+    first = change == "requested"
+    text = _encode(
+        _Approval(
+            by,
+            ceremony.ceremony,
+            change,
+            "approval",
+            ceremony.operation,
+            ceremony.payload_sha256,
+            time,
+            uid,
+            LEAF_VERSION,
+            expires_at=ceremony.expires_at if first else 0,
+            key=key,
+            needed=ceremony.needed if first else 0,
+            payload=msgspec.Raw(ceremony.payload) if first else None,
+        )
+    )
+    ends = change in ("used", "expired", "withdrawn")
+    return Leaf(text, ceremony.ceremony if ends else "", "approval", "", time)
+
+
+def ring_change(text: bytes) -> RingChange:
+    """Return what a ring leaf says; ``audit.unavailable``, reason ``corrupt``, for what is none."""
+    try:
+        return _ring_change(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Fault(
+            "audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: a ring leaf: {exc}"
+        ) from exc
 
 
 def start_leaf(version: str, plugins: Sequence[PluginFacts], time: int) -> Leaf:

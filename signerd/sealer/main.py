@@ -8,12 +8,13 @@ import argparse
 import contextlib
 import gc
 import logging
+import os
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,24 +24,30 @@ from signerd.contracts.services import Clock
 from signerd.errors import SignerdError
 from signerd.host.clock import SystemClock
 from signerd.host.config import decode, load
+from signerd.host.config_model import Backend as ConfiguredBackend
 from signerd.host.config_model import Config
+from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
 from signerd.host.link import Link, LinkBroken, LinkClosed
 from signerd.host.spawn import Spawned, spawn
+from signerd.host.worker_socket import Connected, connect
 from signerd.sealer.aside import Aside
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.checkpoint import Checkpoints
 from signerd.sealer.front import Front, answer_of
 from signerd.sealer.job import Violation
-from signerd.sealer.keyring import Keyring, KeySpec
+from signerd.sealer.keyring import Keyring
 from signerd.sealer.leaves import outcome_leaf, start_leaf
+from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
 from signerd.sealer.plugins import certified, plugin_facts
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
+from signerd.sealer.specs import key_specs
+from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import Answer, BackendChanged, BackendState, Failed, Opened, Query, RingChanged
+from signerd.wire.links import Answer, BackendChanged, BackendState, Failed, Opened, Query, RingChanged, RingEntry
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Process", "main"]
@@ -53,6 +60,8 @@ SWITCH_S = 0.00005
 """Seconds after which a thread that works aside must give the interpreter's lock to the loop. With the usual 5 ms a
 request beside a large payload would wait so long at each of its system calls."""
 COPY_NICE = 10
+ENTRIES_PER_FRAME = 2048
+"""Versions of keys that a frame tells of: with an SPKI of RSA-4096 and a long PKCS#11 URI each, still within 4 MiB."""
 OPEN_LIMIT_S = 5.0
 """Seconds after which ``opened`` is sent although a backend has not said whether it works: others need not wait."""
 
@@ -75,14 +84,17 @@ class Process:
         self._copying = Aside(COPY_NICE)
         self._checkpoints = Checkpoints(audit, self._store, self._copying)
         self._begin_log()
-        specs = [KeySpec(k.key, k.tenant, k.backend, k.key.partition(":")[0], k.generate or "") for k in config.keys]
-        self.ring = Keyring(specs, RingStore(state / "ring.sqlite"), self._store, clock)
-        self.sealing = Sealing(self._store, self.ring, self.backends, clock, self._aside)
+        self._ring_store = RingStore(state / "ring.sqlite")
+        versions = Versions(self._ring_store, self._store, clock)
+        self.ring = Keyring(key_specs(config), versions, clock)
+        self.life = Life(self.ring, versions, self.backends, clock)
+        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside)
         self.front = Front(link, self.sealing, self._query)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
         self._answered_open = False
         self._open_limit = clock.monotonic() + OPEN_LIMIT_S
+        self._ageing_at = clock.monotonic()
 
     def run(self) -> None:
         """Serve until the front end's link ends; then close what is open and end the workers."""
@@ -108,10 +120,10 @@ class Process:
         ready = self._poll()
         now = self._clock.monotonic()
         for backend in self.backends.values():
-            link_fd, pidfd = backend.descriptors() or (-1, -1)
-            if link_fd in ready:
+            link, *pidfd = backend.descriptors() or (-1,)
+            if link in ready:
                 backend.readable(self.front.progress)
-            if pidfd in ready:
+            if pidfd and pidfd[0] in ready:
                 backend.reap()
             backend.tick(now)
         for thread in (self._aside, self._copying):
@@ -125,7 +137,16 @@ class Process:
         for backend in self.backends.values():
             backend.flush()
         self._open_if_ready(now)
+        self._warn_of_age(now)
         self.front.flush()
+
+    def _warn_of_age(self, now: float) -> None:
+        """Say once a day which keys are near their end."""
+        if now < self._ageing_at:
+            return
+        self._ageing_at = now + DAY_MS / 1000
+        for entry, days in self.ring.ageing(self._clock.now_ms()):
+            _log.warning("key %s, version %d: too old to sign in %d days; rotate it", entry.key, entry.version, days)
 
     def _poll(self) -> dict[int, int]:
         wanted = {
@@ -133,12 +154,12 @@ class Process:
             self._aside.fileno(): POLLIN,
             self._copying.fileno(): POLLIN,
         }
-        looks = []
+        looks = [self._ageing_at]
         for backend in self.backends.values():
             fds = backend.descriptors()
             if fds:
                 wanted[fds[0]] = POLLIN | POLLOUT if backend.wants_write() else POLLIN
-                wanted[fds[1]] = POLLIN
+                wanted.update(dict.fromkeys(fds[1:], POLLIN))
             look = backend.next_look()
             if look is not None:
                 looks.append(look)
@@ -152,7 +173,7 @@ class Process:
             self._poller, self._polled = select.poll(), wanted
             for fd, events in wanted.items():
                 self._poller.register(fd, events)
-        wait = None if not looks else max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
+        wait = max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
         return dict(self._poller.poll(wait))
 
     def _begin_log(self) -> None:
@@ -166,14 +187,22 @@ class Process:
     def _open_if_ready(self, now: float) -> None:
         if self._answered_open:
             if self.ring.changed:
-                self.front.send(RingChanged(self.ring.snapshot()))
+                self._tell(self.ring.changes())
             return
         if not self.front.opened or not (self.ring.settled or now >= self._open_limit):
             return
         self._answered_open = True
         day = self._clock.now_ms() // DAY_MS
         states = tuple(self._backend_state(backend) for backend in self.backends.values())
-        self.front.send(Opened(self.ring.snapshot(), day, self._store.daily_counts(day), states, "process"))
+        ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
+        self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process"))
+
+    def _tell(self, entries: tuple[RingEntry, ...], keep: int = 0) -> tuple[RingEntry, ...]:
+        """Send the ring's news in as many frames as they take, but for the last ``keep``, which are returned."""
+        end = max(0, len(entries) - keep)
+        for start in range(0, end, ENTRIES_PER_FRAME):
+            self.front.send(RingChanged(entries[start : min(end, start + ENTRIES_PER_FRAME)]))
+        return entries[end:]
 
     def _backend_changed(self, backend: Backend) -> None:
         if backend.up:
@@ -189,9 +218,25 @@ class Process:
 
     def _spec(self, name: str) -> BackendSpec:
         configured = next(b for b in self._config.backends if b.name == name)
+        limits = self._config.limits
+        backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
+        return BackendSpec(
+            name, configured.scheme, configured.deadline_s(limits), self._starter(configured), backoff_s
+        )
+
+    def _starter(self, configured: ConfiguredBackend) -> Callable[[], Spawned | Connected]:
+        """Return what starts a worker of that backend, or connects to the one that is a service of its own."""
+        if configured.socket:
+            worker_uid = os.geteuid() if configured.worker_uid is None else configured.worker_uid
+
+            def reach() -> Connected:
+                # Read anew each time: a credential may be changed while this runs.
+                return connect(configured.socket, read_credential(configured.credential), worker_uid)
+
+            return reach
         settings = {
             "scheme": configured.scheme,
-            "name": name,
+            "name": configured.name,
             "settings": configured.settings,
             "development": self._config.daemon.development,
             "version": configured.version,
@@ -203,9 +248,7 @@ class Process:
         def start() -> Spawned:
             return spawn("signerd.worker.key", settings=msgspec.json.encode(settings))
 
-        limits = self._config.limits
-        backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
-        return BackendSpec(name, configured.scheme, configured.deadline_s(limits), start, backoff_s)
+        return start
 
     def _query(self, query: Query) -> None:
         def read() -> Answer:
@@ -242,9 +285,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         certified(config)
         prepare_state(state)
         with StateLock(state):
+            gc.disable()  # a large ring is read then, and all of it stays
             process = Process(config, link, SystemClock(), state)
             gc.collect()
             gc.freeze()
+            gc.enable()
             gc.set_threshold(50_000, 20, 100)
             process.run()
     except SignerdError as error:

@@ -49,7 +49,9 @@ def plugin_facts(config: Config) -> tuple[PluginFacts, ...]:
     from signerd.host.distribution import LoadError, find_entry, verify
 
     wanted = [(PLUGINS_GROUP, plugin.name, plugin.certificate) for plugin in config.plugins]
-    wanted += [(KEY_BACKENDS_GROUP, backend.scheme, backend.certificate) for backend in config.backends]
+    # A worker at a socket path has its code from elsewhere.
+    own = [backend for backend in config.backends if not backend.socket]
+    wanted += [(KEY_BACKENDS_GROUP, backend.scheme, backend.certificate) for backend in own]
     found = set()
     for group, name, certificate in wanted:
         try:

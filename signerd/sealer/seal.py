@@ -41,7 +41,7 @@ class Sealing:
     """The sealer's work, without its loop. Feed it what came, call :meth:`turn`, send what it leaves.
 
     ``outcomes`` and ``recorded`` are for the front end; whoever sends them empties them. Between two turns nothing is
-    half done: a leaf is durable or it is still in the group.
+    half done: a leaf is durable or it is still in the group. ``ring`` has the pinned versions by keyid.
     """
 
     def __init__(
@@ -82,11 +82,17 @@ class Sealing:
             raise Violation("decision_shape", audit_id)
         keys = []
         for use in decision.keys:
-            pinned = self._ring.get(use.key)
-            if pinned is None or pinned.entry.tenant != decision.tenant:
+            try:
+                pinned = self._ring[use.keyid]
+            except KeyError:
+                raise Violation("foreign_key", audit_id) from None
+            entry = pinned.entry
+            if entry.tenant != decision.tenant or entry.key != use.key:
                 raise Violation("foreign_key", audit_id)
-            if use.keyid != pinned.entry.keyid or use.version != pinned.entry.version:
+            if entry.version != use.version:
                 raise Violation("foreign_key_version", audit_id)
+            if pinned.plans is not None and decision.plan not in pinned.plans:
+                raise Violation("foreign_plan", audit_id)
             keys.append(pinned)
         if payload_fd is not None:
             _check_payload(item, payload_fd)
@@ -111,12 +117,12 @@ class Sealing:
         for place, pinned in enumerate(job.keys):
             done = partial(self.judge, job, place)
             if pinned.prehash:
-                call = Call("sign", SignParams(pinned.entry.key, job.pae_sha256), done)
+                call = Call("sign", SignParams(pinned.entry.name, job.pae_sha256), done)
             elif job.message_fd is None:
-                call = Call("sign", SignParams(pinned.entry.key, bytes(job.message)), done)
+                call = Call("sign", SignParams(pinned.entry.name, bytes(job.message)), done)
             else:
                 memfd = Descriptor(0, len(job.message))
-                call = Call("sign", SignParams(pinned.entry.key, memfd), done, (os.dup(job.message_fd),))
+                call = Call("sign", SignParams(pinned.entry.name, memfd), done, (os.dup(job.message_fd),))
             self._calls.setdefault(pinned.backend, []).append(call)
 
     def _hashed(self, job: Job, error: SignerdError | None) -> None:
@@ -281,13 +287,16 @@ class Sealing:
         if expires and now >= expires:
             return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
         for used in job.keys:
-            pinned = self._ring.get(used.entry.key, used)
-            if pinned.unfit is not None:
-                return pinned.unfit
+            try:
+                pinned = self._ring[used.entry.keyid]
+            except KeyError:
+                pinned = used
             try:
                 check_validity(pinned.entry, now)
             except SignerdError as error:
                 return CallError(error.code, error.reason, error.public)
+            if pinned.unfit is not None:
+                return pinned.unfit
         if self._clock.monotonic() >= job.deadline:
             return CallError("request.deadline", "deadline", "the request's time is over")
         return None
@@ -385,5 +394,5 @@ def _check_payload(item: SealItem, fd: int) -> None:
 
 
 _REFUSED_LATE: Final = frozenset(
-    {"auth.token_expired", "key.revoked", "key.suspended", "key.expired", "key.not_yet_valid"}
+    {"auth.token_expired", "key.revoked", "key.suspended", "key.expired", "key.not_yet_valid", "key.forbidden"}
 )

@@ -29,6 +29,7 @@ __all__ = [
     "RefuseMany",
     "ReleaseFacts",
     "RequestFacts",
+    "RingChange",
     "RingChanged",
     "RingEntry",
     "SealItem",
@@ -40,7 +41,7 @@ __all__ = [
     "SubjectFacts",
 ]
 
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -179,8 +180,14 @@ class Query(msgspec.Struct, frozen=True, tag_field="type", tag="query"):
     limit: int
 
 
-class RingEntry(msgspec.Struct, frozen=True):
-    """One version of a key, public half only. Times are Unix milliseconds; 0 is never."""
+class RingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version of a key, public half only. Times are Unix milliseconds; 0 is never.
+
+    ``handle`` is what the backend calls this version; empty: the reference itself. A rotated version is ``retiring``
+    and signs until ``retire_at`` what was decided with it. ``cause`` says why it was revoked; with ``compromised``,
+    nothing that was made at or after ``invalid_since`` is valid. ``hardware``: its backend attests that the private
+    half was made in hardware and cannot leave it.
+    """
 
     key: str
     tenant: str
@@ -193,6 +200,31 @@ class RingEntry(msgspec.Struct, frozen=True):
     added_at: int
     expires_at: int = 0
     revoked_at: int = 0
+    handle: str = ""
+    retire_at: int = 0
+    cause: str = ""
+    invalid_since: int = 0
+    hardware: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the backend is asked for."""
+        return self.handle or self.key
+
+
+class RingChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One change of the ring as its leaf tells it: the version as it was after it, who ordered it and why.
+
+    ``change`` is an operation of :mod:`signerd.wire.orders`, or what the sealer does itself: ``import`` (the key was
+    there already), ``attest`` (what the backend says of its hardware has changed), ``restore`` (the ring's file was
+    older than the log).
+    """
+
+    change: str
+    entry: RingEntry
+    time: int
+    by: str = ""
+    reason: str = ""
 
 
 class BackendState(msgspec.Struct, frozen=True):
@@ -204,7 +236,10 @@ class BackendState(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
-    """Answer to ``open``: what the front end decides by. ``daily`` counts what was signed per tenant on ``day``."""
+    """Answer to ``open``: what the front end decides by. ``daily`` counts what was signed per tenant on ``day``.
+
+    ``ring`` and what ``ring_changed`` brought before it are the whole ring.
+    """
 
     ring: tuple[RingEntry, ...]
     day: int
@@ -268,7 +303,7 @@ class Answer(msgspec.Struct, frozen=True, tag_field="type", tag="answer"):
 
 
 class RingChanged(msgspec.Struct, frozen=True, tag_field="type", tag="ring_changed"):
-    """The whole ring as it is now."""
+    """Versions that are new or have changed; before ``opened``, the parts of a ring that one frame does not hold."""
 
     ring: tuple[RingEntry, ...]
 

@@ -77,7 +77,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     profiles: tuple[str, ...] | UnsetType = UNSET
     """server: output profiles that it serves"""
     nonce: Nonce | UnsetType = UNSET
-    """server: 16 to 64 random bytes, of this connection alone"""
+    """server: 16 to 64 random bytes, of this connection alone; on a key worker's socket path both sides, 32 bytes"""
 
 
 class Request(msgspec.Struct, frozen=True, tag_field="type", tag="request"):

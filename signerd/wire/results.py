@@ -112,6 +112,10 @@ class KeySummary(msgspec.Struct, frozen=True):
     """for instance `ES256`"""
     status: str
     """`active`, `pending`, `retiring`, `retired`, `suspended`, `revoked` or `expired`"""
+    version: int | UnsetType = UNSET
+    """from 1; each has a keyid of its own, and the reference means the newest"""
+    expires_at: int | UnsetType = UNSET
+    """Unix milliseconds; not valid from then on"""
 
 
 class KeyList(msgspec.Struct, frozen=True):
@@ -125,7 +129,7 @@ class Hardware(msgspec.Struct, frozen=True):
     """Whether hardware holds the key."""
 
     attested: bool
-    """whether it proved that"""
+    """whether its backend says that it was made there, was always secret and cannot leave"""
     evidence: Bin | UnsetType = UNSET
     """the proof"""
 
@@ -157,10 +161,18 @@ class KeyDescription(msgspec.Struct, frozen=True):
     """see Hardware"""
     verify_command: tuple[VerifyCommand, ...]
     """ready commands"""
+    version: int | UnsetType = UNSET
+    """from 1"""
     expires_at: int | UnsetType = UNSET
     """Unix milliseconds; not valid from then on"""
     revoked_at: int | UnsetType = UNSET
     """Unix milliseconds"""
+    retire_at: int | UnsetType = UNSET
+    """Unix milliseconds; rotated, and from then on it finishes nothing any more"""
+    cause: str | UnsetType = UNSET
+    """why it was revoked: `unspecified`, `superseded`, `compromised` or `cessation`"""
+    invalid_since: int | UnsetType = UNSET
+    """Unix milliseconds; compromised, and nothing made from then on is valid whatever a timestamp says"""
 
 
 class PluginInfo(msgspec.Struct, frozen=True):

@@ -24,6 +24,8 @@ __all__ = [
     "Descriptor",
     "DocumentChecked",
     "GenerateParams",
+    "RotateParams",
+    "RotateResult",
     "SignParams",
     "SignResultParams",
 ]
@@ -61,7 +63,10 @@ class DescribeParams(msgspec.Struct, frozen=True):
 
 
 class DescribeResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``describe``'s result; ``prehash`` is ``sha256`` where ``sign`` wants the digest instead of the message."""
+    """``describe``'s result; ``prehash`` is ``sha256`` where ``sign`` wants the digest instead of the message.
+
+    ``hardware`` (capability ``attest``): the private half was made in hardware and cannot leave it.
+    """
 
     algorithm: str
     keyid: str
@@ -69,6 +74,7 @@ class DescribeResult(msgspec.Struct, frozen=True, omit_defaults=True):
     capabilities: tuple[str, ...] = ()
     chain: tuple[bytes, ...] = ()
     prehash: str = ""
+    hardware: bool = False
 
 
 class SignParams(msgspec.Struct, frozen=True):
@@ -91,6 +97,19 @@ class GenerateParams(msgspec.Struct, frozen=True):
 
     key: str
     algorithm: str
+
+
+class RotateParams(msgspec.Struct, frozen=True):
+    """``rotate`` (capability): a new key beside ``key``, which stays as it is and keeps its name."""
+
+    key: str
+    algorithm: str
+
+
+class RotateResult(DescribeResult, frozen=True, kw_only=True, omit_defaults=True):
+    """``rotate``'s result: ``describe``'s of the new key, and ``key``, what the backend calls it from now on."""
+
+    key: str
 
 
 class BatchCall(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from typing import Final, TypeVar, cast
 import msgspec
 from msgspec import Raw
 
-from signerd.contracts.providers import Generator, KeyBackend
-from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.contracts.providers import Generator, KeyBackend, Rotator
+from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.guard import Guard
 from signerd.host.memfd import read_sealed
@@ -25,6 +25,8 @@ from signerd.wire.worker_calls import (
     DescribeResult,
     Descriptor,
     GenerateParams,
+    RotateParams,
+    RotateResult,
     SignParams,
     SignResultParams,
 )
@@ -36,8 +38,6 @@ MESSAGE_BYTES: Final = 192 * 1024 * 1024
 ANSWER_BYTES: Final = 256 * 1024
 """The longest result of one call: a certificate chain with the longest signature of any algorithm is far
 shorter."""
-
-_CAPABILITIES: Final = {"generate": Generator}
 
 T = TypeVar("T", bound=msgspec.Struct)
 Call = Callable[[Raw, "_Descriptors"], msgspec.Struct]
@@ -79,10 +79,13 @@ class Calls:
         self._describe_params = msgspec.msgpack.Decoder(DescribeParams)
         self._sign_params = msgspec.msgpack.Decoder(SignParams)
         self._generate_params = msgspec.msgpack.Decoder(GenerateParams)
+        self._rotate_params = msgspec.msgpack.Decoder(RotateParams)
         self._batch_params = msgspec.msgpack.Decoder(BatchParams)
         self._methods: dict[str, Call] = {"describe": self._describe, "sign": self._sign}
         if "generate" in backend.capabilities:
             self._methods["generate"] = self._generate
+        if "rotate" in backend.capabilities:
+            self._methods["rotate"] = self._rotate
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -142,6 +145,16 @@ class Calls:
             self._ask(lambda: backend.generate(wanted.key, wanted.algorithm), KeyDescription)
         )
 
+    def _rotate(self, params: Raw, descriptors: _Descriptors) -> RotateResult:
+        del descriptors
+        wanted = decode_strict(self._rotate_params, params)
+        backend = cast("Rotator", self._backend)
+        made = self._ask(lambda: backend.rotate(wanted.key, wanted.algorithm), Rotated)
+        self._check_types(str, made.key)
+        self._check_types(KeyDescription, made.description)
+        found = self._description(made.description)
+        return RotateResult(**{name: getattr(found, name) for name in found.__struct_fields__}, key=made.key)
+
     def _sign(self, params: Raw, descriptors: _Descriptors) -> SignResultParams:
         wanted = decode_strict(self._sign_params, params, unique_keys=False)
         message = wanted.message
@@ -157,6 +170,7 @@ class Calls:
     def _description(self, found: KeyDescription) -> DescribeResult:
         self._check_types(bytes, found.spki, *found.chain)
         self._check_types(str, found.algorithm, found.keyid, found.prehash or "", *self._backend.capabilities)
+        self._check_types(bool, found.hardware)
         return DescribeResult(
             found.algorithm,
             found.keyid,
@@ -164,6 +178,8 @@ class Calls:
             self._backend.capabilities,
             found.chain,
             found.prehash or "",
+            # No other backend's word on hardware counts.
+            found.hardware and "attest" in self._backend.capabilities,
         )
 
     def _check_types(self, expected: type, *values: object) -> None:

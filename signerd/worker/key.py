@@ -3,24 +3,34 @@
 ``python -m signerd.worker.key --fd N`` speaks the worker protocol as server on descriptor N; its settings,
 the JSON of :class:`KeyWorkerSettings`, are its standard input. It draws no policy, keeps no record and
 repeats no call: the sealer does all that. It ends when its link does, and dies with its parent.
+
+``python -m signerd.worker.key --socket PATH --credential FILE`` is a service of its own, which the sealer connects to:
+see :mod:`signerd.worker.listening`.
 """
 
+import argparse
 import os
+import signal
+import sys
 from collections.abc import Mapping
-from typing import Final
+from pathlib import Path
+from typing import Final, NoReturn
 
 import msgspec
 
 import signerd
 from signerd.errors import Refusal, SignerdError
 from signerd.host.certificate import NONE
+from signerd.host.credential import read_credential
+from signerd.host.hardening import harden
 from signerd.host.link import Frame
 from signerd.host.load import LoadError, PluginEntry, load_key_backend
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
 from signerd.wire.messages import VERSION, Hello, Limits, Message, Request, Response, error_from_exception
+from signerd.wire.worker_auth import NONCE_BYTES, Proof
 from signerd.wire.worker_calls import LINK_FRAME_BYTES
-from signerd.worker import process
+from signerd.worker import listening, process
 from signerd.worker.calls import MESSAGE_BYTES, Calls
 
 __all__ = ["KeyWorkerSettings", "Session", "main"]
@@ -56,10 +66,16 @@ class KeyWorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Session:
-    """The server side of one link: one frame in, one frame out, in order. Nothing follows ``over``."""
+    """The server side of one link: one frame in, one frame out, in order. Nothing follows ``over``.
 
-    def __init__(self, calls: Calls) -> None:
+    With ``proof`` the frame after the hello must be the client's auth, and ``proved`` says that it was: there is no
+    call before.
+    """
+
+    def __init__(self, calls: Calls, proof: Proof | None = None) -> None:
         self._calls = calls
+        self._proof = proof
+        self.proved = proof is None
         self._decode = msgspec.msgpack.Decoder(Message).decode
         self._greeted = False
         self.over = False
@@ -71,6 +87,8 @@ class Session:
         What is no message, no hello in the first place or none that only a client sends is answered with an
         error without id, and the session is over.
         """
+        if self._proof is not None and self._greeted and not self.proved:
+            return self._auth(self._proof, frame)
         try:
             message = self._decode(frame)
         except BROKEN as exc:
@@ -91,6 +109,11 @@ class Session:
             return self._end(
                 Refusal("request.unsupported", "version", "no version of the protocol in common")
             )
+        if self._proof is not None:
+            try:
+                self._proof.meet(hello)
+            except Refusal as refusal:
+                return self._end(refusal)
         self._greeted = True
         return encode_frame(
             Hello(
@@ -100,9 +123,17 @@ class Session:
                 limits=_LIMITS,
                 methods=self._calls.methods,
                 profiles=(),
-                nonce=os.urandom(16),
+                nonce=os.urandom(NONCE_BYTES) if self._proof is None else self._proof.nonce,
             )
         )
+
+    def _auth(self, proof: Proof, frame: Frame) -> bytes:
+        try:
+            proof.check(frame)
+        except Refusal as refusal:
+            return self._end(refusal)
+        self.proved = True
+        return encode_frame(proof.auth())
 
     def _request(self, request: Request, fds: tuple[int, ...]) -> bytes:
         try:
@@ -123,16 +154,11 @@ class Session:
 
 
 def main() -> None:
-    """Run the worker until its link ends."""
+    """Run the worker: until its link ends, or as a service."""
+    if not any(argument.startswith("--fd") for argument in sys.argv[1:]):
+        _serve()
     link, settings = process.begin(PROGRAM, KeyWorkerSettings)
-    entry = PluginEntry(
-        settings.settings, settings.version, settings.record, settings.certificate, settings.certifiers
-    )
-    try:
-        backend = load_key_backend(settings.scheme, entry, development=settings.development)
-    except LoadError as exc:
-        process.fail(PROGRAM, str(exc))
-    session = Session(Calls(backend, settings.name))
+    session = Session(_calls(settings))
     for arrived in process.frames(link):
         for frame, fds in arrived:
             if not session.over and (answer := session.answer(frame, fds)):
@@ -141,6 +167,60 @@ def main() -> None:
                 os.close(fd)
         if not process.flush(link) or session.over:
             return
+
+
+def _calls(settings: KeyWorkerSettings) -> Calls:
+    entry = PluginEntry(
+        settings.settings, settings.version, settings.record, settings.certificate, settings.certifiers
+    )
+    try:
+        backend = load_key_backend(settings.scheme, entry, development=settings.development)
+    except LoadError as exc:
+        process.fail(PROGRAM, str(exc))
+    return Calls(backend, settings.name)
+
+
+def _serve() -> NoReturn:
+    """Run as a service: whoever runs it ends it by a signal."""
+    harden(die_with_parent=False)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    given = _parser().parse_args()
+    try:
+        settings = process.settings(KeyWorkerSettings, given.settings)
+        credential = read_credential(given.credential)
+        calls = _calls(settings)
+        listener = listening.inherited(os.environ) or listening.bind(given.socket, given.sealer_uid)
+    except (OSError, ValueError, msgspec.MsgspecError, SignerdError) as exc:
+        process.fail(PROGRAM, f"cannot start ({type(exc).__name__}: {exc})")
+
+    def session() -> Session:
+        return Session(calls, Proof(credential, "worker", os.urandom(NONCE_BYTES)))
+
+    listening.Service(listener, given.sealer_uid, session).run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {PROGRAM}",
+        description="A key worker as a service of its own: the sealer connects to it.",
+        epilog="With --fd N, as signerd starts it itself, it serves that descriptor alone.",
+    )
+    parser.add_argument(
+        "--socket", metavar="PATH", default="", help="where to listen; not needed with systemd's socket activation"
+    )
+    parser.add_argument(
+        "--credential",
+        metavar="FILE",
+        required=True,
+        help="what the sealer and this worker share: an absolute path, or the name of a systemd credential",
+    )
+    parser.add_argument(
+        "--sealer-uid", type=int, metavar="N", default=os.geteuid(), help="the only uid let in (default: the own)"
+    )
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="the settings, JSON; else they are read from standard input"
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from signerd.host.hardening import harden
 from signerd.host.link import Frame, Link, LinkClosed
 
-__all__ = ["begin", "fail", "flush", "frames"]
+__all__ = ["begin", "fail", "flush", "frames", "settings"]
 
 SETTINGS_BYTES: Final = 4 * 1024 * 1024
 """Settings are a table of a configuration file; more than this is a mistake."""
@@ -40,10 +41,19 @@ def begin(program: str, settings_type: type[T]) -> tuple[Link, T]:
     fd = parser.parse_args().fd
     try:
         connection = socket.socket(fileno=fd)
-        settings = msgspec.json.decode(_take_settings(), type=settings_type)
+        taken = settings(settings_type)
     except (OSError, ValueError, msgspec.MsgspecError) as exc:
         fail(program, f"cannot start ({type(exc).__name__}: {exc})")
-    return Link(connection), settings
+    return Link(connection), taken
+
+
+def settings(settings_type: type[T], path: Path | None = None) -> T:
+    """Return the settings, JSON of at most 4 MiB, from a file or from standard input.
+
+    Raises OSError, ValueError or msgspec.MsgspecError for anything else.
+    """
+    raw = _take_settings() if path is None else _bounded(path)
+    return msgspec.json.decode(raw, type=settings_type)
 
 
 def fail(program: str, sentence: str) -> NoReturn:
@@ -86,9 +96,20 @@ def _take_settings() -> bytes:
     while part := os.read(0, 65536):
         parts.append(part)
         size += len(part)
-        if size > SETTINGS_BYTES:
-            raise ValueError("the settings are longer than 4 MiB")
+        _check_size(size)
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing, 0)
     os.close(nothing)
     return b"".join(parts)
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        raw = file.read(SETTINGS_BYTES + 1)
+    _check_size(len(raw))
+    return raw
+
+
+def _check_size(size: int) -> None:
+    if size > SETTINGS_BYTES:
+        raise ValueError("the settings are longer than 4 MiB")

@@ -1,6 +1,7 @@
 """The protocol page is what the types say, and its vectors are read by others than those who wrote them."""
 
 import base64
+import hmac
 import json
 import re
 import subprocess
@@ -31,6 +32,18 @@ def readable(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: readable(inner) for name, inner in value.items()}
     return [readable(inner) for inner in value] if isinstance(value, list) else value
+
+
+def test_the_handshake_vector_is_what_another_hmac_makes() -> None:
+    (credential,) = re.findall(r"```text\ncredential  ([0-9a-f]+)\n```", PAGE)
+    shown = re.findall(r"```text\n(\{.*\})\n```\n\n```hex\n([0-9a-f\n]+)\n```", PAGE)
+    sealers, workers, *proofs = [msgpack.unpackb(frame(text)[4:]) for _, text in shown]
+    assert [readable(each) for each in (sealers, workers, *proofs)] == [json.loads(told) for told, _ in shown]
+    nonces = sealers["nonce"] + workers["nonce"]
+    assert [each["type"] for each in proofs] == ["auth", "auth"]
+    for role, proof in zip((b"sealer", b"worker"), proofs, strict=True):
+        assert proof["mac"] == hmac.new(bytes.fromhex(credential), role + nonces, "sha256").digest()
+    assert all(int.from_bytes(frame(text)[:4], "big") == len(frame(text)) - 4 for _, text in shown)
 
 
 def frame(text: str) -> bytes:

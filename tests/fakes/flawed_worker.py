@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signerd.contracts.providers import KeyBackend
-from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Fault, Refusal
 from signerd.host.link import Link
 from signerd.wire.messages import Hello
@@ -47,7 +47,7 @@ class Flawed:
         if self.flaw == "not_served":  # asked first by the server, and then for every description
             now, self._declared = () if self._declared == ("generate",) else ("generate",), ("-",)
             return now
-        return ("made-up",) if self.flaw == "capability" else ("generate",)
+        return ("made-up",) if self.flaw == "capability" else ("generate", "rotate")
 
     def describe(self, key: str) -> KeyDescription:
         private = self._find(key)
@@ -94,6 +94,12 @@ class Flawed:
             self._note(key).touch()
         made = self.describe(key)
         return msgspec.structs.replace(made, algorithm="ES384") if self.flaw == "other_algorithm" else made
+
+    def rotate(self, key: str, algorithm: str) -> Rotated:
+        self._find(key)
+        new = key.replace("x:", "x:2")
+        made = self.generate(new, algorithm)
+        return Rotated(key if self.flaw == "keeps_the_name" else new, made)
 
     def _note(self, key: str) -> Path:
         return self.state / hashlib.sha256(key.encode()).hexdigest()

@@ -108,7 +108,7 @@ class FrontEnd:
                 message = _decode(found[0])
                 self.said.append(message)
                 if isinstance(message, Opened | RingChanged):
-                    self.ring = {entry.key: entry for entry in message.ring}
+                    self.ring |= {entry.key: entry for entry in message.ring}
 
     def wait(self, true: Callable[[], object]) -> None:
         """Wait for what the sealer says; fails where the link ends before."""
@@ -227,4 +227,4 @@ class LyingProcess(Process):
         self._link.close()
         self._aside.close()
         self._store.close()
-        self.ring._store.close()
+        self._ring_store.close()

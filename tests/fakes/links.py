@@ -16,12 +16,11 @@ from signerd.wire.messages import Hello
 SECONDS = 20
 
 
-class Peer:
-    """The other end of a spawned worker."""
+class Talk:
+    """Whatever is at the other end of ``link``."""
 
-    def __init__(self, module: str, settings: object, args: Sequence[str] = ()) -> None:
-        self.process: Spawned = spawn(module, args, settings=json.dumps(settings).encode())
-        self.link = self.process.socket
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
         self.link.settimeout(SECONDS)
         self._reader = FrameReader(64 << 20)
         self._ids = 0
@@ -44,8 +43,8 @@ class Peer:
             self._reader.feed(data, fds)
         return msgspec.msgpack.decode(found[0]), found[1]
 
-    def hello(self) -> dict[str, Any]:
-        self.send(Hello((1,), "test"))
+    def hello(self, nonce: bytes | msgspec.UnsetType = msgspec.UNSET) -> dict[str, Any]:
+        self.send(Hello((1,), "test", nonce=nonce))
         return self.receive()[0]
 
     def ask(self, method: str, params: object, fds: Sequence[int] = ()) -> dict[str, Any]:
@@ -59,6 +58,21 @@ class Peer:
         assert not brought
         assert answer.get("id") == self._ids
         return answer
+
+    def hung_up(self) -> bool:
+        """Wait for the end of the link; whether nothing came before it."""
+        try:
+            return not self.link.recv(1)
+        except ConnectionResetError:
+            return True
+
+
+class Peer(Talk):
+    """The other end of a spawned worker."""
+
+    def __init__(self, module: str, settings: object, args: Sequence[str] = ()) -> None:
+        self.process: Spawned = spawn(module, args, settings=json.dumps(settings).encode())
+        super().__init__(self.process.socket)
 
     def status(self) -> int | None:
         """Wait for the worker's end."""

@@ -161,6 +161,12 @@ class ListStore:
         closed = {leaf.audit_id for leaf in self.leaves if leaf.kind == "outcome"}
         return [leaf for leaf in self.leaves if leaf.kind == "decided" and leaf.audit_id not in closed]
 
+    def ring_leaves(self) -> list[tuple[int, bytes]]:
+        return [(index, leaf.text) for index, leaf in enumerate(self.leaves) if leaf.kind == "ring"]
+
+    def leaves_at(self, indices: Sequence[int]) -> list[bytes]:
+        return [self.leaves[index].text for index in sorted(indices)]
+
     def daily_counts(self, day: int) -> dict[str, int]:
         del day
         return {}
@@ -175,7 +181,7 @@ class Bench:
         self.store = ListStore() if store is None else store
         self.backend = HandBackend({key.entry.key: key for key in self.keys})
         self.aside = Aside()
-        self.ring = {key.entry.key: key.pinned() for key in self.keys}
+        self.ring = {key.entry.keyid: key.pinned() for key in self.keys}
         backends = cast("dict[str, Backend]", {"soft": self.backend})
         self.sealing = Sealing(self.store, self.ring, backends, self.clock, self.aside)
         self.ids = 0

@@ -30,6 +30,7 @@ from signerd.contracts.values import (
     ProofOfEntitlement,
     Release,
 )
+from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.descriptors import check_claims, check_files
 from signerd.daemon.story import Story
 from signerd.errors import Detail, SignerdError, error_from
@@ -364,6 +365,7 @@ def world(
         deadlines=deadlines,
         clock=clock,
         bounds=Bounds(**limits),
+        new_id=AuditIds(),
         check_claims=partial(check_claims, payload_bytes=limits["payload_bytes"]),
     )
     return World(services, clock, ledger, deadlines, sealer, quotas, plans, releases, types, asides)

@@ -61,10 +61,16 @@ def _module(name: str) -> Path | None:
     return Path(found.origin) if found and found.origin else None
 
 
+def _built(name: str) -> Part:
+    """A program that counts in the version of our choice alone."""
+    return Part(lambda: _present(outside_parts.built(name)), TOOLS)
+
+
 PARTS = {
     "cosign": Part(
         lambda: _present(outside_parts.cosign()) or _at_least("cosign", "version", (3, 0, 4)), TOOLS
     ),
+    **{name: _built(name) for name in outside_parts.BUILT if name != "cosign"},
     "gcc": Part(lambda: _on_path("gcc"), SYSTEM),
     "go": Part(lambda: _present(outside_parts.go()) or _on_path("go"), TOOLS),
     "node": Part(
@@ -76,6 +82,8 @@ PARTS = {
     "sigstore-verify": Part(lambda: _present(outside_parts.sigstore_verify()), TOOLS),
     "softhsm2": Part(lambda: _library("softhsm/libsofthsm2.so") and _on_path("softhsm2-util"), SYSTEM),
     "ssh-agent": Part(lambda: _on_path("ssh-agent"), SYSTEM),
+    "ssh-keygen": Part(lambda: _on_path("ssh-keygen"), SYSTEM),
+    "systemd-analyze": Part(lambda: _on_path("systemd-analyze"), SYSTEM),
     "vectors": Part(lambda: _present(VECTORS), "set SIGNERD_VECTORS to the folder of test vectors"),
 }
 

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.needs("cosign")
 
 
 def judge(signed: Signed, *extra: str, kind: str = TYPE) -> subprocess.CompletedProcess[str]:
-    command = [the("cosign"), "verify-blob-attestation", "--key", signed.key, "--bundle", signed.bundle]
-    command += ["--insecure-ignore-tlog", "--type", kind, *extra, signed.artifact]
+    command: list[str | Path] = [the("cosign"), "verify-blob-attestation", "--key", signed.key]
+    command += ["--bundle", signed.bundle, "--insecure-ignore-tlog", "--type", kind, *extra, signed.artifact]
     # No home, so no trust root from an earlier run; proxies that lead nowhere, so none from the network.
     nowhere = {"HOME": str(signed.key.parent / "home"), "HTTPS_PROXY": "http://127.0.0.1:9"}
     return subprocess.run(

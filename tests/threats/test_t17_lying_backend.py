@@ -23,7 +23,7 @@ from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP
 from signerd.host.supervision import BACKOFF_FIRST, BACKOFF_LONGEST
 from signerd.verification.bundle import verify_bundle
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import Close, CloseMany, Open, Opened, SealMany, SealOutcome
+from signerd.wire.links import LINK_VERSION, Close, CloseMany, Open, Opened, SealMany, SealOutcome
 
 FAULT, DOWN = "key.backend_fault", "key.backend_unavailable"
 SAID = {
@@ -62,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., LyingProcess]]:
     def begin(mode: str, deadline_s: float = 5.0) -> LyingProcess:
         process = LyingProcess(tmp_path / "state", mode, deadline_s=deadline_s)
         made.append(process)
-        process.front_end.send(Open(1, "test"))
+        process.front_end.send(Open(LINK_VERSION, "test"))
         process.step_until(lambda: process.front_end.got(Opened))
         assert set(process.front_end.ring) == {"liar:key", "honest:key"}
         return process

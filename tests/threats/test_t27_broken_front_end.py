@@ -21,6 +21,7 @@ from signerd.host.config_model import Config, Key, Tenant
 from signerd.host.memfd import sealed_memfd
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
+    LINK_VERSION,
     Close,
     CloseMany,
     KeyUse,
@@ -169,14 +170,14 @@ def index_twice(sealer: SealerProcess) -> None:
 
 
 ATTACKS: dict[str, tuple[Attack, str]] = {
-    "open twice": (lambda s: s.send(Open(1, "again")), "open_order"),
+    "open twice": (lambda s: s.send(Open(LINK_VERSION, "again")), "open_order"),
     "a foreign tenant's key": (foreign_key, "foreign_key"),
     "one of two keys is foreign": (one_of_two_keys_is_foreign, "foreign_key"),
     "a key that nobody has": (
         lambda s: s.send(SealMany((with_keys(s.item(audit_id="attack"), KeyUse("file:x", "r")),))),
         "foreign_key",
     ),
-    "another key's id": (foreign_keyid, "foreign_key_version"),
+    "another key's id": (foreign_keyid, "foreign_key"),
     "another version": (
         lambda s: s.send(
             SealMany((with_keys(i := s.item(audit_id="attack"), change_use(i.decision.keys[0], version=2)),))
@@ -280,7 +281,7 @@ def test_what_no_front_end_sends_ends_the_link_on_the_record(sealer: SealerProce
         (lambda s: s.send(RefuseMany((Refusal("a", REQUEST, "refused", "quota.rate", "r"),))), "open_missing"),
         (lambda s: s.send(CloseMany(())), "open_missing"),
         (lambda s: s.send(Query(1, "local", {}, 0, 1)), "open_missing"),
-        (lambda s: s.send(Open(2, "later")), "open_order"),
+        (lambda s: s.send(Open(LINK_VERSION + 1, "later")), "open_order"),
         (lambda s: s.send(Open(0, "older")), "open_order"),
         (lambda s: s.send_bytes(struct.pack(">I", LINK_FRAME_BYTES + 1)), "frame_size"),
         (lambda s: s.send_bytes(b"GET / HTTP/1.1\r\n\r\n"), "frame_size"),

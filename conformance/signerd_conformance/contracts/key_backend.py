@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from typing import ClassVar
 
-from signerd.contracts.providers import Generator, KeyBackend
+from signerd.contracts.providers import Generator, KeyBackend, Rotator
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.verification.keys import PublicKey
 from signerd_conformance.contracts.plugin import PluginContract, refused
@@ -93,10 +93,14 @@ class KeyBackendContract(PluginContract):
         """Declared, never probed: both must agree."""
         backend = self.backend()
         assert isinstance(backend.capabilities, tuple), "capabilities that can still change"
-        assert set(backend.capabilities) <= {"generate"}, f"{backend.capabilities!r}"
+        assert set(backend.capabilities) <= {"generate", "rotate", "attest"}, f"{backend.capabilities!r}"
         if "generate" in backend.capabilities:
             assert isinstance(backend, Generator), "generate is declared, and there is no such method"
             assert self.free() is not None, "generate is declared: free() must say what may be made"
+        if "rotate" in backend.capabilities:
+            assert isinstance(backend, Rotator), "rotate is declared, and there is no such method"
+        hardware = [reference for reference in self.keys() if backend.describe(reference).hardware]
+        assert not hardware or "attest" in backend.capabilities, "hardware without the capability attest"
 
     def test_a_key_is_generated_once_and_never_overwritten(self) -> None:
         """The new key is there for another instance; a name that is taken stays with its key."""
@@ -112,6 +116,31 @@ class KeyBackendContract(PluginContract):
         refused("key.", lambda: backend.generate(self.keys()[0], algorithm))
         refused("key.", lambda: backend.generate(self.absent(), "no-such-algorithm"))
         assert self.backend().describe(reference) == made
+
+
+    def test_a_rotated_key_stays_and_the_new_one_has_a_name_of_its_own(self) -> None:
+        """What was decided with the old key is signed with the old key (T9 begins where names move)."""
+        backend = self.backend()
+        if "rotate" not in backend.capabilities:
+            return
+        assert isinstance(backend, Rotator), "there is no method rotate"
+        old = self.keys()[0]
+        before = backend.describe(old)
+        names, keyids = {old}, {before.keyid}
+        name = old
+        for _ in range(3):
+            made = backend.rotate(name, before.algorithm)
+            assert made.key.startswith(f"{self.scheme}:"), f"{made.key!r} is no reference of this backend"
+            assert made.description.algorithm == before.algorithm, f"{made.description.algorithm} was made"
+            assert made.key not in names, f"{made.key} is the name of another key"
+            assert made.description.keyid not in keyids, "the same key twice"
+            names.add(made.key)
+            keyids.add(made.description.keyid)
+            assert self.backend().describe(made.key) == made.description
+            name = made.key
+        assert self.backend().describe(old) == before
+        refused("key.not_found", lambda: backend.rotate(self.absent(), before.algorithm))
+        refused("key.", lambda: backend.rotate(old, "no-such-algorithm"))
 
 
 def _described(backend: KeyBackend, reference: str) -> tuple[KeyDescription, PublicKey]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from signerd.contracts import hookimpl
 from signerd.contracts.providers import KeyBackend
-from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Refusal
 from signerd_key_file.algorithms import SigningKey, make_key, signing_key
 from signerd_key_file.files import KeyFolder, read_credential, read_private
@@ -22,6 +22,10 @@ __all__ = ["FileBackend", "signerd_key_backends"]
 
 SCHEME: Final = "file:"
 DEFAULT_ALGORITHM: Final = "ES256"
+MOST_VERSIONS: Final = 10_000
+"""Names tried for a new version: a key that was rotated daily has not got there in 27 years."""
+_LONGEST_BASE: Final = 64 - len(".v9999")
+_VERSION: Final = re.compile(r"\.v[0-9]{1,5}\Z")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -42,7 +46,7 @@ class FileBackend:
         self._settings = understand(settings)
         self._keys: dict[str, tuple[SigningKey, str]] = {}
         # A key cannot be made where there is no folder to put it in.
-        self.capabilities: tuple[str, ...] = ("generate",) if self._settings.directory else ()
+        self.capabilities: tuple[str, ...] = ("generate", "rotate") if self._settings.directory else ()
 
     def describe(self, key: str) -> KeyDescription:
         """Return algorithm, keyid and SPKI; ``prehash`` for P-256 and RSA, which are signed from the
@@ -70,6 +74,24 @@ class FileBackend:
         private = make_key(algorithm or DEFAULT_ALGORITHM)
         folder.create(f"{name}.pem", encode(private, self._password()))
         return self.describe(key)
+
+    def rotate(self, key: str, algorithm: str) -> Rotated:
+        """Make a key beside ``key``, in a file of the first free name of ``NAME.v2``, ``NAME.v3``, …
+
+        An empty ``algorithm`` is that of ``key``. Refuses ``key.not_found``, and as :meth:`generate` does.
+        """
+        signer, _ = self._key(key)
+        base = _VERSION.sub("", _name_of(key))
+        for number in range(2, MOST_VERSIONS if len(base) <= _LONGEST_BASE else 2):
+            name = f"{SCHEME}{base}.v{number}"
+            if name.removeprefix(SCHEME) in self._settings.keys:
+                continue
+            try:
+                return Rotated(name, self.generate(name, algorithm or signer.algorithm))
+            except Refusal as refusal:
+                if refusal.reason != "exists":
+                    raise
+        raise Refusal("key.forbidden", "no_free_name", "there is no name left for a new version of this key")
 
     def _key(self, key: str) -> tuple[SigningKey, str]:
         known = self._keys.get(key)

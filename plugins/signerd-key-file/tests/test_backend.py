@@ -67,7 +67,7 @@ def test_it_fulfils_the_contracts_that_it_declares(folder: Path) -> None:
     made = signerd_key_backends({"directory": str(folder)})
     assert isinstance(made, KeyBackend)
     assert isinstance(made, Generator)
-    assert made.capabilities == ("generate",)
+    assert made.capabilities == ("generate", "rotate")
     assert FileBackend({"keys": {"a": {"path": "/x"}}}).capabilities == ()
 
 
@@ -162,6 +162,26 @@ def test_no_key_is_ever_overwritten(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SignerdError) as caught:
         FileBackend({"keys": {"a": {"path": "/x"}}}).generate("file:b", "ES256")
     assert caught.value.reason == "not_generated_here"
+
+
+def test_a_rotated_key_stays_beside_the_new_one_which_has_a_free_name(folder: Path, tmp_path: Path) -> None:
+    made = backend(folder, keys={"default.v3": {"path": str(tmp_path / "placed.pem")}})
+    first = made.generate("file:default", "Ed25519")
+    second = made.rotate("file:default", "")
+    assert (second.key, second.description.algorithm) == ("file:default.v2", "Ed25519")
+    third = made.rotate(second.key, "ES256")
+    assert (third.key, third.description.algorithm) == ("file:default.v4", "ES256")
+    later = backend(folder)
+    assert [later.describe(key).keyid for key in ("file:default", second.key, third.key)] == [
+        first.keyid,
+        second.description.keyid,
+        third.description.keyid,
+    ]
+    made.generate("file:" + "n" * 60, "ES256")
+    for key, reason in (("file:nobody", "no_such_key"), ("file:" + "n" * 60, "no_free_name")):
+        with pytest.raises(SignerdError) as caught:
+            made.rotate(key, "ES256")
+        assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "es256", "RSA", "ED25519", "ML-DSA-65"])

@@ -9,20 +9,22 @@ from pkcs11.exceptions import DeviceError, PKCS11Error
 
 from signerd.contracts import hookimpl
 from signerd.contracts.providers import KeyBackend
-from signerd.contracts.values import KeyDescription, SignatureResult
-from signerd.errors import SignerdError
+from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
+from signerd.errors import Refusal, SignerdError
 from signerd.verification.keys import PublicKey
 from signerd_key_pkcs11.algorithms import Scheme, require, scheme_of
-from signerd_key_pkcs11.failures import LOST, LOST_OBJECT, fault, translated
+from signerd_key_pkcs11.failures import LOST, LOST_OBJECT, fault, forbidden, translated
 from signerd_key_pkcs11.generate import make_key
-from signerd_key_pkcs11.objects import certificates, find_private, public_halves
+from signerd_key_pkcs11.objects import certificates, find_private, made_in_hardware, public_halves
 from signerd_key_pkcs11.settings import understand
 from signerd_key_pkcs11.tokens import OpenToken, Tokens
-from signerd_key_pkcs11.uri import parse
+from signerd_key_pkcs11.uri import beside, parse
 
 __all__ = ["Pkcs11Backend", "signerd_key_backends"]
 
 DEFAULT_ALGORITHM: Final = "ES256"
+MOST_VERSIONS: Final = 1000
+"""Labels tried for a new version: each is a search in the token."""
 _CHALLENGE: Final = b"signerd-key-pkcs11 v1: this private key and the public key beside it are one pair\n"
 """Signed once for each key that is opened. A DSSE PAE begins with ``DSSEv1``, so this can never be one."""
 
@@ -42,6 +44,7 @@ class _Held:
     scheme: Scheme
     public: PublicKey
     chain: tuple[bytes, ...]
+    hardware: bool
     turn: int = field(default=0)
 
     def sign(self, prepared: bytes) -> bytes:
@@ -57,7 +60,7 @@ class Pkcs11Backend:
     its place is ``key.backend_fault``, ``key_replaced``. Every error is a ``key.*`` code.
     """
 
-    capabilities: tuple[str, ...] = ("generate",)
+    capabilities: tuple[str, ...] = ("generate", "rotate", "attest")
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._tokens = Tokens(understand(settings))
@@ -79,6 +82,7 @@ class Pkcs11Backend:
             self.capabilities,
             held.chain,
             held.scheme.prehash,
+            held.hardware,
         )
 
     def sign(self, key: str, message: bytes) -> SignatureResult:
@@ -116,6 +120,22 @@ class Pkcs11Backend:
             raise translated(exc, "making a key") from exc
         return self.describe(key)
 
+    def rotate(self, key: str, algorithm: str) -> Rotated:
+        """Make a key pair beside ``key`` in its token, with the first free label of ``LABEL.v2``, ``LABEL.v3``, … and
+        an id of its own; the URI that names it is the new reference. An empty ``algorithm`` is that of ``key``.
+
+        Refuses as :meth:`describe` and :meth:`generate` do.
+        """
+        old = self._usable(key).public.algorithm
+        for number in range(2, MOST_VERSIONS):
+            reference = beside(key, number)
+            try:
+                return Rotated(reference, self.generate(reference, algorithm or old))
+            except Refusal as refusal:
+                if refusal.reason != "exists":
+                    raise
+        raise forbidden("no_free_name", "there is no name left for a new version of this key")
+
     def _usable(self, key: str) -> _Held:
         held = self._held.get(key)
         if held is None or held.token.closed:
@@ -147,7 +167,7 @@ class Pkcs11Backend:
         if self._known.setdefault(key, public.keyid) != public.keyid:
             raise fault("key_replaced", f"the token now has {public.keyid} where {self._known[key]} was")
         chain = certificates(token.sessions[0], handles[0], public)
-        return _Held(token, handles, scheme, public, chain)
+        return _Held(token, handles, scheme, public, chain, made_in_hardware(token.token, handles[0]))
 
     def _proved(self, token: OpenToken, private: Any) -> tuple[PublicKey, Scheme]:
         mismatched = False

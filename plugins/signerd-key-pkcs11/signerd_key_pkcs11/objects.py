@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11 import Attribute, KeyType, ObjectClass, exceptions
+from pkcs11 import Attribute, KeyType, ObjectClass, SlotFlag, exceptions
 
 from signerd.errors import Refusal, SignerdError
 from signerd.verification.keys import PublicKey
@@ -21,7 +21,7 @@ from signerd_key_pkcs11.algorithms import CURVES
 from signerd_key_pkcs11.failures import fault, forbidden, not_found
 from signerd_key_pkcs11.uri import KeyUri
 
-__all__ = ["certificates", "find_private", "public_halves", "taken"]
+__all__ = ["certificates", "find_private", "made_in_hardware", "public_halves", "taken"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +62,17 @@ def taken(session: pkcs11.Session, uri: KeyUri) -> bool:
     """Whether any object of the token has the label or the id of ``uri``. Raises PKCS11Error."""
     wanted = ((Attribute.LABEL, uri.object), (Attribute.ID, uri.id))
     return any(list(session.get_objects({name: value})) for name, value in wanted if value is not None)
+
+
+def made_in_hardware(token: pkcs11.Token, key: pkcs11.PrivateKey) -> bool:
+    """Whether the module says that ``key`` was made in hardware, was always secret there and can never leave it.
+
+    CKA_LOCAL, CKA_ALWAYS_SENSITIVE and CKA_NEVER_EXTRACTABLE, which only the token itself sets (PKCS#11 v3.0, section
+    4.9), and CKF_HW_SLOT: a software token keeps its keys in files, whatever it says of them. It is the module's word,
+    and no attestation by the maker of the hardware. Raises PKCS11Error.
+    """
+    said = (Attribute.LOCAL, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE)
+    return SlotFlag.HW_SLOT in token.slot.flags and all(_attribute(key, name) is True for name in said)
 
 
 def public_halves(session: pkcs11.Session, key: pkcs11.PrivateKey) -> Iterator[PublicKey]:

@@ -6,21 +6,24 @@ records and answers.
 """
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from signerd.errors import Refusal
 from signerd_key_pkcs11.failures import forbidden, not_found
 
-__all__ = ["KeyUri", "parse"]
+__all__ = ["KeyUri", "beside", "parse"]
 
 SCHEME: Final = "pkcs11:"
 
 # RFC 7512, section 2.3: pk11-pchar and pk11-qchar. "&" separates in the query and stands for itself in the path.
 _IN_PATH: Final = re.compile(r"(?:[A-Za-z0-9._~:\[\]@!$'()*+,=&-]|%[0-9A-Fa-f]{2})+")
 _IN_QUERY: Final = re.compile(r"(?:[A-Za-z0-9._~:\[\]@!$'()*+,=/?|-]|%[0-9A-Fa-f]{2})+")
+_VERSION: Final = re.compile(r"\.v[0-9]{1,4}\Z")
+ID_BYTES: Final = 16
 _PIN: Final = {"pin-value", "pin-source"}
 
 
@@ -69,6 +72,19 @@ def parse(reference: str) -> KeyUri:
     if uri.object is None and uri.id is None:
         raise not_found("key_unnamed", "the reference must name its key by object= or id=")
     return uri
+
+
+def beside(reference: str, number: int) -> str:
+    """Return a reference for version ``number`` of the key that ``reference`` names: in the same token, by a label that
+    says so and an id of its own, at random. Refuses as :func:`parse` does.
+    """
+    uri = parse(reference)
+    label = _VERSION.sub("", uri.object if uri.object is not None else (uri.id or b"").hex())
+    path, mark, query = reference.removeprefix(SCHEME).partition("?")
+    kept = [part for part in path.split(";") if part.partition("=")[0] not in ("object", "id")]
+    identifier = "".join(f"%{byte:02x}" for byte in secrets.token_bytes(ID_BYTES))
+    path = ";".join([*kept, f"object={quote(f'{label}.v{number}', safe='')}", f"id={identifier}"])
+    return f"{SCHEME}{path}{mark}{query}"
 
 
 def _take(

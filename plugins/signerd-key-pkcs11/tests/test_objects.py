@@ -17,12 +17,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
-from pkcs11 import KeyType, Mechanism, MechanismFlag
+from pkcs11 import KeyType, Mechanism, MechanismFlag, SlotFlag
 
 from fakes.tokens import PIN, SoftHsm
 from signerd.errors import SignerdError
 from signerd_key_pkcs11.backend import Pkcs11Backend
 from signerd_key_pkcs11.library import LockingLibrary
+from signerd_key_pkcs11.objects import find_private, made_in_hardware
+from signerd_key_pkcs11.uri import parse
 
 pytestmark = pytest.mark.needs("softhsm2", "pkcs11-tool")
 
@@ -175,3 +177,28 @@ def test_a_key_that_is_not_for_signatures(hsm: SoftHsm) -> None:
             capabilities=MechanismFlag.DECRYPT | MechanismFlag.ENCRYPT,
         )  # fmt: skip
     assert refused(hsm) == "key.forbidden not_for_signing"
+
+
+class Slot:
+    """A slot that says what a test wants of itself; the keys in it are real."""
+
+    def __init__(self, *flags: SlotFlag) -> None:
+        self.slot = self
+        self.flags = frozenset(flags)
+
+
+def test_hardware_is_what_the_slot_and_the_key_itself_say(hsm: SoftHsm) -> None:
+    own = backend(hsm)
+    assert "attest" in own.capabilities
+    assert own.generate("pkcs11:token=demo;object=made", "ES256").hardware is False, "a token in files"
+    imported = ec.generate_private_key(ec.SECP256R1())
+    private(hsm, imported, "imported", "77")
+    write(hsm, "pubkey", spki(imported), "imported", "77")
+    token = own._tokens.get(parse("pkcs11:token=demo;object=made"))
+    made, brought = (
+        find_private(token.sessions[0], parse(f"pkcs11:token=demo;object={name}")) for name in ("made", "imported")
+    )
+    hardware, software = Slot(SlotFlag.HW_SLOT, SlotFlag.TOKEN_PRESENT), Slot(SlotFlag.TOKEN_PRESENT)
+    assert made_in_hardware(hardware, made)  # type: ignore[arg-type]  # flags are all that is asked for
+    assert not made_in_hardware(software, made)  # type: ignore[arg-type]
+    assert not made_in_hardware(hardware, brought)  # type: ignore[arg-type]

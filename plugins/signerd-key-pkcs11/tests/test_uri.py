@@ -1,7 +1,7 @@
 import pytest
 
 from signerd.errors import SignerdError
-from signerd_key_pkcs11.uri import KeyUri, parse
+from signerd_key_pkcs11.uri import KeyUri, beside, parse
 
 
 def refused(reference: str) -> SignerdError:
@@ -119,3 +119,20 @@ def test_what_is_no_reference_to_a_private_key_is_not_found(reference: str, reas
 def test_a_reference_names_no_file_to_load() -> None:
     error = refused("pkcs11:token=t;object=o?module-path=/tmp/evil.so")
     assert (error.code, error.reason) == ("key.forbidden", "module_path_in_uri")
+
+
+@pytest.mark.parametrize(
+    ("reference", "start", "end"),
+    [
+        ("pkcs11:token=demo;object=a%20b", "pkcs11:token=demo;object=a%20b.v2;id=", ""),
+        ("pkcs11:object=k.v7;id=%01;token=demo?module-name=m", "pkcs11:token=demo;object=k.v2;id=", "?module-name=m"),
+        ("pkcs11:token=demo;id=%0a%ff", "pkcs11:token=demo;object=0aff.v2;id=", ""),
+    ],
+)
+def test_a_new_version_has_a_label_that_says_so_and_an_id_of_its_own(reference: str, start: str, end: str) -> None:
+    made = beside(reference, 2)
+    assert made.startswith(start)
+    assert made.endswith(end)
+    found = parse(made)
+    assert (found.token, len(found.id or b"")) == ("demo", 16)
+    assert parse(beside(reference, 2)).id != found.id

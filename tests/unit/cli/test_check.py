@@ -20,7 +20,7 @@ certificate = "none"
 [plugins.predicates-stella]
 certificate = "none"
 [backends.file]
-certificate = "none"
+certificate = "{certificate}"
 scheme = "file"
 {backend}
 [tenants.local]
@@ -34,7 +34,8 @@ tenant = "local"
 @pytest.fixture
 def check(tmp_path):
     def run(**parts):
-        values = {"state": str(tmp_path / "state"), "daemon": "", "auth": "", "releases": "", "backend": ""}
+        values = dict.fromkeys(("daemon", "auth", "releases", "backend"), "")
+        values |= {"state": str(tmp_path / "state"), "certificate": "none"}
         file = tmp_path / "signerd.toml"
         file.write_text(GOOD.format(**values | parts))
         file.chmod(0o600)
@@ -69,6 +70,10 @@ def test_a_good_file_is_ok_and_nothing_is_made(check, tmp_path):
         ({"backend": 'version = "9.9"'}, "backends.file.version: expected the installed 0.1.0, got 9.9"),
         ({"backend": f'record = "{"0" * 64}"'}, "backends.file.record: expected the installed "),
         (
+            {"daemon": "[conformance]\ncertifiers = ['/absent.pub']", "certificate": "/absent.json"},
+            "backends.file: plugin file: /absent.pub: it cannot be read (No such file or directory)",
+        ),
+        (
             {"backend": "[backends.b]\ncertificate = 'none'\nscheme = 'nosuch'"},
             "backends.b: plugin nosuch: no installed distribution offers it",
         ),
@@ -94,3 +99,16 @@ def test_several_problems_are_told_at_once(check, tmp_path):
     done = check(auth="uid = [5]", backend='version = "9.9"')
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 3, done.stderr
+
+
+def test_the_credential_of_a_worker_at_a_socket_path_is_looked_at(check, tmp_path):
+    credential = tmp_path / "worker.cred"
+    credential.write_bytes(bytes(32))
+    credential.chmod(0o644)
+    socket = "[backends.b]\ncertificate = 'none'\nscheme = 'any-language'\nsocket = '/run/b/x.sock'\ncredential = "
+    done = check(backend=f"{socket}'{credential}'")
+    assert done.returncode == 2
+    assert "backends.b.credential: key.backend_unavailable (credential_mode)" in done.stderr
+    credential.chmod(0o600)
+    assert check(backend=f"{socket}'{credential}'").returncode == 0, "and nobody asks for an installed backend"
+    assert check(backend=f"{socket}'of-systemd.cred'").returncode == 0

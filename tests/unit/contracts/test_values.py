@@ -11,6 +11,7 @@ from signerd.contracts.values import (
     Principal,
     ProofOfEntitlement,
     Release,
+    Rotated,
     SignatureResult,
 )
 
@@ -25,7 +26,8 @@ EXAMPLES = [
         "default", PlanLimits(1, 2), "entitlement-file", ("2026.01", "2026.12"), ("entitlement_cached",)
     ),
     Release("sha256:" + "a" * 64, "allowlist", "2026.11"),
-    KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30", ("generate",), (b"\x30",), "sha256"),
+    KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30", ("generate",), (b"\x30",), "sha256", hardware=True),
+    Rotated("file:a.v2", KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30")),
     SignatureResult(b"\x30", "sha256:" + "a" * 64),
 ]
 

@@ -8,6 +8,7 @@ from fakes.services import FakeClock
 from signerd.contracts.services import QuotaStore
 from signerd.daemon.reload import read_again, store_of, waiting
 from signerd.host.config import ConfigError, load
+from signerd.host.distribution import LoadError
 from signerd.host.load import Provided
 from signerd.pipeline.quota import MemoryQuotaStore
 
@@ -77,3 +78,15 @@ def test_the_quota_store_is_known_by_its_plugin_and_settings(file: Path) -> None
     brought = Provided("release-allowlist", store)
     settings = {"releases": [{"digest": "sha256:" + "ab" * 32}]}
     assert store_of(config, dataclasses.replace(loaded, quota_store=brought)) == ("release-allowlist", settings)
+
+
+def test_a_certificate_is_held_against_the_certifiers_of_the_start(file: Path, tmp_path: Path) -> None:
+    before = load(file, env=os.environ)
+    text = file.read_text() + f'[conformance]\ncertifiers = ["{tmp_path}/new.pub"]\n'
+    file.write_text(text)
+    after, _ = read_again(before)
+    assert waiting(before, after) == ["conformance"]
+    table = '[plugins.auth-peercred]\ncertificate = "'
+    file.write_text(text.replace(f"{table}none", f"{table}{tmp_path}/absent.json"))
+    with pytest.raises(LoadError, match=r"auth-peercred: .*absent\.json: it cannot be read"):
+        read_again(before)  # not new.pub, which is not there either: the certifiers are those of the start, none

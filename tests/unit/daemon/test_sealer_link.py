@@ -17,6 +17,7 @@ from signerd.pipeline.sign import sign as signing
 from signerd.pipeline.waits import SealWait
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
+    LINK_VERSION,
     Answer,
     BackendChanged,
     BackendState,
@@ -53,7 +54,7 @@ class Side:
         self.link.connect(Link(ours))
 
     def opened(self) -> "Side":
-        assert self.heard() == [Open(1, "signerd")]
+        assert self.heard() == [Open(LINK_VERSION, "signerd")]
         self.say(OPENED)
         return self
 

@@ -1,8 +1,9 @@
 import msgspec
+import pytest
 
 from fakes.services import HeldKey
 from signerd.daemon.snapshot import Snapshot
-from signerd.wire.links import BackendChanged, BackendState, Opened
+from signerd.wire.links import BackendChanged, BackendState, Opened, RingEntry
 
 OURS = HeldKey.make("file:a", "acme").entry
 OTHER = HeldKey.make("file:b", "other").entry
@@ -23,12 +24,35 @@ def test_another_tenants_key_does_not_exist() -> None:
     assert list(snapshot.of_tenant("nobody")) == []
 
 
-def test_a_new_ring_replaces_the_old_one_whole() -> None:
+def version(number: int, status: str) -> RingEntry:
+    return msgspec.structs.replace(OURS, version=number, status=status)
+
+
+def test_what_has_changed_is_taken_and_the_rest_stays() -> None:
     snapshot = opened()
-    newer = msgspec.structs.replace(OURS, version=2, status="suspended")
-    snapshot.take_ring([newer])
-    assert snapshot.find("acme", "file:a") == newer
+    assert [entry.version for entry in snapshot.of_tenant("acme")] == [1]
+    snapshot.take_ring([version(2, "active"), version(1, "retiring")])
+    assert snapshot.find("acme", "file:a") == version(2, "active")
+    assert list(snapshot.of_tenant("acme")) == [version(1, "retiring"), version(2, "active")]
+    assert snapshot.find("other", "file:b") == OTHER
+
+
+@pytest.mark.parametrize("status", ["revoked", "suspended", "retired"])
+def test_a_reference_never_means_a_version_that_was_rotated_away(status: str) -> None:
+    snapshot = opened()
+    snapshot.take_ring([version(1, "retiring"), version(2, status)])
+    assert snapshot.find("acme", "file:a") == version(2, status)
+
+
+def test_opened_replaces_the_ring_by_what_came_with_and_before_it() -> None:
+    snapshot = opened()
+    snapshot.take_early([version(1, "retiring")])
+    assert snapshot.find("acme", "file:a") == OURS, "not before it is complete"
+    snapshot.opened(Opened((version(2, "active"),), 1, {}, (), "process"))
+    assert list(snapshot.of_tenant("acme")) == [version(1, "retiring"), version(2, "active")]
     assert snapshot.find("other", "file:b") is None
+    snapshot.opened(Opened((), 1, {}, (), "process"))
+    assert list(snapshot.of_tenant("acme")) == []
 
 
 def test_one_backend_changes_alone() -> None:

@@ -134,7 +134,7 @@ def test_a_handed_configuration_that_is_none(raw):
         ("mode = 0o660", "mod = 0o660", "sockets.sign.mod: unknown key; expected one of mode, path, uids"),
         ("uids = [1000, 1001]", "uids = [1000, -1]", "sockets.sign.uids: at [1]: expected `int` >= 0"),
         ("[sockets.sign]", "[sockets.admin]", "sockets.admin: unknown key; expected one of sign"),
-        ("[limits]", "[limit]", "limit: unknown key; expected one of backends, conformance, daemon, keys,"),
+        ("[limits]", "[limit]", "limit: unknown key; expected one of approvals, backends, conformance, daemon,"),
         ("connections = 300", "connections = 0", "limits.connections: expected `int` >= 1"),
         (
             "request_deadline_s = 10",
@@ -358,3 +358,43 @@ def test_the_user_that_the_configuration_names():
     other = next(each.pw_name for each in pwd.getpwall() if each.pw_uid != os.geteuid())
     with pytest.raises(ConfigError, match=r"daemon\.user: expected to run as uid"):
         check_user(parse(text % other, "f"))
+
+
+APPROVALS = """
+[approvals]
+operations = { "keys.revoke" = 1 }
+life_s = 3600
+[[approvals.approvers]]
+name = "alice"
+key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA8/e5f6Qe9P9c6oXw21p9yH4xg4dFtZrXMgmfFD2kEj"
+uid = 1001
+"""
+
+
+def test_approvals_are_read_and_handed_on():
+    config = parse(GOOD + APPROVALS, "f.toml")
+    assert (config.approvals.operations, config.approvals.life_s) == ({"keys.revoke": 1}, 3600)
+    assert [(each.name, each.uid) for each in config.approvals.approvers] == [("alice", 1001)]
+    assert decode(encode(config)) == config
+    assert parse(GOOD, "f.toml").approvals.operations == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("keys.revoke", "keys.suspend", "approvals.operations: expected keys that are one of admin."),
+        ('"keys.revoke" = 1', '"keys.revoke" = 0', "approvals.operations: at [...]: expected `int` >= 1"),
+        ("life_s = 3600", "life_s = 59", "approvals.life_s: expected `int` >= 60"),
+        ("life_s = 3600", "lives = 9", "approvals.lives: unknown key; expected one of approvers, life_s, operations"),
+        ("uid = 1001", "uid = -1", "approvals.approvers[0].uid: expected `int` >= 0"),
+        ("uid = 1001", "gid = 1", "approvals.approvers[0].gid: unknown key"),
+        ('name = "alice"', "", "approvals.approvers[0].name: missing"),
+        ("[[approvals.approvers]]", "[approvals.approvers]", "approvals.approvers: expected an array of tables"),
+        ("[approvals]", "approvals = 1\n[x]", "approvals: expected a table"),
+    ],
+)
+def test_approvals_that_cannot_be_read_are_all_told(old, new, problem):
+    text = "approvals = 1\n" + GOOD if new.startswith("approvals =") else GOOD + APPROVALS.replace(old, new, 1)
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f.toml")
+    assert any(line.startswith(f"f.toml: {problem}") for line in caught.value.problems), caught.value.problems

@@ -1,5 +1,6 @@
 import pytest
 
+from fakes.ssh import SshSigner
 from signerd.host.config import ConfigError, parse
 from signerd.host.config_checks import cross_problems
 
@@ -104,6 +105,32 @@ def test_what_fits_together_has_no_problem():
             'default_key = "file:two"',
             "tenants.acme.default_key: expected one of file:one",
         ),
+        (
+            'default_key = "file:one"',
+            'default_key = "file:one"\ndefault_keys = { gold = "file:two" }',
+            "tenants.acme.default_keys: expected keys out of file:one, pkcs11:token=a;object=b, got file:two",
+        ),
+        (
+            'default_key = "file:one"\n',
+            """default_key = "file:one"
+default_keys.gold = "file:6"
+[keys."file:6"]
+backend = "soft"
+tenant = "acme"
+plans = ["tin"]
+""",
+            "tenants.acme.default_keys.gold: file:6 does not sign for this plan",
+        ),
+        (
+            '[keys."file:one"]',
+            '[keys."file:one"]\nfallback = "file:two"',
+            'keys."file:one".fallback: expected another key of tenant acme, got file:two',
+        ),
+        (
+            '[keys."file:one"]',
+            '[keys."file:one"]\nfallback = "file:one"',
+            'keys."file:one".fallback: expected another key of tenant acme, got file:one',
+        ),
         ('default_key = "file:one"', "", "tenants.acme.default_key: missing; expected one of file:one"),
         (
             'predicates = ["https://cyc',
@@ -139,3 +166,84 @@ def test_a_reference_with_a_pin_is_refused_and_not_repeated(reference):
 
 def test_a_label_may_speak_of_a_pin():
     assert cross_problems(parse(GOOD.replace("object=b", "object=pin-value"), "f.toml")) == []
+
+
+ALICE, BOB = (SshSigner.make("ssh-ed25519").line for _ in range(2))
+APPROVALS = f"""
+[approvals]
+operations = {{ "keys.revoke" = 2 }}
+[[approvals.approvers]]
+name = "alice"
+key = "{ALICE} alice@example.com"
+uid = 1001
+[[approvals.approvers]]
+name = "bob"
+key = "{BOB}"
+"""
+
+
+def test_approvers_that_can_give_what_is_needed_fit():
+    assert cross_problems(parse(GOOD + APPROVALS, "f.toml")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            '"keys.revoke" = 2',
+            '"keys.revoke" = 3',
+            'approvals.operations."keys.revoke": expected at most 2, the approvers with a key of their own, got 3',
+        ),
+        (BOB, ALICE + " bob", "approvals.approvers[1].key: expected each key once, it is that of approvers[0]"),
+        (BOB, ALICE, 'approvals.operations."keys.revoke": expected at most 1'),
+        ('"bob"', '"alice"', "approvals.approvers[1].name: expected each name once, alice is that of approvers[0]"),
+        (BOB, "no-touch-required " + BOB, "approvals.approvers[1].key: expected an OpenSSH public key"),
+        (BOB, BOB[:-1], "approvals.approvers[1].key: expected an OpenSSH public key"),
+    ],
+)
+def test_approvers_that_do_not_fit_together(old, new, problem):
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD + APPROVALS.replace(old, new, 1), "f.toml")
+    found = [line.removeprefix("f.toml: ") for line in caught.value.problems]
+    assert any(line.startswith(problem) for line in found), found
+
+
+SOCKET = GOOD.replace(
+    'scheme = "pkcs11"', 'scheme = "pkcs11"\nsocket = "/run/hsm/x.sock"\ncredential = "/etc/hsm.cred"'
+)
+
+
+def test_a_worker_at_a_socket_path_has_a_credential() -> None:
+    assert cross_problems(parse(SOCKET, "f.toml")) == []
+    assert cross_problems(parse(SOCKET.replace("/etc/hsm.cred", "hsm.cred"), "f.toml")) == []
+    assert cross_problems(parse(SOCKET.replace("credential", "worker_uid = 0\ncredential"), "f.toml")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('credential = "/etc/hsm.cred"', "", "backends.hsm.credential: expected an absolute path or the name"),
+        ('"/etc/hsm.cred"', '"etc/hsm.cred"', "backends.hsm.credential: expected an absolute path or the name"),
+        ('"/etc/hsm.cred"', '"/etc/../hsm.cred"', "backends.hsm.credential: expected an absolute path or the name"),
+        ('"/run/hsm/x.sock"', '"run/x.sock"', "backends.hsm.socket: expected an absolute path"),
+        ('"/run/hsm/x.sock"', '"/run/hsm/"', "backends.hsm.socket: expected an absolute path"),
+        ('"/run/hsm/x.sock"', '"/run/../x.sock"', "backends.hsm.socket: expected an absolute path"),
+        ('"/run/hsm/x.sock"', f'"/{"x" * 107}"', "backends.hsm.socket: expected at most 107 bytes"),
+        ('socket = "/run/hsm/x.sock"', "", "backends.hsm.credential: expected none without socket"),
+        ('socket = "/run/hsm/x.sock"', "worker_uid = 1", "backends.hsm.worker_uid: expected none without socket"),
+        ("credential =", "settings = { a = 1 }\ncredential =", "backends.hsm.settings: expected none with socket"),
+        ("credential =", 'version = "1"\ncredential =', "backends.hsm.version: expected none with socket"),
+        ("credential =", f'record = "{"0" * 64}"\ncredential =', "backends.hsm.record: expected none with socket"),
+        (
+            'scheme = "file"',
+            'scheme = "file"\nsocket = "/run/hsm/x.sock"\ncredential = "soft"',
+            'backends: expected a socket of its own for each, got "/run/hsm/x.sock" more than once',
+        ),
+    ],
+)
+def test_what_does_not_fit_a_worker_at_a_socket_path_is_told(old: str, new: str, problem: str) -> None:
+    text = SOCKET.replace(old, new)
+    assert text != SOCKET
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f.toml")
+    assert any(line.startswith(f"f.toml: {problem}") for line in caught.value.problems), caught.value.problems

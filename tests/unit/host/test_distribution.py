@@ -238,3 +238,13 @@ def test_an_editable_distribution_leaves_imports_as_they_are(site: Site) -> None
     (site.root / site.package / "late.py").write_text("")
     importlib.invalidate_caches()
     importlib.import_module(f"{site.package}.late")
+
+
+def test_the_folder_of_its_modules_is_where_its_files_say(site: Site) -> None:
+    record = site.install()
+    site.verify()
+    assert site.checked.base == str(site.root)
+    (record.parent / "direct_url.json").write_text('{"dir_info": {"editable": true}}')
+    site.verify(development=True)
+    with pytest.raises(LoadError, match="lists no file"):
+        _ = site.checked.base

@@ -22,7 +22,7 @@ from signerd.contracts.values import Entitlement, PlanLimits
 from signerd.errors import Fault, Refusal
 from signerd.pipeline.admit import admit, charge_for, choose_keys
 from signerd.pipeline.evidence import Admission
-from signerd.pipeline.tenants import Tenant
+from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.wire.methods import Descriptor, Options
 
 TENANTS = (Tenant("acme", "file:acme"), Tenant("other", "file:other"))
@@ -75,7 +75,7 @@ def test_a_key_of_another_tenant_is_as_one_that_does_not_exist(name: str) -> Non
     given = world(tenants=TENANTS, keys=[HeldKey.make("file:acme"), HeldKey.make("file:other", "other")])
     asked = dataclasses.replace(cleared(given, request()).entitled.order, params=order(options=keys("file:acme", name)))
     with pytest.raises(Refusal) as caught:
-        choose_keys(asked, given.services)
+        choose_keys(asked, "default", given.services)
     assert str(caught.value) == "key.not_found (no_such_key): no such key"
 
 
@@ -188,3 +188,32 @@ def test_tenants_do_not_share_a_plan() -> None:
     limits = PlanLimits(1, 100)
     charges = [Charge(name, "gold", limits.rate, limits.burst, limits.daily, 1) for name in ("acme", "other")]
     assert given.quotas.admit_many(charges) == [Remaining(0), Remaining(0)]
+
+
+def ruled(**changes: Any) -> Tenant:
+    return Tenant("acme", "file:acme", **changes)
+
+
+def test_a_key_signs_for_its_plans_alone() -> None:
+    tenant = ruled(rules={"file:acme": KeyRule(frozenset({"silver"})), "file:b": KeyRule(frozenset({"gold"}))})
+    given = world(tenants=[tenant], keys=[HeldKey.make("file:acme"), HeldKey.make("file:b")], plan=plan())
+    assert refused(given) == ("key.forbidden", "other_plan", {})
+    assert refused(given, options=keys("file:b", "file:acme")) == ("key.forbidden", "other_plan", {})
+    _, admission = enter(given, options=keys("file:b"))
+    assert [key.key for key in admission.keys] == ["file:b"]
+
+
+def test_a_plan_may_have_a_default_key_of_its_own() -> None:
+    held = [HeldKey.make("file:acme"), HeldKey.make("file:b")]
+    for name, expected in (("gold", "file:b"), ("silver", "file:acme")):
+        given = world(tenants=[ruled(default_keys={name: "file:b"})], keys=held, plan=plan())
+        _, admission = enter(given)
+        assert [key.key for key in admission.keys] == [expected]
+
+
+def test_hardware_may_be_required() -> None:
+    held = [HeldKey.make("file:acme"), HeldKey.make("file:hsm", hardware=True)]
+    given = world(tenants=[ruled(require_hardware=True)], keys=held)
+    assert refused(given) == ("key.forbidden", "hardware_required", {})
+    _, admission = enter(given, options=keys("file:hsm"))
+    assert [key.key for key in admission.keys] == ["file:hsm"]

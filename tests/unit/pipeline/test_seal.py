@@ -24,12 +24,13 @@ from fakes.services import (
 )
 from signerd.contracts.services import Remaining
 from signerd.contracts.values import Entitlement, Release
+from signerd.errors import Fault
 from signerd.pipeline.check_release import WAIVED
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.seal import decision_of, remaining_of, seal, shown_decision, verify_command
-from signerd.pipeline.tenants import Tenant
+from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.pipeline.waits import SealWait
 from signerd.verification.bundle import verify_bundle
 from signerd.verification.keys import PublicKey
@@ -200,3 +201,82 @@ def test_the_verify_command_is_quoted_and_names_its_type() -> None:
     assert command.argv[-3:] == ("--type", "https://example.org/x", "it's; rm")
     assert command.line.endswith("""'it'"'"'s; rm'""")
     assert verify_command("ES256", "t", "-rf").argv[-2:] == ("--", "-rf")
+
+
+def down(given: World, asked: SignRequest, code: str = "key.backend_unavailable") -> tuple[list[SealItem], Signed]:
+    """Seal with a sealer that answers the first item with ``code``; what it was handed, and the end."""
+    entry = Entry(asked, PEER, given.ledger)
+    stage = seal(built(given, asked), entry, given.services)
+    first = stage.send(None)
+    assert isinstance(first, SealWait)
+    asked.settled = True  # as the daemon does with each error of the sealer's
+    second = stage.throw(Fault(code, "worker_died", "down"))
+    assert isinstance(second, SealWait)
+    with pytest.raises(StopIteration) as stop:
+        stage.send(given.sealer.seal(second))
+    return [first.item, second.item], stop.value.value
+
+
+def fallback(*keys: HeldKey, **rule: Any) -> World:
+    rules = {"file:acme": KeyRule(fallback="file:spare", **rule)}
+    return world(tenants=[Tenant("acme", "file:acme", rules=rules)], keys=[HeldKey.make("file:acme"), *keys])
+
+
+def test_a_fallback_signs_on_a_record_of_its_own_that_says_so() -> None:
+    given = fallback(HeldKey.make("file:spare"))
+    asked = request()
+    (first, second), signed = down(given, asked)
+    assert [key.key for key in first.decision.keys] == ["file:acme"]
+    assert first.decision.degraded == ()
+    assert [key.key for key in second.decision.keys] == ["file:spare"]
+    assert second.decision.degraded == ("key_fallback",)
+    assert first.audit_id == "id"
+    assert second.audit_id not in ("", "id")
+    assert signed.audit_id == signed.result.receipt.audit_id == second.audit_id
+    assert asked.audit_id == "id", "by which the daemon knows the story"
+    assert not asked.settled, "what cuts it short from here on closes the second record"
+    assert first.payload == second.payload
+    assert signed.result.receipt.decision.degraded == ("key_fallback",)
+    assert signed.result.signing_identity[0].keyid == given.sealer.keys["acme", "file:spare"].entry.keyid
+
+
+@pytest.mark.parametrize("code", ["key.backend_fault", "audit.unavailable", "internal", "request.deadline"])
+def test_no_other_fault_is_a_reason_for_it(code: str) -> None:
+    with pytest.raises(Fault) as caught:
+        down(fallback(HeldKey.make("file:spare")), request(), code)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "spare",
+    [
+        [],
+        [HeldKey.make("file:spare", status="suspended")],
+        [HeldKey.make("file:spare", tenant="other")],
+        [HeldKey.make("file:spare", added_at=NOON + 1)],
+    ],
+)
+def test_a_fallback_that_may_not_sign_does_not(spare: list[HeldKey]) -> None:
+    with pytest.raises(Fault, match="worker_died"):
+        down(fallback(*spare), request())
+
+
+def test_the_same_key_never_signs_twice() -> None:
+    given = fallback(HeldKey.make("file:spare"))
+    with pytest.raises(Fault, match="worker_died"):
+        down(given, request(order(options=Options(keys=("file:acme", "file:spare")))))
+
+
+def test_a_key_without_a_fallback_has_none() -> None:
+    with pytest.raises(Fault, match="worker_died"):
+        down(world(), request())
+
+
+def test_a_key_that_is_near_its_end_says_so() -> None:
+    for warn_ms, expected in ((5000, True), (4999, False)):
+        rules = {"file:acme": KeyRule(warn_ms=warn_ms)}
+        given = world(
+            tenants=[Tenant("acme", "file:acme", rules=rules)], keys=[HeldKey.make("file:acme", expires_at=NOON + 5000)]
+        )
+        warnings = sealed(given, request()).result.warnings
+        assert any(text.startswith("key_expires_soon: file:acme ") for text in warnings) is expected

@@ -1,5 +1,4 @@
 import os
-import select
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from fakes.hand import Hand
 from fakes.sealing import open_here
-from signerd.host.clock import SystemClock
 from signerd.host.memfd import sealed_memfd
 from signerd.host.spawn import Spawned, spawn
-from signerd.sealer.backends import CALLS_PER_FRAME, Backend, BackendSpec, Call, CallResult, worker_error
+from signerd.sealer.backends import CALLS_PER_FRAME, Call, CallResult, worker_error
 from signerd.verification.keys import PublicKey
 from signerd.wire.worker_calls import (
     CallError,
@@ -25,59 +24,6 @@ from signerd.wire.worker_calls import (
 )
 
 TESTS = str(Path(__file__).parents[2])
-SECONDS = 20.0
-
-
-class Hand:
-    """A backend with its worker, and a loop that the test runs until something holds."""
-
-    def __init__(self, start: Callable[[], Spawned], deadline_s: float = 5.0) -> None:
-        self.clock = SystemClock()
-        self.changes: list[bool] = []
-        self.started: list[Spawned] = []
-
-        def begin() -> Spawned:
-            self.started.append(start())
-            return self.started[-1]
-
-        spec = BackendSpec("b", "b", deadline_s, begin)
-        self.backend = Backend(spec, self.clock, lambda backend: self.changes.append(backend.up))
-        self.progressed = 0
-
-    def until(self, true: Callable[[], object]) -> None:
-        limit = self.clock.monotonic() + SECONDS
-        while not true():
-            now = self.clock.monotonic()
-            assert now < limit
-            self.backend.tick(now)
-            self.backend.flush()
-            fds = self.backend.descriptors()
-            poll = select.poll()
-            for fd in fds:
-                poll.register(fd, select.POLLIN)
-            look = self.backend.next_look()
-            wait = 0.05 if look is None else min(0.05, max(0.0, look - now))
-            ready = dict(poll.poll(wait * 1000 + 1))
-            if fds and fds[0] in ready:
-                self.backend.readable(self._progress)
-            if fds and fds[1] in ready:
-                self.backend.reap()
-
-    def _progress(self) -> None:
-        self.progressed += 1
-
-    def up(self) -> "Hand":
-        self.until(lambda: self.backend.up)
-        return self
-
-    def ask(self, *calls: tuple[str, msgspec.Struct]) -> list[CallResult]:
-        """Make calls in one go, and wait for all."""
-        results: dict[int, CallResult] = {}
-        self.backend.call_many(
-            [Call(method, params, lambda r, n=n: results.update({n: r})) for n, (method, params) in enumerate(calls)]  # type: ignore[misc]
-        )
-        self.until(lambda: len(results) == len(calls))
-        return [results[n] for n in range(len(calls))]
 
 
 def lying(mode: str) -> Callable[[], Spawned]:

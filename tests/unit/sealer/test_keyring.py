@@ -6,12 +6,15 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
 from signerd.sealer.backends import Backend, BackendSpec, Call
-from signerd.sealer.keyring import Keyring, KeySpec
+from signerd.sealer.job import Pinned
+from signerd.sealer.keyring import DESCRIBED_AT_ONCE, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
+from signerd.sealer.versions import Versions
 from signerd.wire.worker_calls import CallError, DescribeResult
 
 NOT_FOUND = CallError("key.not_found", "no_such_key", "no such key")
@@ -31,6 +34,7 @@ class Describer:
     made: dict[str, msgspec.Raw | CallError] = field(default_factory=dict)
     spec: BackendSpec = field(default_factory=lambda: BackendSpec("soft", "file", 1.0, cast("Any", None)))
     condemned: list[str] = field(default_factory=list)
+    up: bool = True
     asked: list[str] = field(default_factory=list)
 
     def call_many(self, calls: Sequence[Call]) -> None:
@@ -63,7 +67,11 @@ class Desk:
         OPENED.append(self.store)
         self.audit = audit or ListStore()
         self.clock = HandClock()
-        self.ring = Keyring(specs, self.store, self.audit, self.clock)
+        self.versions = Versions(self.store, self.audit, self.clock)
+        self.ring = Keyring(specs, self.versions, self.clock)
+
+    def pin(self, key: str = "file:a") -> Pinned:
+        return self.ring.pins[self.versions.of(key)[-1].keyid]
 
     def up(self, describer: Describer) -> None:
         self.ring.backend_up(cast("Backend", describer))
@@ -97,7 +105,7 @@ def test_a_key_that_is_there_is_imported_on_the_record_and_pinned(folder: Path) 
     settled.append(desk.ring.settled)
     assert settled == [False, True]
     changed = [desk.ring.changed]
-    pinned = desk.ring["file:a"]
+    pinned = desk.pin()
     assert (pinned.public, pinned.prehash, pinned.unfit, pinned.backend) == (KEY.public, True, None, "soft")
     assert desk.ring.snapshot() == (pinned.entry,)
     changed.append(desk.ring.changed)
@@ -118,7 +126,7 @@ def test_a_key_is_generated_once_where_the_configuration_says_so(folder: Path) -
     gone = Describer(made={"file:a": described(SoftKey("file:a"))})
     again.up(gone)
     assert gone.asked == ["describe"], "a key that the ring has held is never made anew"
-    assert again.ring["file:a"].unfit == NOT_FOUND
+    assert again.pin().unfit == NOT_FOUND
     assert len(again.audit.leaves) == 1
 
 
@@ -126,11 +134,11 @@ def test_a_key_of_an_earlier_start_signs_once_it_was_described(folder: Path) -> 
     first = start(folder, SPEC)
     first.up(Describer({"file:a": described(KEY)}))
     desk = first.restart(SPEC)
-    unfit = desk.ring["file:a"].unfit
+    unfit = desk.pin().unfit
     assert unfit is not None
     assert unfit.code == "key.backend_unavailable"
     desk.up(Describer({"file:a": described(KEY)}))
-    assert desk.ring["file:a"].unfit is None
+    assert desk.pin().unfit is None
     assert len(desk.audit.leaves) == 1, "nothing has changed"
 
 
@@ -139,7 +147,7 @@ def test_another_key_in_its_place_does_not_sign(folder: Path) -> None:
     first.up(Describer({"file:a": described(KEY)}))
     desk = first.restart(SPEC)
     desk.up(Describer({"file:a": described(SoftKey("file:a"))}))
-    pinned = desk.ring["file:a"]
+    pinned = desk.pin()
     assert pinned.unfit is not None
     assert pinned.unfit.code == "key.backend_fault"
     assert pinned.public == KEY.public
@@ -151,7 +159,7 @@ def test_a_key_that_the_ring_gave_to_another_tenant_does_not_sign(folder: Path) 
     first.up(Describer({"file:a": described(KEY)}))
     desk = first.restart(KeySpec("file:a", "other", "soft", "file"))
     desk.up(Describer({"file:a": described(KEY)}))
-    pinned = desk.ring["file:a"]
+    pinned = desk.pin()
     assert pinned.unfit is not None
     assert pinned.entry.tenant == "local"
 
@@ -169,7 +177,7 @@ def test_a_description_that_contradicts_itself_condemns_the_worker(folder: Path,
     describer = Describer({"file:a": described(KEY, **lie)})
     desk.up(describer)
     assert describer.condemned
-    assert "file:a" not in desk.ring
+    assert not desk.versions.of("file:a")
     assert not desk.audit.leaves
     assert desk.ring.settled
 
@@ -187,7 +195,7 @@ def test_a_key_of_an_algorithm_that_nobody_may_use_is_not_pinned(folder: Path) -
     desk = start(folder, SPEC)
     describer = Describer({"file:a": described(KEY, spki=b"not DER")})
     desk.up(describer)
-    assert "file:a" not in desk.ring
+    assert not desk.versions.of("file:a")
     assert desk.ring.settled
 
 
@@ -195,7 +203,7 @@ def test_prehash_is_believed_only_where_the_algorithm_hashes_so(folder: Path) ->
     key = SoftKey("file:a", "Ed25519")
     desk = start(folder, SPEC)
     desk.up(Describer({"file:a": described(key, prehash="sha256")}))
-    assert desk.ring["file:a"].prehash is False
+    assert desk.pin().prehash is False
 
 
 def test_a_key_that_cannot_be_recorded_is_not_pinned(folder: Path) -> None:
@@ -203,20 +211,20 @@ def test_a_key_that_cannot_be_recorded_is_not_pinned(folder: Path) -> None:
     audit.failing = Fault("audit.unavailable", "disk_full", "the audit log cannot be used")
     desk = start(folder, SPEC, audit=audit)
     desk.up(Describer({"file:a": described(KEY)}))
-    assert "file:a" not in desk.ring
+    assert not desk.versions.of("file:a")
     assert desk.store.load() == []
     audit.failing = None
     desk.up(Describer({"file:a": described(KEY)}))
-    assert desk.ring["file:a"].unfit is None
+    assert desk.pin().unfit is None
 
 
 def test_an_error_makes_a_key_unfit_until_it_is_described_again(folder: Path) -> None:
     desk = start(folder, SPEC)
     desk.up(Describer({"file:a": described(KEY)}))
     desk.up(Describer({"file:a": CallError("key.backend_fault", "defect", "no")}))
-    assert desk.ring["file:a"].unfit is not None
+    assert desk.pin().unfit is not None
     desk.up(Describer({"file:a": described(KEY)}))
-    assert desk.ring["file:a"].unfit is None
+    assert desk.pin().unfit is None
 
 
 def test_nobody_waits_for_a_worker_that_cannot_be_had(folder: Path) -> None:
@@ -227,5 +235,96 @@ def test_nobody_waits_for_a_worker_that_cannot_be_had(folder: Path) -> None:
     desk.ring.backend_down(cast("Backend", hsm))
     settled.append(desk.ring.settled)
     assert settled == [False, True]
-    assert list(desk.ring) == ["file:a"]
-    assert len(desk.ring) == 1
+    assert [entry.key for entry in desk.ring.snapshot()] == ["file:a"]
+
+
+def test_what_hardware_says_of_a_key_is_recorded_when_it_changes(folder: Path) -> None:
+    spec = KeySpec("file:a", "local", "soft", "file", require_hardware=True)
+    desk = start(folder, spec)
+    desk.up(Describer({"file:a": described(KEY)}))
+    unfit = desk.pin().unfit
+    assert unfit is not None
+    assert unfit.reason == "hardware_required"
+    desk.up(Describer({"file:a": described(KEY, hardware=True)}))
+    assert desk.pin().unfit is None
+    assert desk.pin().entry.hardware is True
+    desk.up(Describer({"file:a": described(KEY, hardware=True)}))
+    assert [json.loads(leaf.text)["change"] for leaf in desk.audit.leaves] == ["import", "attest"]
+
+
+def test_each_version_is_asked_for_by_its_own_name_and_the_ended_ones_not(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(KEY)}))
+    first = desk.versions.of("file:a")[0]
+    keys = [SoftKey("file:a") for _ in range(3)]
+    statuses = ["suspended", "revoked", "active"]
+    made = [
+        replace(key.entry, version=number, handle=f"file:a.v{number}", status=status)
+        for number, (key, status) in enumerate(zip(keys, statuses, strict=True), 2)
+    ]
+    desk.versions.change("rotate", [*made, replace(first, status="retiring", retire_at=NOW + 5)])
+    again = desk.restart(SPEC)
+    table = {entry.name: described(key) for entry, key in zip(made, keys, strict=True)}
+    describer = Describer({"file:a": described(KEY), **table})
+    again.up(describer)
+    assert describer.asked == ["describe"] * 3
+    assert again.ring.settled
+    unfit = [again.ring.pins[entry.keyid].unfit for entry in again.versions.of("file:a")]
+    assert [each is None for each in unfit] == [True, True, False, True]
+
+
+def test_thousands_of_keys_are_described_a_few_at_a_time(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(200)]
+    desk = start(folder, *specs)
+    held: list[Call] = []
+
+    class Slow(Describer):
+        def call_many(self, calls: Sequence[Call]) -> None:
+            held.extend(calls)
+
+    desk.up(Slow())
+    counts = []
+    while held:
+        counts.append(len(held))
+        call = held.pop(0)
+        call.done(NOT_FOUND)
+    assert max(counts) == DESCRIBED_AT_ONCE
+    assert len(counts) == 200
+    assert desk.ring.settled
+
+
+def test_a_worker_that_dies_is_not_asked_for_the_rest(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(5000)]
+    desk = start(folder, *specs)
+
+    class Dead(Describer):
+        def call_many(self, calls: Sequence[Call]) -> None:
+            self.up = False
+            for call in calls:
+                self.asked.append(call.method)
+                call.done(CallError("key.backend_unavailable", "worker_died", "gone"))
+
+    dead = Dead()
+    desk.up(dead)
+    assert len(dead.asked) == DESCRIBED_AT_ONCE
+    assert not desk.ring.settled
+    desk.ring.backend_down(cast("Backend", dead))
+    assert desk.ring.settled
+
+
+def test_keys_of_no_spec_have_no_pin(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(KEY)}))
+    again = desk.restart(KeySpec("file:b", "local", "soft", "file"))
+    for keyid in (KEY.public.keyid, "sha256:" + "0" * 64, ""):
+        with pytest.raises(KeyError):
+            again.ring.pins[keyid]
+    assert not again.ring.pins
+
+
+def test_the_front_end_is_told_what_has_changed_once(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    desk.up(Describer({"file:a": described(KEY)}))
+    assert desk.ring.changes() == (desk.pin().entry,)
+    assert not desk.ring.changed
+    assert desk.ring.changes() == ()

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from signerd.sealer.leaves import (
     PluginFacts,
+    approval_leaf,
     decided_leaf,
     decision_digest,
     outcome_leaf,
     refused_leaf,
+    ring_change,
     ring_leaf,
     start_leaf,
 )
+from signerd.wire.ceremonies import Ceremony
 from signerd.wire.links import (
     DecisionFacts,
     KeyUse,
@@ -24,6 +27,7 @@ from signerd.wire.links import (
     Refusal,
     ReleaseFacts,
     RequestFacts,
+    RingChange,
     RingEntry,
     SubjectFacts,
 )
@@ -128,7 +132,12 @@ def test_start_and_ring_leaves_belong_to_no_record():
     )
     assert (ring.audit_id, ring.tenant, start.audit_id, start.tenant) == ("", "local", "", "")
     assert json.loads(ring.text)["entry"]["spki"] == "MFk="
+    assert ring_change(ring.text) == RingChange("generate", entry, 6)
+    ordered = ring_leaf("revoke", entry, 6, "uid:0", "stolen")
+    assert ring_change(ordered.text) == RingChange("revoke", entry, 6, "uid:0", "stolen")
     assert json.loads(start.text)["plugins"] == [{"digest": "sha256:11", "name": "p", "version": "1"}]
+    certified = start_leaf("1", [PluginFacts("p", "1", "sha256:11", "sha256:22")], 5)
+    assert json.loads(certified.text)["plugins"][0]["certificate"] == "sha256:22"
 
 
 def test_a_decided_leaf_costs_little():
@@ -141,3 +150,41 @@ def test_a_decided_leaf_costs_little():
     # 1,000 leaves: the budget is 6 µs each; the best of many, since the machine may be busy with other
     # things.
     assert min(once() for _ in range(15)) < 0.006
+
+
+CEREMONY = Ceremony(
+    ceremony="0" * 32,
+    operation="keys.revoke",
+    payload=b'{"key":"file:default"}',
+    payload_sha256="f" * 64,
+    requester="alice",
+    requester_uid=1001,
+    requested_at=1,
+    expires_at=2,
+    state="open",
+    needed=2,
+    approved_by=(),
+    message=b"{}",
+)
+
+
+def test_leaves_of_a_ceremony_byte_for_byte():
+    requested = approval_leaf("requested", CEREMONY, "alice", 1001, 5)
+    assert requested.text == (
+        b'{"by":"alice","ceremony":"' + b"0" * 32 + b'","change":"requested","expires_at":2,"kind":"approval",'
+        b'"needed":2,"operation":"keys.revoke","payload":{"key":"file:default"},"payload_sha256":"' + b"f" * 64
+        + b'","time":5,"uid":1001,"v":1}'
+    )  # fmt: skip
+    approved = approval_leaf("approved", CEREMONY, "bob", 500, 6, "SHA256:x")
+    assert approved.text == (
+        b'{"by":"bob","ceremony":"' + b"0" * 32 + b'","change":"approved","key":"SHA256:x","kind":"approval",'
+        b'"operation":"keys.revoke","payload_sha256":"' + b"f" * 64 + b'","time":6,"uid":500,"v":1}'
+    )
+    for leaf in (requested, approved):
+        assert (leaf.kind, leaf.tenant, leaf.audit_id) == ("approval", "", "")
+        assert rfc8785.dumps(json.loads(leaf.text)) == leaf.text
+
+
+@pytest.mark.parametrize("end", ["used", "expired", "withdrawn"])
+def test_the_log_takes_one_end_of_a_ceremony(end):
+    assert approval_leaf(end, CEREMONY, "alice", 1001, 5).audit_id == CEREMONY.ceremony

@@ -161,7 +161,7 @@ def test_a_close_that_crosses_an_error_on_its_way_is_no_breach(bench: Bench, how
 def test_validity_is_read_before_and_after_the_call(
     bench: Bench, change: dict[str, object], code: str, when: str
 ) -> None:
-    key = bench.keys[0].entry.key
+    key = bench.keys[0].entry.keyid
 
     def happen() -> None:
         entry = msgspec.structs.replace(bench.keys[0].entry, **change)
@@ -354,7 +354,7 @@ DECISION = DecisionFacts("uid:1000", TENANT, "embedded", ReleaseFacts("asserted"
         ({"decision": msgspec.structs.replace(DECISION, keys=(KeyUse("file:none", "t"),))}, "foreign_key"),
         (
             {"decision": msgspec.structs.replace(DECISION, keys=(KeyUse("file:default", "t", "sha256:1", 1),))},
-            "foreign_key_version",
+            "foreign_key",
         ),
     ],
 )

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.memfd import sealed_memfd
-from signerd.wire.worker_calls import BatchResult, CallOutcome, DescribeResult, SignResultParams
+from signerd.wire.worker_calls import BatchResult, CallOutcome, DescribeResult, RotateResult, SignResultParams
 from signerd.worker.calls import Calls
 
 KEYID = "sha256:" + "0" * 64
@@ -187,3 +187,47 @@ def test_whatever_a_backend_does_is_a_key_code(sign: Callable[[str, bytes], obje
     assert outcome.error is not None
     assert f"{outcome.error.code} {outcome.error.reason}" == expected
     assert "1234" not in outcome.error.message
+
+
+class Rotating(Backend):
+    capabilities = ("rotate", "attest")
+
+    def __init__(self, made: object) -> None:
+        super().__init__()
+        self._made = made
+
+    def rotate(self, key: str, algorithm: str) -> Rotated:
+        self.describe(key)
+        return self._made  # type: ignore[return-value]  # the tests return what they must not
+
+
+def test_rotate_names_the_new_key_beside_what_describe_says() -> None:
+    made = Rotated("x:two", KeyDescription("ES256", KEYID, b"new", hardware=True))
+    asked = {"key": "x:one", "algorithm": "ES256"}
+    result = msgspec.convert(ask("rotate", asked, backend=Rotating(made)), RotateResult)
+    assert result == RotateResult("ES256", KEYID, b"new", ("rotate", "attest"), hardware=True, key="x:two")
+    assert error("rotate", {**asked, "key": "x:none"}, backend=Rotating(made)) == "key.not_found no_such_key"
+    assert error("rotate", asked) == "request.unsupported method"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        None,
+        KeyDescription("ES256", KEYID, b"new"),
+        Rotated(5, KeyDescription("ES256", KEYID, b"new")),  # type: ignore[arg-type]
+        Rotated("x:two", "described"),  # type: ignore[arg-type]
+        Rotated("x:two", KeyDescription("ES256", KEYID, b"new", hardware="yes")),  # type: ignore[arg-type]
+    ],
+)
+def test_a_rotation_of_another_type_is_the_backends_fault(made: object) -> None:
+    found = error("rotate", {"key": "x:one", "algorithm": ""}, backend=Rotating(made))
+    assert found.startswith("key.backend_fault ")
+
+
+def test_hardware_counts_only_where_the_backend_attests() -> None:
+    class Boaster(Backend):
+        def describe(self, key: str) -> KeyDescription:
+            return KeyDescription("ES256", KEYID, b"spki", hardware=True)
+
+    assert "hardware" not in ask("describe", {"key": "x:one"}, backend=Boaster())  # type: ignore[operator]  # a map

@@ -237,3 +237,13 @@ def test_a_plugin_that_cannot_be_loaded_is_said_in_one_line(capfd: pytest.Captur
     finally:
         peer.close()
     assert "plugin nobody: no installed distribution offers it" in capfd.readouterr().err
+
+
+def test_a_plugin_whose_certificate_does_not_hold_is_not_run(capfd: pytest.CaptureFixture[str]) -> None:
+    entry = {"certificate": "/absent.json", "certifiers": ["/absent.pub"]}
+    peer = Peer("signerd.worker.document", {"plugins": {"predicates-intoto": entry}})
+    try:
+        assert peer.status() == 2
+    finally:
+        peer.close()
+    assert "plugin predicates-intoto: /absent.pub: it cannot be read" in capfd.readouterr().err

@@ -1,13 +1,16 @@
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fakes.links import Peer
+from fakes.links import Peer, Talk
+from running.service import ServiceWorker
 from signerd.host.memfd import sealed_memfd
 from signerd.verification.keys import PublicKey
 from signerd.wire.messages import Cancel, Hello, Response
@@ -34,7 +37,7 @@ def test_a_key_is_made_described_and_signs_what_verifies(worker: Peer) -> None:
     assert (hello["type"], hello["version"], hello["methods"]) == (
         "hello",
         1,
-        ["describe", "sign", "generate", "batch"],
+        ["describe", "sign", "generate", "rotate", "batch"],
     )
     described = worker.ask("generate", {"key": "file:default", "algorithm": "ES256"})["result"]
     assert worker.ask("describe", {"key": "file:default"})["result"] == described
@@ -77,7 +80,7 @@ def test_errors_are_typed_and_the_next_request_is_served(worker: Peer) -> None:
         "key.not_found",
         "no_such_key",
     )
-    assert worker.ask("rotate", {})["code"] == "request.unsupported"
+    assert worker.ask("attest", {})["code"] == "request.unsupported"
     assert worker.ask("sign", {"key": 5})["code"] == "request.malformed"
     assert worker.ask("batch", {"items": []})["result"] == {"outcomes": []}
 
@@ -187,3 +190,68 @@ def test_from_spawn_to_the_first_description_is_quick(keys: Path) -> None:
         best = min(best, time.perf_counter() - start)
         peer.close()
     assert best < 0.75, "about 0.08 s where nothing else runs; 0.25 s is the budget"
+
+
+def test_a_backend_whose_certificate_does_not_hold_is_not_run(keys: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = {"scheme": "file", "name": "file", "settings": {"directory": str(keys)}}
+    peer = Peer(MODULE, {**settings, "certificate": str(keys / "absent.json"), "certifiers": ["/absent.pub"]})
+    try:
+        assert peer.status() == 2
+    finally:
+        peer.close()
+    assert "plugin file: /absent.pub: it cannot be read" in capfd.readouterr().err
+
+
+def test_as_a_service_it_takes_its_settings_from_standard_input_too(service: ServiceWorker) -> None:
+    settings = service.settings.read_bytes()
+    command = [part for part in service.command() if part not in ("--settings", str(service.settings))]
+    service.process = started = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert started.stdin is not None
+    started.stdin.write(settings)
+    started.stdin.close()
+    service.wait()
+    with service.connect() as connection:
+        assert Talk(connection).hello(bytes(32))["methods"] == ["describe", "sign", "generate", "rotate", "batch"]
+    started.terminate()
+    assert started.wait(10) == -signal.SIGTERM, "a service ends when it is told to"
+
+
+AS_SYSTEMD = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_as_a_service_it_listens_where_systemd_does(service: ServiceWorker) -> None:
+    command = [part for part in service.command() if part not in ("--socket", str(service.socket))]
+    with service.listener() as listener:
+        launched = [sys.executable, "-c", AS_SYSTEMD, str(listener.fileno()), *command]
+        service.process = subprocess.Popen(launched, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
+        # Until it calls listen() itself, the kernel names the one who did before.
+        with service.connect_to(service.process.pid) as connection:
+            assert len(Talk(connection).hello(bytes(32))["nonce"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda s: s.settings.unlink(), "cannot start (FileNotFoundError"),
+        (lambda s: s.settings.write_text("{}"), "cannot start (ValidationError"),
+        (lambda s: s.settings.write_bytes(b" " * (5 << 20)), "longer than 4 MiB"),
+        (lambda s: s.settings.write_text('{"scheme": "nobody", "name": "n"}'), "nobody"),
+        (lambda s: s.credential.chmod(0o644), "credential_mode"),
+        (lambda s: s.socket.parent.chmod(0o777), "directory_mode"),
+    ],
+)
+def test_a_service_that_cannot_start_says_why(
+    service: ServiceWorker, spoil: Callable[[ServiceWorker], object], told: str
+) -> None:
+    spoil(service)
+    done = subprocess.run(
+        service.command(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

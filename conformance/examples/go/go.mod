@@ -1,0 +1,3 @@
+module signerd-example-worker
+
+go 1.22

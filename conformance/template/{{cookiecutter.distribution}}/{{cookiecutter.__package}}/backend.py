@@ -1,0 +1,135 @@
+"""The hook and the backend: P-256 keys in PEM files, ``{{ cookiecutter.scheme }}:NAME`` is ``NAME.pem`` of one folder.
+
+It runs in a key worker, may block, and decides nothing: signerd verifies each signature before it releases it.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from signerd.contracts import hookimpl
+from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.errors import Fault, Refusal
+
+__all__ = ["Backend", "signerd_key_backends"]
+
+_REFERENCE: Final = re.compile(r"{{ cookiecutter.scheme }}:([a-z0-9][a-z0-9-]{0,63})")
+_DIGEST: Final = ec.ECDSA(Prehashed(SHA256()))
+_LARGEST: Final = 64 * 1024
+
+
+@hookimpl
+def signerd_key_backends(settings: Mapping[str, object]) -> "Backend":
+    """Introduce the backend; ValueError, which the operator reads, for settings that it does not understand."""
+    directory = settings.get("directory")
+    if settings.keys() != {"directory"} or not isinstance(directory, str) or not os.path.isabs(directory):
+        raise ValueError("directory: the absolute path of the folder of keys, and nothing else, is expected")
+    return Backend(Path(directory))
+
+
+class Backend:
+    """Finds a key at its first use, and keeps it. Refuses and fails with ``key.*`` codes only."""
+
+    capabilities = ("generate",)
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._keys: dict[str, tuple[ec.EllipticCurvePrivateKey, KeyDescription]] = {}
+
+    def describe(self, key: str) -> KeyDescription:
+        """Return the public half; ``prehash`` has signerd hand over the SHA-256 digest of what is to be signed."""
+        return self._find(key)[1]
+
+    def sign(self, key: str, message: bytes) -> SignatureResult:
+        """Sign the digest; the signature is DER."""
+        private, described = self._find(key)
+        if len(message) != SHA256.digest_size:
+            raise _fault("digest_length", f"{len(message)} bytes are no SHA-256 digest")
+        return SignatureResult(private.sign(message, _DIGEST), described.keyid)
+
+    def generate(self, key: str, algorithm: str) -> KeyDescription:
+        """Make a key that is there in full when this returns; one that is there already is never overwritten."""
+        name = _name(key)
+        if algorithm != "ES256":
+            raise Refusal("key.algorithm_refused", "unknown_algorithm", "only ES256 keys are made here")
+        private = ec.generate_private_key(ec.SECP256R1())
+        self._write(name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return self.describe(key)
+
+    def _find(self, key: str) -> tuple[ec.EllipticCurvePrivateKey, KeyDescription]:
+        found = self._keys.get(key)
+        if found is None:
+            try:
+                private = load_pem_private_key(self._read(_name(key)), None)
+            except (ValueError, TypeError) as exc:  # TypeError: it wants a password
+                raise _fault("pem", f"{key} cannot be decoded: {exc}") from None
+            if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+                raise Refusal("key.algorithm_refused", "key_type", "the key is not for ES256")
+            spki = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            keyid = f"sha256:{hashlib.sha256(spki).hexdigest()}"
+            found = private, KeyDescription("ES256", keyid, spki, self.capabilities, prehash="sha256")
+            self._keys[key] = found
+        return found
+
+    def _read(self, name: str) -> bytes:
+        """Return the PEM of a key, of a regular file of this user that is closed to all others."""
+        file = self._directory / f"{name}.pem"
+        try:
+            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Refusal("key.not_found", "no_such_key", "there is no such key") from None
+        except OSError as exc:
+            raise _fault("file", f"{file} cannot be opened: {exc.strerror}") from None
+        with os.fdopen(fd, "rb") as opened:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise _fault("file_mode", f"{file} must be a file of this user alone (mode 0600)")
+            return opened.read(_LARGEST)
+
+    def _write(self, name: str, pem: bytes) -> None:
+        """Keep the PEM of a new key: all of it and on disk, or nothing."""
+        draft = self._directory / f".{name}.{secrets.token_hex(8)}"
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, self._directory / f"{name}.pem")  # fails where a rename would overwrite
+            folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except FileExistsError:
+            raise Refusal("key.forbidden", "exists", "there is a key of this name already") from None
+        except OSError as exc:
+            raise _fault("file", f"no key can be kept in {self._directory}: {exc.strerror}") from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _name(key: str) -> str:
+    named = _REFERENCE.fullmatch(key)
+    if named is None:
+        raise Refusal("key.not_found", "reference", "there is no such key")
+    return named[1]
+
+
+def _fault(reason: str, operator: str) -> Fault:
+    """Build a fault; callers read that something failed, the operator's log what."""
+    return Fault("key.backend_fault", reason, "a component of the signer failed", operator=operator)

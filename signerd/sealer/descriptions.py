@@ -1,0 +1,55 @@
+"""What a key worker says of a key, read and checked: it is believed only as far as the bytes bear it out (T17)."""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from signerd.verification.keys import PublicKey
+from signerd.wire.decoding import BROKEN
+from signerd.wire.worker_calls import DescribeResult, RotateResult
+
+__all__ = ["Lie", "read_description", "read_rotation", "signs_digest"]
+
+_D = TypeVar("_D", bound=DescribeResult)
+
+_description: Final = msgspec.msgpack.Decoder(DescribeResult)
+_rotation: Final = msgspec.msgpack.Decoder(RotateResult)
+
+
+class Lie(Exception):
+    """The worker contradicts itself; it is to be condemned with this text."""
+
+
+def read_description(raw: msgspec.Raw) -> DescribeResult:
+    """Return a result of ``describe`` or ``generate`` whose keyid and algorithm are those of its SPKI.
+
+    Raises Lie for one that is not, or out of shape, and ``key.algorithm_refused`` or ``request.malformed`` for a key
+    that signerd does not use.
+    """
+    return _checked(_decode(_description, raw))
+
+
+def read_rotation(raw: msgspec.Raw) -> RotateResult:
+    """Return a result of ``rotate``; raises as :func:`read_description`."""
+    result = _decode(_rotation, raw)
+    _checked(result)
+    return result
+
+
+def signs_digest(described: DescribeResult) -> bool:
+    """Whether the worker wants the SHA-256 in place of the message; believed only where the algorithm hashes so."""
+    return described.prehash == "sha256" and described.algorithm in ("ES256", "RSA-PKCS1-SHA256")
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_D], raw: msgspec.Raw) -> _D:
+    try:
+        return decoder.decode(raw)
+    except BROKEN as exc:
+        raise Lie(f"a description out of shape: {exc}") from exc
+
+
+def _checked(described: DescribeResult) -> DescribeResult:
+    public = PublicKey.from_spki(described.spki)
+    if public.keyid != described.keyid or public.algorithm != described.algorithm:
+        raise Lie("described a key with an id or algorithm that is not the key's")
+    return described

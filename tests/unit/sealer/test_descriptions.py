@@ -1,0 +1,58 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from fakes.sealing import SoftKey
+from signerd.errors import Refusal
+from signerd.sealer.descriptions import Lie, read_description, read_rotation, signs_digest
+from signerd.wire.worker_calls import DescribeResult, RotateResult
+
+KEY = SoftKey()
+EDWARDS = SoftKey(algorithm="Ed25519")
+
+
+def raw(of: SoftKey = KEY, /, **changes: Any) -> msgspec.Raw:
+    made = {"algorithm": of.public.algorithm, "keyid": of.public.keyid, "spki": of.public.spki, **changes}
+    return msgspec.Raw(msgspec.msgpack.encode(made))
+
+
+def test_what_bears_out_is_believed() -> None:
+    assert read_description(raw(hardware=True, unknown=1)) == DescribeResult(
+        "ES256", KEY.public.keyid, KEY.public.spki, hardware=True
+    )
+    assert read_rotation(raw(key="file:a.v2")) == RotateResult(
+        "ES256", KEY.public.keyid, KEY.public.spki, key="file:a.v2"
+    )
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"keyid": EDWARDS.public.keyid}, {"algorithm": "ES384"}, {"spki": "text"}, {"hardware": "yes"}, {"keyid": 5}],
+)
+def test_what_contradicts_itself_is_a_lie(lie: dict[str, Any]) -> None:
+    for read in (read_description, read_rotation):
+        with pytest.raises(Lie):
+            read(raw(**{"key": "file:a.v2", **lie}))
+
+
+@pytest.mark.parametrize("bad", [b"\xc1", b"\x80", b"\x91" * 5000 + b"\xc0"])
+def test_what_is_out_of_shape_too(bad: bytes) -> None:
+    with pytest.raises(Lie):
+        read_description(msgspec.Raw(bad))
+
+
+def test_a_rotation_must_name_its_key() -> None:
+    with pytest.raises(Lie):
+        read_rotation(raw())
+
+
+def test_a_key_that_signerd_does_not_use_is_refused() -> None:
+    with pytest.raises(Refusal):
+        read_description(raw(spki=b"no DER"))
+
+
+def test_a_digest_is_signed_only_where_the_algorithm_hashes_so() -> None:
+    assert signs_digest(read_description(raw(prehash="sha256")))
+    assert not signs_digest(read_description(raw()))
+    assert not signs_digest(read_description(raw(EDWARDS, prehash="sha256")))
