@@ -91,6 +91,7 @@ def services_of(
         catalogue=Catalogue(predicates),
         tenants=_tenants(config),
         ring=snapshot,
+        exceptions=snapshot,
         quotas=quotas or (MemoryQuotaStore(clock) if store is None else store.provider),
         ledger=ledger,
         deadlines=deadlines,

@@ -32,6 +32,7 @@ from signerd.contracts.values import (
 )
 from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.descriptors import check_claims, check_files
+from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.story import Story
 from signerd.errors import Detail, SignerdError, error_from
 from signerd.errors import Refusal as Refused
@@ -329,6 +330,7 @@ def world(
     release: Any = None,
     checks: Sequence[Releases] | None = None,
     types: Sequence[PredicateTypeFake] = TYPES,
+    exceptions: Snapshot | None = None,
     **bounds: int,
 ) -> World:
     """A daemon's worth of services; ``bounds`` replace the usual limits."""
@@ -355,6 +357,7 @@ def world(
         catalogue=Catalogue([Guarded(kind, Guard("predicate", "fake")) for kind in types]),
         tenants={tenant.name: tenant for tenant in tenants},
         ring=sealer,
+        exceptions=exceptions or Snapshot(),
         quotas=quotas,
         ledger=ledger,
         deadlines=deadlines,
