@@ -111,12 +111,13 @@ class Daemon:
             self.poller,
             clock,
             aggregate,
-            Doors(
-                frozenset(config.sockets.sign.uids),
-                frozenset(config.sockets.admin.uids if config.sockets.admin else ()),
-                AdminRelay(self.sealer, self._read_again, nursery),
-            ),
+            self._doors(nursery),
         )
+
+    def _doors(self, nursery: trio.Nursery) -> Doors:
+        sockets = self._config.sockets
+        admins = frozenset(sockets.admin.uids if sockets.admin else ())
+        return Doors(frozenset(sockets.sign.uids), admins, AdminRelay(self.sealer, self._read_again, nursery))
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Serve until told to end, then drain."""

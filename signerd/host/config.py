@@ -289,6 +289,8 @@ def settle_socket(config: Config, env: Mapping[str, str]) -> Config:
         sign = msgspec.structs.replace(sign, path=str(default_socket(env)))
     if admin is not None and not admin.path:
         admin = msgspec.structs.replace(admin, path=str(Path(sign.path).with_name("admin.sock")))
+    if (sign, admin) == (config.sockets.sign, config.sockets.admin):
+        return config
     return msgspec.structs.replace(config, sockets=Sockets(sign, admin))
 
 

@@ -162,8 +162,8 @@ def test_two_people_approve_with_openssh_and_it_runs_once(tmp_path: Path) -> Non
             capture_output=True, check=True, timeout=60,
         ).stdout  # fmt: skip
         (tmp_path / "message").write_bytes(message)
-        sign = ["ssh-keygen", "-q", "-Y", "sign", "-n", "approval@signerd", "-f", tmp_path / "bob", tmp_path / "message"]
-        subprocess.run(sign, check=True, capture_output=True)
+        sign = ["ssh-keygen", "-q", "-Y", "sign", "-n", "approval@signerd", "-f", "bob", "message"]
+        subprocess.run(sign, cwd=tmp_path, check=True, capture_output=True)
         done = run(daemon, "approve", ceremony, "--signature", str(tmp_path / "message.sig"))
         assert (done[0]["state"], done[0]["approvals"]) == ("approved", ["alice", "bob"])
         assert "other_payload" in run(daemon, *rotate[:-1], "another", "--approval", ceremony, status=3)
