@@ -89,7 +89,7 @@ class Backend:
         self.methods: frozenset[str] = frozenset()
         """What the worker's hello named."""
         self.latched = False
-        """Whether the worker has said that it presents its PIN no more until a person has looked (T18)."""
+        """Whether the worker has said that its PIN was refused, or is not presented until a person has looked (T18)."""
 
     @property
     def up(self) -> bool:
@@ -296,7 +296,7 @@ class Backend:
         for call, outcome in zip(calls, outcomes, strict=True):
             if outcome.ok is msgspec.UNSET:
                 error = worker_error(outcome.error)
-                self.latched = self.latched or error.reason == "pin_latched"
+                self.latched = self.latched or error.reason.startswith("pin_")
                 call.done(error)
             elif outcome.error is None:
                 call.done(outcome.ok)
