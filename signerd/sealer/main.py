@@ -225,10 +225,7 @@ class Process:
 
     def _open_if_ready(self, now: float) -> None:
         if self._answered_open:
-            if self.ring.changed:
-                self._tell(self.ring.changes())
-            if self.grants.changed:
-                self.front.send(GrantsChanged(self.grants.snapshot()))
+            self._tell_changes()
             return
         if not self.front.opened or not (self.ring.settled or now >= self._open_limit):
             return
@@ -237,6 +234,12 @@ class Process:
         states = tuple(self._backend_state(backend) for backend in self.backends.values())
         ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
         self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process", self.grants.snapshot()))
+
+    def _tell_changes(self) -> None:
+        if self.ring.changed:
+            self._tell(self.ring.changes())
+        if self.grants.changed:
+            self.front.send(GrantsChanged(self.grants.snapshot()))
 
     def _tell(self, entries: tuple[RingEntry, ...], keep: int = 0) -> tuple[RingEntry, ...]:
         """Send the ring's news in as many frames as they take, but for the last ``keep``, which are returned."""
@@ -315,7 +318,9 @@ class Process:
         self._aside.run(work, done)
 
     def answer(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
-        """Queue the end of an admin call."""
+        """Queue the end of an admin call, behind what it has changed: whoever is told that it is done may rely on it."""
+        if self._answered_open:
+            self._tell_changes()
         self.front.send(answer, fds)
 
     def confirm_pins(self) -> tuple[str, ...]:

@@ -117,6 +117,8 @@ def test_his_own_key_does_not_count_for_what_he_asks(sealer: SealerProcess) -> N
     approve(sealer, ceremony, "alice")
     made = result(bypass(sealer, expires_at=ends, approval_id=ceremony))
     assert made["expires_at"] == ends
+    told = [message for message in sealer.said if isinstance(message, AdminAnswer | GrantsChanged)]
+    assert isinstance(told[-2], GrantsChanged)  # the front end knows before who asked is told that it is done
     assert [(grant.tenant, grant.subject) for grant in granted(sealer)] == [("local", "gold")]
     (leaf,) = [leaf for leaf in leaves_of(sealer.state) if leaf["kind"] == "admin"]
     assert (leaf["act"], leaf["by"], leaf["ceremony"]) == ("admin.bypass", f"uid:{ME}", ceremony)
