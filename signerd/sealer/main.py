@@ -318,7 +318,7 @@ class Process:
         self._aside.run(work, done)
 
     def answer(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
-        """Queue the end of an admin call, behind what it has changed: whoever is told that it is done may rely on it."""
+        """Queue the end of an admin call, behind what it has changed: who is told that it is done may rely on it."""
         if self._answered_open:
             self._tell_changes()
         self.front.send(answer, fds)
