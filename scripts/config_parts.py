@@ -14,6 +14,7 @@ from protocol_tables import field_texts, table
 from signerd.contracts.providers import PredicateType
 from signerd.host import config_model
 from signerd.host.config_model import (
+    AdminSocket,
     Approvals,
     Approver,
     Backend,
@@ -47,6 +48,7 @@ def parts() -> dict[str, str]:
     sections = {
         "daemon": Daemon,
         "socket": Socket,
+        "admin_socket": AdminSocket,
         "conformance": Conformance,
         "plugin": Plugin,
         "backend": Backend,

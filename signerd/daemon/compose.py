@@ -100,6 +100,7 @@ def services_of(
         catalogue=Catalogue(predicates),
         tenants=_tenants(config),
         ring=snapshot,
+        exceptions=snapshot,
         quotas=quotas,
         ledger=ledger,
         deadlines=deadlines,

@@ -5,12 +5,15 @@ said when the sealer has opened. Order of end: no new requests, what is in fligh
 closed, and the sealer closes the record.
 """
 
+import contextlib
 import gc
 import logging
 import resource
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +26,11 @@ from signerd.daemon.background import Background
 from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, quotas_of, services_of
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.documents import Documents
-from signerd.daemon.frontend import Frontend
+from signerd.daemon.frontend import Doors, Frontend
 from signerd.daemon.ledger import CappedLedger
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import Reads
+from signerd.daemon.relay import AdminRelay
 from signerd.daemon.reload import read_again, store_of, waiting
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.sealer_process import SealerProcess
@@ -34,13 +38,14 @@ from signerd.daemon.session import MOST_DESCRIPTORS
 from signerd.daemon.signing import Signing
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.waiters import Waiters
-from signerd.errors import SignerdError
+from signerd.errors import Refusal, SignerdError
 from signerd.host.clock import SystemClock
 from signerd.host.config_model import Config
 from signerd.host.distribution import LoadError
 from signerd.host.hardening import harden
 from signerd.host.load import load_policy_plugins
 from signerd.host.spawn import Spawned, spawn
+from signerd.wire.methods import SocketName
 
 __all__ = ["Daemon", "serve"]
 
@@ -108,54 +113,68 @@ class Daemon:
             self.poller,
             clock,
             aggregate,
-            frozenset(config.sockets.sign.uids),
+            self._doors(nursery),
         )
+
+    def _doors(self, nursery: trio.Nursery) -> Doors:
+        sockets = self._config.sockets
+        admins = frozenset(sockets.admin.uids if sockets.admin else ())
+        return Doors(frozenset(sockets.sign.uids), admins, AdminRelay(self.sealer, self._read_again, nursery))
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Serve until told to end, then drain."""
-        path = Path(self._config.sockets.sign.path)
         nursery.start_soon(self.poller.run)
         nursery.start_soon(self._ticker)
         await self.process.opened()
         # Signals are held to the end: a second SIGTERM must not cut off what the first one lets finish.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            await self._serve(path, signals)
+            await self._serve(signals)
             async with trio.open_nursery() as ending:
                 ending.start_soon(_ignore, signals)
                 await self._drain()
                 ending.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
 
-    async def _serve(self, path: Path, signals: AsyncIterator[int]) -> None:
+    async def _serve(self, signals: AsyncIterator[int]) -> None:
         """Accept until a signal says to end."""
-        listening = listener.bind(path, self._config.sockets.sign.mode)
-        try:
+        sign, admin = self._config.sockets.sign, self._config.sockets.admin
+        with contextlib.ExitStack() as sockets:
+            listening: list[tuple[SocketName, socket.socket]] = [("sign", _listen(sockets, Path(sign.path), sign.mode))]
+            if admin is not None:
+                listening.append(("admin", _listen(sockets, Path(admin.path), admin.mode, admin.group)))
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
             async with trio.open_nursery() as accepting:
-                accepting.start_soon(listener.serve, listening, self.frontend.accept)
-                print(f"ready unix:{path}", file=sys.stderr, flush=True)  # what starters wait for
+                for via, bound in listening:
+                    accepting.start_soon(listener.serve, bound, partial(self.frontend.accept, via))
+                print(f"ready unix:{sign.path}", file=sys.stderr, flush=True)  # what starters wait for
                 async for number in signals:
                     if number != signal.SIGHUP:
                         break
                     await self._reload()
                 accepting.cancel_scope.cancel()
-        finally:
-            listener.release(listening, path)
 
     async def _reload(self) -> None:
         """Read the file again (SIGHUP) and decide by it from then on; one that cannot be used changes nothing."""
+        with contextlib.suppress(SignerdError):  # what it was stands in the log
+            await self._read_again()
+
+    async def _read_again(self) -> Sequence[str]:
+        """Read the file again, and return the sections that wait for the next start; raises why nothing changes."""
         before = self._config
         if not before.source:
             _log.warning("reload: there is no configuration file; embedded defaults do not change")
-            return
+            raise Refusal("request.unsupported", "embedded", "the daemon has no configuration file")
         try:
             config, loaded = read_again(before)
         except (SignerdError, LoadError) as exc:
             _log.error("reload: nothing is changed: %s", exc)
-            return
-        for section in waiting(before, config):
+            raise Refusal(
+                "request.malformed", "configuration", "the configuration cannot be used; the daemon's log says why"
+            ) from exc
+        sections = waiting(before, config)
+        for section in sections:
             _log.warning("reload: [%s] has changed and waits for the next start", section)
         if store_of(config, loaded) != self._store:
             _log.warning("reload: the quota store has changed and waits for the next start")
@@ -168,6 +187,7 @@ class Daemon:
         )
         await self.frontend.renew(services)
         _log.info("reload: done")
+        return sections
 
     async def _drain(self) -> None:
         self._draining = True
@@ -227,6 +247,13 @@ class Daemon:
             "development": config.daemon.development,
         }
         return spawn("signerd.worker.document", settings=msgspec.json.encode(settings))
+
+
+def _listen(sockets: contextlib.ExitStack, path: Path, mode: int, group: str = "") -> socket.socket:
+    """Listen on ``path`` until ``sockets`` is left."""
+    listening = listener.bind(path, mode, group)
+    sockets.callback(listener.release, listening, path)
+    return listening
 
 
 async def _ignore(signals: AsyncIterator[int]) -> None:

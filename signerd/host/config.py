@@ -22,6 +22,7 @@ import msgspec
 from signerd.errors import Refusal
 from signerd.host.config_checks import cross_problems
 from signerd.host.config_model import (
+    AdminSocket,
     Approvals,
     Approver,
     Backend,
@@ -182,10 +183,15 @@ def parse(
 
 def _sockets(reader: TableReader, document: Mapping[str, object], option: Path | None) -> Sockets | None:
     sockets = reader.table(document, "sockets", "sockets")
-    reader.known(sockets, ["sign"], "sockets")
+    reader.known(sockets, ["sign", "admin"], "sockets")
     table = reader.table(sockets, "sign", "sockets.sign")
     sign = reader.struct(Socket, table if option is None else {**table, "path": str(option)}, "sockets.sign")
-    return None if sign is None else Sockets(sign)
+    admin = None
+    if "admin" in sockets:
+        admin = reader.struct(AdminSocket, reader.table(sockets, "admin", "sockets.admin"), "sockets.admin")
+        if admin is not None and not admin.uids:
+            admin = msgspec.structs.replace(admin, uids=(os.geteuid(),))
+    return None if sign is None else Sockets(sign, admin)
 
 
 def _plugin(reader: TableReader, name: str, table: Mapping[str, object]) -> Plugin | None:
@@ -275,13 +281,17 @@ def _remove(directory: str) -> None:
 
 
 def settle_socket(config: Config, env: Mapping[str, str]) -> Config:
-    """Return ``config`` with a path for its socket: its own, else :func:`default_socket`, which may make a
-    directory.
+    """Return ``config`` with a path for each socket: its own, else for the sign socket :func:`default_socket`, which
+    may make a directory, and for the admin socket ``admin.sock`` beside that.
     """
-    if config.sockets.sign.path:
+    sign, admin = config.sockets.sign, config.sockets.admin
+    if not sign.path:
+        sign = msgspec.structs.replace(sign, path=str(default_socket(env)))
+    if admin is not None and not admin.path:
+        admin = msgspec.structs.replace(admin, path=str(Path(sign.path).with_name("admin.sock")))
+    if (sign, admin) == (config.sockets.sign, config.sockets.admin):
         return config
-    sign = msgspec.structs.replace(config.sockets.sign, path=str(default_socket(env)))
-    return msgspec.structs.replace(config, sockets=Sockets(sign))
+    return msgspec.structs.replace(config, sockets=Sockets(sign, admin))
 
 
 def embedded(state: Path, socket: Path, releases: Sequence[str] = ()) -> Config:

@@ -1,5 +1,6 @@
 """What must agree across sections of the configuration: paths, limits, and who refers to whom."""
 
+import grp
 import re
 from collections.abc import Collection, Iterator
 
@@ -53,7 +54,7 @@ def cross_problems(config: Config) -> list[str]:
 def _paths(config: Config) -> Iterator[str]:
     for key, path in (
         ("daemon.state", config.daemon.state),
-        ("sockets.sign.path", config.sockets.sign.path or "/"),
+        *((f"sockets.{name}.path", path or "/") for name, path in _sockets(config)),
     ):
         if not path.startswith("/"):
             yield f"{key}: expected an absolute path, got {quoted(path)}"
@@ -63,8 +64,35 @@ def _paths(config: Config) -> Iterator[str]:
             # Bytes of the command line that are no UTF-8 come as lone surrogates; no other process could be
             # told them.
             yield f"{key}: expected a path in UTF-8, got {quoted(path)}"
-    if len(config.sockets.sign.path.encode("utf-8", "surrogateescape")) > SUN_PATH_MAX:
-        yield f"sockets.sign.path: expected at most {SUN_PATH_MAX} bytes: no Unix socket can have more"
+    for name, path in _sockets(config):
+        if len(path.encode("utf-8", "surrogateescape")) > SUN_PATH_MAX:
+            yield f"sockets.{name}.path: expected at most {SUN_PATH_MAX} bytes: no Unix socket can have more"
+    yield from _admin(config)
+
+
+def _sockets(config: Config) -> list[tuple[str, str]]:
+    admin = config.sockets.admin
+    return [("sign", config.sockets.sign.path), *([] if admin is None else [("admin", admin.path)])]
+
+
+def _admin(config: Config) -> Iterator[str]:
+    """A second uid needs a named group to open the file; a group without a second uid lets nobody in who may enter."""
+    admin = config.sockets.admin
+    if admin is None:
+        return
+    if admin.path and admin.path == config.sockets.sign.path:
+        yield "sockets.admin.path: expected another path than that of sockets.sign"
+    if len(set(admin.uids)) != len(admin.uids):
+        yield "sockets.admin.uids: expected each uid once"
+    if admin.group and len(admin.uids) < 2:
+        yield "sockets.admin.group: expected with a second uid in sockets.admin.uids only"
+    elif not admin.group and len(admin.uids) > 1:
+        yield "sockets.admin.group: missing; expected the group by which a second uid opens the socket"
+    if admin.group:
+        try:
+            grp.getgrnam(admin.group)
+        except (KeyError, ValueError):
+            yield f"sockets.admin.group: expected a group of this host, got {quoted(admin.group)}"
 
 
 def _limits(limits: Limits) -> Iterator[str]:

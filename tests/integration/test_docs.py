@@ -130,6 +130,7 @@ PARTS = {
     "tenants.local": 'keys = ["file:default"]\n',
     'keys."file:default"': 'backend = "file"\ntenant = "local"\n',
     "approvals": "",
+    "sockets.admin": "",
 }
 """A configuration in its parts: an example that shows one part of its own gets the others from here."""
 
@@ -411,6 +412,7 @@ def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]
 
 
 LEAVES: list[tuple[str, list[type[msgspec.Struct]]]] = [
+    ("admin", [leaves._Admin, links.Grant]),
     ("approval", [leaves._Approval]),
     ("decided", [leaves._Decided, links.DecisionFacts, links.ReleaseFacts, links.RequestFacts, links.PeerFacts]),
     ("outcome", [leaves._Outcome]),
