@@ -135,6 +135,7 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
                 for key in config.keys
                 if key.tenant == tenant.name
             },
+            frozenset(key.backend for key in config.keys if key.tenant == tenant.name),
         )
         for tenant in config.tenants
     }
