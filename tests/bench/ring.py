@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from bench.caller import Caller, verify_bundle
 from bench.load import Sample
 from bench.peers import RELEASE, Daemon
+from bench.processes import cpu_seconds, tree
 from bench.rows import pair_rows, sample_row
 from bench.run import KEY, Run, say
 from bench.templates import cyclonedx, sign_dsse, sign_params
@@ -41,16 +43,54 @@ def large_ring(run: Run) -> None:
     began = time.monotonic()
     fill(filled, VERSIONS)
     say(f"  ring: {VERSIONS:,} versions written in {time.monotonic() - began:.1f} s")
-    ready, walls = [], []
+    large, small = _Starts(), _Starts()
     for _ in range(run.plan.pairs):
         with run.fresh_daemon(prepare=lambda state: shutil.copytree(filled, state)) as daemon:
-            ready.append(time.monotonic() - daemon.started_at)
-            _sign_verified(daemon)
-            walls.append(time.monotonic() - daemon.started_at)
-        say(f"  ring: ready after {ready[-1]:.2f} s, verified after {walls[-1]:.2f} s")
-    mine: list[Sample] = []
-    theirs: list[Sample] = []
-    memory = []
+            large.take(daemon)
+        with run.fresh_daemon() as daemon:
+            small.take(daemon)
+        say(
+            f"  ring: ready after {large.ready[-1]:.2f} s, verified after {large.verified[-1]:.2f} s, "
+            f"{large.cpu[-1]:.2f} s of them processor time; a small one's {small.verified[-1]:.2f} s"
+        )
+    samples, memory = _rates(run, filled)
+    mine, theirs = zip(*samples, strict=True)
+    row = sample_row(
+        "ring",
+        mine,
+        pss_mib=median(memory),
+        versions=VERSIONS,
+        ready_s=round(median(large.ready), 2),
+        wall_s=round(median(large.verified), 2),
+        longest_s=round(max(large.verified), 2),
+        cpu_s=round(median(large.cpu), 2),
+        small_wall_s=round(median(small.verified), 2),
+        small_cpu_s=round(median(small.cpu), 2),
+    )
+    run.rows.append(pair_rows(row, mine, theirs))
+
+
+@dataclass(slots=True)
+class _Starts:
+    """Seconds from exec to `ready` and to a verified signature, and the processor time of all processes by then."""
+
+    ready: list[float] = field(default_factory=list)
+    verified: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def take(self, daemon: Daemon) -> None:
+        """Take note of a daemon that has just said `ready`."""
+        self.ready.append(time.monotonic() - daemon.started_at)
+        with Caller(daemon.socket) as caller:
+            result = caller.call("sign.dsse", sign_params(cyclonedx(_PAYLOAD_BYTES), RELEASE))
+            verify_bundle(result["bundles"][0], caller.call("keys.describe", {"key": KEY})["spki"])
+        self.verified.append(time.monotonic() - daemon.started_at)
+        self.cpu.append(sum(cpu_seconds(pid) for pid in tree(daemon.pid)))
+
+
+def _rates(run: Run, filled: Path) -> tuple[list[tuple[Sample, Sample]], list[float]]:
+    """Samples of a large ring's daemon and a small one's in turn, and the memory of the former."""
+    samples, memory = [], []
     template = sign_dsse(_PAYLOAD_BYTES, RELEASE)
     with ExitStack() as stack:
         large = stack.enter_context(run.fresh_daemon(prepare=lambda state: shutil.copytree(filled, state)))
@@ -58,20 +98,9 @@ def large_ring(run: Run) -> None:
         for _ in range(run.plan.pairs):
             taken = run.take(large, template, _CONNECTIONS)
             run.verify_last(large)
-            mine.append(taken.sample)
             memory.append(sum(usage.memory_mib for usage in taken.memory))
-            theirs.append(run.take(small, template, _CONNECTIONS).sample)
-    row = sample_row(
-        "ring",
-        mine,
-        pss_mib=median(memory),
-        versions=VERSIONS,
-        ready_s=round(median(ready), 2),
-        wall_s=round(median(walls), 2),
-        longest_s=round(max(walls), 2),
-    )
-    run.rows.append(pair_rows(row, mine, theirs))
-
+            samples.append((taken.sample, run.take(small, template, _CONNECTIONS).sample))
+    return samples, memory
 
 def fill(state: Path, count: int) -> None:
     """Make a state directory whose ring has `count` versions of keys that are not configured, each with its leaf."""
@@ -103,9 +132,3 @@ def _entries(count: int, now: int) -> Iterator[RingEntry]:
             retire_at=0 if newest else now,
             handle="" if version == 1 else f"{reference}.v{version}",
         )
-
-
-def _sign_verified(daemon: Daemon) -> None:
-    with Caller(daemon.socket) as caller:
-        result = caller.call("sign.dsse", sign_params(cyclonedx(_PAYLOAD_BYTES), RELEASE))
-        verify_bundle(result["bundles"][0], caller.call("keys.describe", {"key": KEY})["spki"])
