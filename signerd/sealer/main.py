@@ -338,15 +338,15 @@ class Process:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sealer; the front end is the only one who starts it."""
-    harden(die_with_parent=False)  # it must outlive the front end for as long as it takes to close the records
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    sys.setswitchinterval(SWITCH_S)
     parser = argparse.ArgumentParser(prog="python -m signerd.sealer.main")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--admin", action="store_true", help="take admin calls of the own uid: an operator's command")
     parser.add_argument("--config", type=Path, help="configuration file; else embedded defaults on standard input")
     arguments = parser.parse_args(argv)
+    harden(die_with_parent=False)  # it must outlive the front end for as long as it takes to close the records
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
     logging.Formatter.converter = time.gmtime
     link = Link(socket.socket(fileno=arguments.fd))
