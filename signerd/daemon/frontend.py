@@ -5,6 +5,7 @@ import resource
 import socket
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 
 import msgspec
@@ -27,6 +28,7 @@ from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
+from signerd.daemon.verifying import VERIFYING
 from signerd.errors import CODES, Fault, Refusal, SignerdError
 from signerd.host.config_model import Limits
 from signerd.pipeline.authenticate import bind
@@ -202,6 +204,10 @@ class Frontend:
                 signing_fds, fds = fds, ()
                 self._signing.start(session, request, signing_fds)
                 return
+            if request.method in VERIFYING:
+                bundles, fds = fds, ()
+                self._reads.verifying.start(session, request, bundles, partial(self._note, session, request))
+                return
             if fds:
                 raise Refusal("request.malformed", "descriptor_surplus", "this method takes no descriptors")
             if request.method in ADMIN_RELAYED:
@@ -213,8 +219,7 @@ class Frontend:
                 return
             result = self._reads.handlers[request.method](session, params)
         except SignerdError as error:
-            tell(error)
-            self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
+            self._note(session, request, error)
             session.refuse(request.id, error)
         else:
             session.answer(Response(request.id, Raw(encode(result))))
@@ -225,6 +230,7 @@ class Frontend:
     def cancel(self, session: Session, request_id: int) -> None:
         """Withdraw a request."""
         self._signing.cancel(session, request_id, "cancelled")
+        self._reads.verifying.cancel(session, request_id)
 
     def unbound_read(self, session: Session) -> None:
         """Refuse a uid whose unbound connections make the daemon hold too much."""
@@ -263,6 +269,12 @@ class Frontend:
         os.close(pidfd)
         self._by_uid[session.peer.uid] -= 1
         self._signing.hang_up(session)
+        self._reads.verifying.hang_up(session)
+
+    def _note(self, session: Session, request: Request, error: SignerdError) -> None:
+        """Take note of a refusal that has no record of its own."""
+        tell(error)
+        self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
 
     def _count(self, session: Session, code: str, reason: str, method: str) -> None:
         """Count a refusal that has no record of its own: nobody is bound, or it was to read only (T13)."""
