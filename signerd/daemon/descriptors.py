@@ -30,8 +30,8 @@ def check_claims(orders: Iterable[SignDsse | VerifyBundle], fds: tuple[int, ...]
     """Refuse unless each descriptor of the frame is named exactly once, and is of the kind that its place asks for.
 
     A predicate or bundle is a memfd sealed against write, grow and shrink; a subject may be a regular file too. FIFOs,
-    devices, sockets, O_PATH descriptors, a size that lies, a surplus or missing descriptor: ``request.malformed``. Nothing is
-    read here.
+    devices, sockets, O_PATH descriptors, a size that lies, a surplus or missing descriptor: ``request.malformed``.
+    Nothing is read here.
     """
     named: set[int] = set()
     for order in orders:

@@ -19,9 +19,10 @@ from typing import Any, Self
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 
 from outside.parts import ROOT
+from running.authority import code_signing_authority
 from running.daemon import RELEASE, Running
 from signerd.cli.main import main as signerd
 from signerd.daemon import faults, sealer_process
@@ -102,6 +103,15 @@ def placed(tmp_path: Path) -> Callable[[str], str]:
     pem = tmp_path / "etc" / "umbra-reports.pem"
     pem.touch(mode=0o600)
     pem.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    trust = tmp_path / "etc" / "trust"
+    for name in ("fulcio", "tsa"):
+        made = code_signing_authority(tmp_path / name)
+        trust.mkdir(exist_ok=True)
+        (trust / f"{name}-chain.pem").write_bytes(made.chain.read_bytes())
+    for name in ("ct", "rekor"):
+        (trust / f"{name}.pub").write_bytes(
+            private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
     return at_home
 
 
@@ -131,6 +141,7 @@ PARTS = {
     'keys."file:default"': 'backend = "file"\ntenant = "local"\n',
     "approvals": "",
     "sockets.admin": "",
+    "trust": "",
 }
 """A configuration in its parts: an example that shows one part of its own gets the others from here."""
 
