@@ -10,10 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from outside.cosign import COSIGNS, cosign
-from running.configured import configuration
+from outside.trust import SINCE, UNTIL, built
 from running.oidc import EMAIL
 from running.stack import NEEDS, SigstoreStack
-from signerd.cli.main import main
 from signerd.verification.bundle import verify_bundle
 from signerd.verification.certificates import Identity
 from signerd.verification.trusted_root import parse_trusted_root
@@ -21,42 +20,6 @@ from signerd.verification.trusted_root import parse_trusted_root
 pytestmark = pytest.mark.needs(*NEEDS, "cosign")
 
 TYPE = "https://example.com/attestation/v1"
-SINCE, UNTIL = "2025-06-01T00:00:00Z", "2046-06-01T12:30:00Z"
-
-
-def built(stack: SigstoreStack, folder: Path, more: str = "") -> tuple[Path, Path]:
-    """What `signerd trust build` makes of the stack."""
-    file = folder / "signerd.toml"
-    file.write_text(
-        f"""{configuration(folder, {})}
-[trust]
-operator = "tests"
-oidc = [{{ url = "{stack.issuer.url()}", since = {SINCE} }}]
-[[trust.fulcio]]
-url = "{stack.fulcio.url}"
-chain = "{stack.fulcio.authority.chain}"
-since = {SINCE}
-[[trust.ct_logs]]
-url = "{stack.ct_log.url}"
-key = "{stack.ct_log.public_key}"
-since = "{SINCE}"
-until = {UNTIL}
-[[trust.rekor]]
-url = "{stack.rekor.url}"
-key = "{stack.rekor.public_key}"
-origin = "{stack.rekor.origin}"
-since = 2025-06-01T02:00:00+02:00
-[[trust.tsa]]
-url = "{stack.tsa.url}"
-chain = "{stack.tsa.authority.chain}"
-since = {SINCE}
-until = {UNTIL}
-{more}"""
-    )
-    file.chmod(0o600)
-    out = folder / "trust"
-    assert main(["trust", "build", "--config", str(file), "--out", str(out)]) == 0
-    return out / "trusted_root.json", out / "signing_config.json"
 
 
 def old_logs(folder: Path) -> dict[str, Path]:
@@ -81,19 +44,22 @@ def test_the_trusted_root_means_what_cosigns_does(sigstore_stack: SigstoreStack,
     stack, old = sigstore_stack, old_logs(tmp_path)
     origins = {"p256": "", "p384": "p384.example", "rsa": ""}
     more = "".join(
-        f'[[trust.rekor]]\nurl = "https://{name}.example"\nkey = "{file}"\norigin = "{origins[name]}"\nsince = {SINCE}\n'
+        f'[[trust.rekor]]\nurl = "https://{name}.example"\nkey = "{file}"\n'
+        f'origin = "{origins[name]}"\nsince = {SINCE}\n'
         for name, file in old.items()
     )
     ours, _ = built(stack, tmp_path, more)
     theirs = tmp_path / "theirs.json"
     command: list[str | Path] = ["trusted-root", "create", "--out", theirs]
-    command += ["--fulcio", f"url={stack.fulcio.url},certificate-chain={stack.fulcio.authority.chain},start-time={SINCE}"]
+    chain = stack.fulcio.authority.chain
+    command += ["--fulcio", f"url={stack.fulcio.url},certificate-chain={chain},start-time={SINCE}"]
     ends = f"start-time={SINCE},end-time={UNTIL}"
     command += ["--ctfe", f"url={stack.ct_log.url},public-key={stack.ct_log.public_key},{ends}"]
     logs = [(stack.rekor.url, stack.rekor.public_key, stack.rekor.origin)]
     logs += [(f"https://{name}.example", file, origins[name]) for name, file in old.items()]
     for url, key, origin in logs:
-        command += ["--rekor", f"url={url},public-key={key},start-time={SINCE}" + (f",origin={origin}" if origin else "")]
+        named = f",origin={origin}" if origin else ""
+        command += ["--rekor", f"url={url},public-key={key},start-time={SINCE}{named}"]
     command += ["--tsa", f"url={stack.tsa.url},certificate-chain={stack.tsa.authority.chain},{ends}"]
     done = cosign(command, tmp_path)
     assert done.returncode == 0, done.stderr
