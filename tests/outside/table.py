@@ -1,6 +1,6 @@
 """What outside verifiers accept, by key type and material: makes docs/interoperability.md.
 
-`PYTHONPATH=tests:scripts .venv/bin/python -m outside.table > docs/interoperability.md`, with every part of :data:`NEEDS`;
+`PYTHONPATH=tests:scripts .venv/bin/python -m outside.table > docs/interoperability.md`, with every part of NEEDS;
 a test compares. Signatures are a daemon's; stamps, log entries and certificates, which it does not get by
 itself, are those of the real Fulcio, Rekor and timestamp server.
 """
