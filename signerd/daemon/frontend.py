@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
-import msgspec
 import trio
 from msgspec import UNSET, Raw
 
@@ -18,6 +17,7 @@ from signerd.contracts.values import Caller, Peer, Principal
 from signerd.daemon.aggregate import NOBODY, Aggregate
 from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
+from signerd.daemon.audit_pages import cursor_of, page_of
 from signerd.daemon.closing import close_foreign, close_socket, held
 from signerd.daemon.faults import tell
 from signerd.daemon.peer import open_pidfd, read_peer
@@ -40,8 +40,6 @@ from signerd.wire.methods import (
     METHODS,
     SERVED,
     AuditQuery,
-    AuditRecord,
-    AuditRecords,
     SocketName,
     decode_params,
 )
@@ -358,18 +356,14 @@ class Frontend:
         filters = {
             n: str(v) for n in params.filters.__struct_fields__ if (v := getattr(params.filters, n)) is not UNSET
         }
-        cursor = 0
-        if params.cursor is not UNSET:
-            if not params.cursor.isascii() or not params.cursor.isdigit() or len(params.cursor) > 18:
-                raise Refusal("request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"})
-            cursor = int(params.cursor)
+        cursor = cursor_of(params)
 
         def answered(answer: Answer | SignerdError) -> None:
             if isinstance(answer, SignerdError):
                 self._count(session, answer.code, answer.reason, "audit.query")
                 session.refuse(request_id, answer)
             else:
-                session.answer(Response(request_id, Raw(encode(_page(answer)))))
+                session.answer(Response(request_id, Raw(encode(page_of(answer)))))
 
         self._sealer.query(tenant, filters, cursor, params.limit, answered)
 
@@ -391,21 +385,3 @@ class _Opener:
 def _admin(peer: Peer) -> Principal:
     """Return who is let in by the admin socket: the methods that both sockets have ask for a scope there too."""
     return Principal(f"uid:{peer.uid}", "", frozenset({"signer.audit"}), "admin.sock")
-
-
-def _page(answer: Answer) -> AuditRecords:
-    records = tuple(
-        AuditRecord(_audit_id(leaf), index, leaf) for index, leaf in zip(answer.indices, answer.records, strict=True)
-    )
-    return AuditRecords(records, str(answer.next) if answer.next else UNSET)
-
-
-class _WithId(msgspec.Struct):
-    audit_id: str = ""
-
-
-_with_id: Final = msgspec.json.Decoder(_WithId)
-
-
-def _audit_id(leaf: bytes) -> str:
-    return _with_id.decode(leaf).audit_id

@@ -45,9 +45,10 @@ from signerd.host.clock import SystemClock
 from signerd.host.config_model import Config
 from signerd.host.distribution import LoadError
 from signerd.host.hardening import harden
-from signerd.host.load import load_policy_plugins
+from signerd.host.load import Loaded, load_policy_plugins
 from signerd.host.spawn import Spawned, spawn
 from signerd.host.trust_files import read_against
+from signerd.pipeline.services import Services
 from signerd.wire.methods import SocketName
 
 __all__ = ["Daemon", "serve"]
@@ -99,28 +100,29 @@ class Daemon:
         self.signing = Signing(services, waiters, self.sealer, config.limits, clock)
         self.verifier = Verifier(self._start_verifier, self.poller, clock)
         self.verifying = Verifying(self.verifier, config.limits, clock, self._wake_up)
-        limits = limits_of(config.limits, MOST_DESCRIPTORS)
-        reads = Reads(
-            services,
-            self.snapshot,
-            self.sealer,
-            limits,
-            clock,
-            plugin_infos(loaded),
-            config.daemon.development,
-            clock.monotonic(),
-            self.verifying,
-        )
         self.frontend = Frontend(
             services,
             self.signing,
-            reads,
+            self._reads(services, loaded),
             self.sealer,
             config.limits,
             self.poller,
             clock,
             aggregate,
             self._doors(nursery),
+        )
+
+    def _reads(self, services: Services, loaded: Loaded) -> Reads:
+        return Reads(
+            services,
+            self.snapshot,
+            self.sealer,
+            limits_of(self._config.limits, MOST_DESCRIPTORS),
+            self._clock,
+            plugin_infos(loaded),
+            self._config.daemon.development,
+            self._clock.monotonic(),
+            self.verifying,
         )
 
     def _doors(self, nursery: trio.Nursery) -> Doors:

@@ -140,14 +140,8 @@ def parse(
     conformance = reader.struct(Conformance, reader.table(document, "conformance", "conformance"), "conformance")
     plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
-    tenants = [
-        reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
-        for name, table in reader.tables(document, "tenants")
-    ]
-    keys = [
-        reader.struct(Key, table, f"keys.{quoted(name)}", key=name)
-        for name, table in reader.tables(document, "keys")
-    ]
+    tenants = [_tenant(reader, name, table) for name, table in reader.tables(document, "tenants")]
+    keys = [_key(reader, name, table) for name, table in reader.tables(document, "keys")]
     approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
     trust = _trust(reader, reader.table(document, "trust", "trust"))
     verification = reader.struct(Verification, reader.table(document, "verification", "verification"), "verification")
@@ -161,7 +155,7 @@ def parse(
         limits,
         _all(plugins),
         _all(backends),
-        tuple(map(_default_key, _all(tenants))),
+        _all(tenants),
         _all(keys),
         conformance,
         approvals,
@@ -233,10 +227,15 @@ def _all(made: Sequence[S | None]) -> tuple[S, ...]:
     return tuple(each for each in made if each is not None)
 
 
-def _default_key(tenant: Tenant) -> Tenant:
-    if not tenant.default_key and len(tenant.keys) == 1:
+def _tenant(reader: TableReader, name: str, table: Mapping[str, object]) -> Tenant | None:
+    tenant = reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
+    if tenant is not None and not tenant.default_key and len(tenant.keys) == 1:
         return msgspec.structs.replace(tenant, default_key=tenant.keys[0])
     return tenant
+
+
+def _key(reader: TableReader, name: str, table: Mapping[str, object]) -> Key | None:
+    return reader.struct(Key, table, f"keys.{quoted(name)}", key=name)
 
 
 def _checked(config: Config, file: str) -> Config:

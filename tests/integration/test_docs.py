@@ -29,7 +29,7 @@ from signerd.daemon import faults, sealer_process
 from signerd.daemon import main as front_end
 from signerd.daemon.documents import LONGEST_S, QUEUE
 from signerd.errors import SignerdError
-from signerd.host import config_model, supervision
+from signerd.host import config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
 from signerd.sealer import checkpoint, group, leaves, lock
@@ -130,6 +130,7 @@ def test_a_whole_example_is_accepted(
 
 
 NONE = 'certificate = "none"\n'
+TRUSTED = (config_trust.TrustedAuthority, config_trust.TrustedRekor, config_trust.TrustedService)
 PARTS = {
     "plugins.auth-peercred": NONE,
     "plugins.entitlement-file": NONE,
@@ -244,6 +245,8 @@ def test_every_section_of_the_file_has_its_table() -> None:
         "tenants.NAME": config_model.Tenant,
         'keys."REF"': config_model.Key,
         "approvals": config_model.Approvals,
+        "trust": config_trust.Trust,
+        "verification": config_trust.Verification,
     }
     named_otherwise = {"approvals": {"approvers"}, "plugins.NAME": {"name", "settings"}}
     for title, cls in sections.items():
@@ -252,6 +255,10 @@ def test_every_section_of_the_file_has_its_table() -> None:
         if title == "approvals":  # its array of tables has one of its own there
             assert names_of(config_model.Approver, "") <= listed
             listed -= names_of(config_model.Approver, "")
+        if title == "trust":
+            of_tables = set[str]().union(*(names_of(each, "") for each in TRUSTED))
+            assert of_tables <= listed
+            listed -= of_tables
         assert names_of(cls, "") - of_the_header == listed, title
     assert len(sections) == len(config_model.Config.__struct_fields__) - 1  # the file's own name is no section
 

@@ -1,6 +1,7 @@
 """``verify.bundle`` and ``verify.batch`` of a real daemon, with a trusted root and policies of its own."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -162,8 +163,6 @@ def test_above_192_mib_is_refused_by_its_size(client: Client) -> None:
     descriptor = os.memfd_create("bundle", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with contextlib.closing(os.fdopen(descriptor)) as file:
         os.ftruncate(descriptor, LARGEST_BUNDLE + 1)  # a hole: no memory
-        import fcntl
-
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, 0xE)
         params = by_key(bundle={"fd": 0, "size": LARGEST_BUNDLE + 1})
         error = client.error("verify.bundle", params, [file.fileno()])
@@ -229,6 +228,7 @@ def test_a_worker_that_dies_loses_one_bundle_and_no_other(daemon: Running, clien
     os.kill(worker, signal.SIGSTOP)
     lost = client.ask("verify.bundle", by_key())
     kept = client.ask("verify.bundle", by_key())
+    client.result("session.status", {})  # so both have been read, and the first is in the worker's hand
     os.kill(worker, signal.SIGKILL)
     answers = {}
     for _ in range(2):
