@@ -16,6 +16,7 @@ from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifying import Verifying
 from signerd.errors import Fault, Refusal
 from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import remaining_of, verify_command
@@ -45,6 +46,8 @@ class Reads:
     plugins: Sequence[methods.PluginInfo]
     development: bool
     started: float
+    verifying: Verifying
+    """what is not answered from memory but by a worker; the front end hands it its requests itself"""
     handlers: Mapping[str, Read] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.host.config_trust import Trust, Verification
+
 __all__ = [
     "AdminSocket",
     "Approvals",
@@ -345,4 +347,6 @@ class Config(msgspec.Struct, frozen=True):
     keys: tuple[Key, ...]
     conformance: Conformance = Conformance()
     approvals: Approvals = Approvals()
+    trust: Trust = Trust()
+    verification: Verification = Verification()
     source: str = ""

@@ -11,6 +11,7 @@ from signerd.contracts.values import Entitlement, PlanLimits, Principal
 from signerd.daemon.reads import NEVER, PROFILES, Reads
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifying import Verifying
 from signerd.errors import SignerdError
 from signerd.pipeline.tenants import Tenant
 from signerd.wire import methods
@@ -18,6 +19,7 @@ from signerd.wire.links import BackendChanged, BackendState, Opened
 from signerd.wire.messages import Limits
 
 LIMITS = Limits(4 << 20, 1 << 20, 1 << 27, 64, 256, 1024, 32, 64, 120_000)
+NO_WORKER = cast("Verifying", None)  # no test here asks for what a worker does
 BOUND = cast("Session", SimpleNamespace(principal=PRINCIPAL, peer=PEER, via="sign"))
 NO_TENANT = Principal("uid:7", "", frozenset(), "x")
 ADMIN = cast("Session", SimpleNamespace(principal=NO_TENANT, peer=PEER, via="admin"))
@@ -35,7 +37,7 @@ class Desk:
         self.snapshot.opened(opened)
         plugins = (methods.PluginInfo("signerd-x", "1.0", "ab"),)
         self.reads = Reads(
-            self.given.services, self.snapshot, self.sealer.link, LIMITS, self.clock, plugins, False, 900.0
+            self.given.services, self.snapshot, self.sealer.link, LIMITS, self.clock, plugins, False, 900.0, NO_WORKER
         )
 
     def ask(self, method: str, session: Session = BOUND, **params: Any) -> Any:
@@ -174,5 +176,5 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
-    elsewhere = {"sign.dsse", "sign.batch", "audit.query"}
+    elsewhere = {"sign.dsse", "sign.batch", "verify.bundle", "verify.batch", "audit.query"}
     assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED
