@@ -81,7 +81,7 @@ class _Row(msgspec.Struct, frozen=True):
 
     @property
     def payload_sha256(self) -> str:
-        """Computed at each use: a digest of its own in the file would let signatures over one payload pass for another."""
+        """Computed at each use: with a digest in the file, signatures over one payload could pass for another."""
         return sha256(self.payload).hexdigest()
 
 

@@ -49,9 +49,10 @@ class Life:
 
         ``key.not_found`` for a key or version that is not there, ``key.revoked``, ``request.conflict`` with reason
         ``wrong_status``, ``exists``, ``known_key`` (the new key is one that the ring has), ``in_progress`` (another
-        new version of this key is being made) or ``ring_unlogged`` (no leaf backs any version of this key), ``key.forbidden`` with reason ``handle`` for one of another backend or
-        of another key, ``key.algorithm_refused``, ``request.unsupported`` for a backend that makes no keys,
-        ``request.malformed``, what the backend refuses with, and ``audit.unavailable``.
+        new version of this key is being made) or ``ring_unlogged`` (no leaf backs any version of this key),
+        ``key.forbidden`` with reason ``handle`` for one of another backend or of another key,
+        ``key.algorithm_refused``, ``request.unsupported`` for a backend that makes no keys, ``request.malformed``, what
+        the backend refuses with, and ``audit.unavailable``.
         """
         try:
             now = self._clock.now_ms()
