@@ -298,6 +298,7 @@ class Key(msgspec.Struct, frozen=True):
 GatedOperation = Literal[
     "admin.approve_release",
     "admin.bypass",
+    "admin.confirm",
     "keys.generate",
     "keys.resume",
     "keys.retire",

@@ -204,7 +204,7 @@ class AdminDesk:
                 "nothing waits for that in this version",
                 details={"name": params.what},
             )
-        self._record(AdminFacts(asked.method, asked.by, params.reason))
+        self._record(self._act(asked, params, params.reason))
         return admin.Done(backends=self._hands.confirm_pins())
 
     def _check_tenant(self, tenant: str) -> None:
