@@ -121,7 +121,7 @@ def verify(entry: importlib.metadata.EntryPoint, *, development: bool) -> Distri
             entry.name, f"its entry point names the module {entry.module}, which is not in its RECORD"
         )
     _check_places(entry.name, base, files)
-    digest = hashlib.sha256(_record_bytes(entry.name, base, record)).hexdigest()
+    digest = hashlib.sha256(_record_bytes(entry.name, base, record, files)).hexdigest()
     return Distribution(dist.name, dist.version, digest, entry.module, files)
 
 
@@ -167,19 +167,26 @@ def _check_files(plugin: str, base: Path, record: str) -> dict[str, bytes]:
     return files
 
 
-def _record_bytes(plugin: str, base: Path, record: str) -> bytes:
+def _record_bytes(plugin: str, base: Path, record: str, files: Mapping[str, bytes]) -> bytes:
     """Return the bytes of the RECORD whose text is ``record``: its digest is that of the file, line ends included, as
-    sha256sum(1) has it. LoadError unless it lists itself and, in all, files of one .dist-info beside the modules: with
-    another one there, a pin could be on a file that stays as it is while everything else changes."""
+    sha256sum(1) has it.
+
+    LoadError unless it lists itself, what says its name, version and entry points, and files of no other .dist-info:
+    with another one there, a pin could be on a file that stays as it is while everything else changes.
+    """
     rows = [Path(os.path.normpath(os.path.join(base, row[0]))) for row in csv.reader(record.splitlines())]
     infos = {folder for path in rows for folder in path.parents if folder.name.endswith(".dist-info")}
     if not any(path.name == "RECORD" and path.parent in infos for path in rows):
         raise LoadError(plugin, "RECORD does not list itself")
-    if len(infos) != 1 or next(iter(infos)).parent != base:
+    info = infos.pop()
+    if infos or info.parent != base:
         raise LoadError(plugin, "RECORD lists files of another .dist-info than its own")
-    data = _read(plugin, str(next(iter(infos)) / "RECORD"))
+    data = _read(plugin, str(info / "RECORD"))
     if data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n") != record:
         raise LoadError(plugin, "RECORD is not the one that it lists")
+    for name in ("METADATA", "entry_points.txt"):
+        if str(info / name) not in files:
+            raise LoadError(plugin, f"RECORD does not list its {name} with a SHA-256")
     return data
 
 

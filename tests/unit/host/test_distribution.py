@@ -190,6 +190,14 @@ def test_a_pin_is_on_its_own_record_and_on_no_other_file_of_that_name(site: Site
     assert "another .dist-info than its own" in site.refused()
 
 
+@pytest.mark.parametrize("name", ["METADATA", "entry_points.txt"])
+def test_what_says_its_name_and_entry_points_is_listed_too(site: Site, name: str) -> None:
+    record = site.install()
+    kept = [line for line in record.read_text().splitlines() if f"/{name}," not in line]
+    record.write_text("\n".join(kept) + "\n")
+    assert f"RECORD does not list its {name} with a SHA-256" in site.refused()
+
+
 def test_a_record_that_names_another_one_in_its_place_is_refused(site: Site) -> None:
     record = site.install()
     other = site.root / "other-1.dist-info"
