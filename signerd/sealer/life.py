@@ -50,7 +50,8 @@ class Life:
         ``key.not_found`` for a key or version that is not there, ``key.revoked``, ``request.conflict`` with reason
         ``wrong_status``, ``exists``, ``known_key`` (the new key is one that the ring has), ``in_progress`` (another
         new version of this key is being made) or ``ring_unlogged`` (no leaf backs any version of this key),
-        ``key.forbidden`` with reason ``handle`` for one of another backend or of another key,
+        ``key.forbidden`` with reason ``handle`` for one of another backend or of another key and
+        ``hardware_required`` for a rotation to a key that is not in hardware where the tenant's must be,
         ``key.algorithm_refused``, ``request.unsupported`` for a backend that makes no keys, ``request.malformed``, what
         the backend refuses with, and ``audit.unavailable``.
         """
@@ -127,6 +128,9 @@ class Life:
             if algorithm and described.algorithm != algorithm:
                 raise Lie(f"made a key of algorithm {described.algorithm} in place of {algorithm}")
             _check_algorithm(spec, described.algorithm)
+            if order.operation == "rotate" and spec.require_hardware and not described.hardware:
+                # It would end the version that signs, and not sign itself.
+                raise Refusal("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
             changes = self._take(order, spec, described, handle)
         except Lie as lie:
             self._backends[spec.backend].condemn(f"{spec.key}: {lie}")
