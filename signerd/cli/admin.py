@@ -29,10 +29,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         until = command.add_mutually_exclusive_group(required=True)
         until.add_argument("--hours", type=float, metavar="N", help=f"how long from now, at most {most}")
         until.add_argument("--until", type=milliseconds, metavar="TIME", help="RFC 3339: repeats an order exactly")
-        command.add_argument("--approval", metavar="ID", help="the ceremony that approved this very order")
     confirm = actions.add_parser("confirm", help="say that you have looked at what waits for a person")
     confirm.add_argument("what", choices=["pin", "clock", "rollback"], help="pin: let a token's PIN be presented again")
     reload = actions.add_parser("reload", help="have the daemon read its configuration again")
+    for command in (bypass, release, confirm):
+        command.add_argument("--approval", metavar="ID", help="the ceremony that approved this very order")
     for command in (bypass, release, confirm, reload):
         command.add_argument("--reason", required=True, metavar="TEXT", help="why; it is recorded")
         add_plane(command)
@@ -50,17 +51,20 @@ def run(args: argparse.Namespace) -> int:
     from signerd.wire import admin
 
     with reach(configuration(args), args.socket.absolute() if args.socket else None) as plane:
-        if args.action == "confirm":
-            done, _ = plane.call("admin.confirm", admin.AdminConfirm(args.what, args.reason), admin.Done)
-            show(args.output, [done], ("backends",))
-            return 0
         if args.action == "reload":
             done, _ = plane.call("admin.reload", admin.AdminReload(args.reason), admin.Done)
             show(args.output, [done], ("waiting",))
             return 0
-        ends = args.until if args.until is not None else int(time.time() + args.hours * 3600) * 1000
         approval = args.approval or UNSET
+        again = ""
         try:
+            if args.action == "confirm":
+                confirm = admin.AdminConfirm(args.what, args.reason, approval)
+                done, _ = plane.call("admin.confirm", confirm, admin.Done)
+                show(args.output, [done], ("backends",))
+                return 0
+            ends = args.until if args.until is not None else int(time.time() + args.hours * 3600) * 1000
+            again = f"--until {datetime.datetime.fromtimestamp(ends / 1000, datetime.UTC).isoformat()} "
             if args.action == "bypass":
                 bypass = admin.AdminBypass(args.tenant, args.plan, args.reason, ends, approval)
                 granted, _ = plane.call("admin.bypass", bypass, admin.Granted)
@@ -71,11 +75,10 @@ def run(args: argparse.Namespace) -> int:
                 granted, _ = plane.call("admin.approve_release", release, admin.Granted)
         except Refusal as refusal:
             if ceremony := refusal.details.get("ceremony"):
-                at = datetime.datetime.fromtimestamp(ends / 1000, datetime.UTC).isoformat()
                 print(
                     f"signerd: ceremony {ceremony} waits for {refusal.details.get('needed')} approvals: each approver"
-                    f" runs 'signerd approve {ceremony}', then repeat this order with --until {at}"
-                    f" --approval {ceremony}",
+                    f" runs 'signerd approve {ceremony}', then repeat this order with"
+                    f" {again}--approval {ceremony}",
                     file=sys.stderr,
                 )
             raise

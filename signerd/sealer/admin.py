@@ -120,7 +120,7 @@ class AdminDesk:
         elif isinstance(params, admin.KeyHistory):
             self._history(asked, params)
         elif asked.method == "keys.publish":
-            entries, now = self._life.versions(), self._clock.now_ms()
+            entries, now = self._life.backed(), self._clock.now_ms()
             self._hands.aside(lambda: _published(entries, now), asked.reply)
         elif isinstance(params, admin.AdminBypass):
             asked.reply(self._bypass(asked, params))
@@ -204,7 +204,7 @@ class AdminDesk:
                 "nothing waits for that in this version",
                 details={"name": params.what},
             )
-        self._record(AdminFacts(asked.method, asked.by, params.reason))
+        self._record(self._act(asked, params, params.reason))
         return admin.Done(backends=self._hands.confirm_pins())
 
     def _check_tenant(self, tenant: str) -> None:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import status_at
 from signerd.errors import SignerdError
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import LATE, Backend, Call, CallResult
 from signerd.sealer.descriptions import Lie, read_description, signs_digest
 from signerd.sealer.job import Pinned
 from signerd.sealer.versions import Versions
@@ -189,7 +189,7 @@ class Keyring:
 
     def _answered(self, backend: Backend, spec: KeySpec, entry: RingEntry | None, result: CallResult) -> None:
         if isinstance(result, CallError):
-            if result.reason == "call_deadline":
+            if result is LATE:
                 # It was not up to the key; a worker that hangs misses this one too, and is started again.
                 backend.call_many([self._call(backend, spec, entry)])
                 return

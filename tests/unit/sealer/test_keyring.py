@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
-from signerd.sealer.backends import Backend, BackendSpec, Call
+from signerd.sealer.backends import LATE, Backend, BackendSpec, Call
 from signerd.sealer.job import Pinned
 from signerd.sealer.keyring import DESCRIBED_AT_ONCE, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
@@ -328,3 +328,26 @@ def test_the_front_end_is_told_what_has_changed_once(folder: Path) -> None:
     assert desk.ring.changes() == (desk.pin().entry,)
     assert not desk.ring.changed
     assert desk.ring.changes() == ()
+
+
+def test_a_worker_that_says_it_was_late_is_not_asked_again_without_end(tmp_path: Path) -> None:
+    key = SoftKey("file:a")
+    desk = Desk(tmp_path, KeySpec("file:a", "local", "soft", "file"))
+    said = CallError("key.backend_unavailable", "call_deadline", "so it says")
+    liar = Describer({"file:a": said})
+    desk.up(liar)
+    assert liar.asked == ["describe"]
+    assert desk.ring.settled
+    # The sealer's own word on a deadline is another thing.
+    slow = Describer({"file:a": LATE})
+    asked = slow.call_many
+
+    def call_many(calls: Sequence[Call]) -> None:
+        if len(slow.asked) == 1:
+            slow.keys["file:a"] = described(key)
+        asked(calls)
+
+    slow.call_many = call_many  # type: ignore[method-assign]  # it answers the second time
+    desk.up(slow)
+    assert slow.asked == ["describe", "describe"]
+    assert desk.pin().unfit is None
