@@ -227,6 +227,48 @@ def test_an_error_makes_a_key_unfit_until_it_is_described_again(folder: Path) ->
     assert desk.pin().unfit is None
 
 
+AWAY = CallError("key.backend_unavailable", "token_absent", "the key's backend is not available")
+
+
+def test_a_key_that_could_not_be_reached_is_asked_for_again(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = KeySpec("file:new", "local", "soft", "file", "ES256")
+    desk = start(folder, SPEC, made)
+    desk.up(Describer({"file:a": described(KEY), "file:new": AWAY}))
+    again = desk.restart(SPEC, made)
+    new = described(SoftKey("file:new"))
+    describer = Describer({"file:a": AWAY, "file:new": AWAY}, {"file:new": new})
+    again.up(describer)
+    for _ in range(3):
+        assert again.ring.unreached
+        again.ring.ask_again(cast("Backend", describer))
+    assert (len(describer.asked), again.pin().unfit) == (8, AWAY)
+    assert sum("file:a: key.backend_unavailable (token_absent)" in line for line in caplog.messages) == 1
+    describer.keys = {"file:a": described(KEY)}
+    again.ring.ask_again(cast("Backend", describer))
+    assert not again.ring.unreached
+    assert [again.pin(key).unfit for key in ("file:a", "file:new")] == [None, None]
+
+
+def test_a_key_that_was_refused_is_not_asked_for_again(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    describer = Describer({"file:a": CallError("key.backend_fault", "pin_incorrect", "no")})
+    desk.up(describer)
+    assert not desk.ring.unreached
+    desk.ring.ask_again(cast("Backend", describer))
+    assert describer.asked == ["describe"]
+
+
+def test_many_that_could_not_be_reached_are_asked_for_a_few_at_a_time(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(200)]
+    desk = start(folder, *specs)
+    describer = Describer({spec.key: AWAY for spec in specs})
+    desk.up(describer)
+    desk.ring.ask_again(cast("Backend", describer))
+    assert len(describer.asked) == 400
+    desk.ring.backend_down(cast("Backend", describer))
+    assert not desk.ring.unreached
+
+
 def test_nobody_waits_for_a_worker_that_cannot_be_had(folder: Path) -> None:
     desk = start(folder, SPEC, KeySpec("hsm:b", "local", "hsm", "hsm"))
     desk.up(Describer({"file:a": described(KEY)}))
