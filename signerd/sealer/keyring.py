@@ -25,13 +25,15 @@ from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
-__all__ = ["DESCRIBED_AT_ONCE", "KeySpec", "Keyring", "entry_of"]
+__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "KeySpec", "Keyring", "entry_of"]
 
 _log = logging.getLogger(__name__)
 
 DAY_MS: Final = 86_400_000
 DESCRIBED_AT_ONCE: Final = 64
 """Descriptions that a worker is asked for at a time: with thousands of keys the last would miss their deadline."""
+MOST_ABSENT: Final = 1024
+"""Absent keys that the front end is told of; whoever asks for one beyond them hears that there is none."""
 _DESCRIBED: Final = frozenset({"active", "retiring", "suspended", "pending"})
 
 _NOT_DESCRIBED: Final = CallError("key.backend_unavailable", "not_described", "the key's backend is not available")
@@ -84,6 +86,8 @@ class Keyring:
         self._lost: dict[str, CallError] = {}
         self._unreached: dict[str, list[tuple[KeySpec, RingEntry | None]]] = {}
         self._told: dict[str, tuple[str, str]] = {}
+        self._absent: dict[str, CallError] = {}
+        self._absent_told: dict[str, CallError] = {}
         self._changed: dict[str, RingEntry] = {}
 
     @property
@@ -128,6 +132,13 @@ class Keyring:
     def changed(self) -> bool:
         """Whether there is something that the front end has not been told."""
         return bool(self._changed)
+
+    def absent(self) -> dict[str, CallError] | None:
+        """Return what is said of keys that the ring has never held, ``MOST_ABSENT`` at most; None: as told before."""
+        if self._absent == self._absent_told:
+            return None
+        self._absent_told = dict(self._absent)
+        return self._absent_told
 
     def changes(self) -> tuple[RingEntry, ...]:
         """Return what has changed since this was last called."""
@@ -207,6 +218,8 @@ class Keyring:
         for spec in self.specs.values():
             if spec.backend == backend.spec.name:
                 self._open.pop(spec.key, None)
+                if not self._versions.of(spec.key) and len(self._absent) < MOST_ABSENT:
+                    self._absent[spec.key] = _NOT_DESCRIBED
 
     def _answered(self, backend: Backend, spec: KeySpec, entry: RingEntry | None, result: CallResult) -> None:
         if isinstance(result, CallError):
@@ -247,6 +260,7 @@ class Keyring:
             try:
                 described = read_description(result)
                 self._told.pop(spec.key, None)
+                self._absent.pop(spec.key, None)
                 if not self._versions.of(spec.key):  # no order has made one meanwhile
                     entry = entry_of(spec, described, self._clock.now_ms())
                     self._versions.change(change, [entry])
@@ -290,6 +304,8 @@ class Keyring:
             self._unreached.setdefault(spec.backend, []).append((spec, entry))
         if entry is not None:
             self.described(entry.keyid, error)
+        elif spec.key in self._absent or len(self._absent) < MOST_ABSENT:
+            self._absent[spec.key] = error
 
     def _settle(self, spec: KeySpec) -> None:
         self._open.pop(spec.key, None)

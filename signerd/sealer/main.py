@@ -53,6 +53,7 @@ from signerd.sealer.specs import key_specs
 from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
+    AbsentKeys,
     AdminAnswer,
     Answer,
     BackendChanged,
@@ -248,10 +249,13 @@ class Process:
         states = tuple(self._backend_state(backend) for backend in self.backends.values())
         ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
         self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process", self.grants.snapshot()))
+        self._tell_changes()
 
     def _tell_changes(self) -> None:
         if self.ring.changed:
             self._tell(self.ring.changes())
+        if (absent := self.ring.absent()) is not None:
+            self.front.send(AbsentKeys(absent))
         if self.grants.changed:
             self.front.send(GrantsChanged(self.grants.snapshot()))
 

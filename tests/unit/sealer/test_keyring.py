@@ -12,7 +12,7 @@ from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
 from signerd.sealer.backends import Backend, BackendSpec, Call
 from signerd.sealer.job import Pinned
-from signerd.sealer.keyring import DESCRIBED_AT_ONCE, Keyring, KeySpec
+from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
 from signerd.wire.worker_calls import CallError, DescribeResult
@@ -247,6 +247,38 @@ def test_a_key_that_could_not_be_reached_is_asked_for_again(folder: Path, caplog
     again.ring.ask_again(cast("Backend", describer))
     assert not again.ring.unreached
     assert [again.pin(key).unfit for key in ("file:a", "file:new")] == [None, None]
+
+
+def test_the_front_end_is_told_why_a_key_was_never_held(folder: Path) -> None:
+    elsewhere = KeySpec("hsm:b", "local", "hsm", "hsm")
+    desk = start(folder, SPEC, elsewhere)
+    assert desk.ring.absent() is None
+    describer = Describer({"file:a": AWAY})
+    desk.up(describer)
+    desk.ring.backend_down(cast("Backend", Describer(spec=BackendSpec("hsm", "hsm", 1.0, cast("Any", None)))))
+    told = desk.ring.absent()
+    assert told is not None
+    assert {key: error.reason for key, error in told.items()} == {"file:a": "token_absent", "hsm:b": "not_described"}
+    desk.ring.ask_again(cast("Backend", describer))
+    assert desk.ring.absent() is None
+    describer.keys = {"file:a": described(KEY)}
+    desk.ring.ask_again(cast("Backend", describer))
+    assert desk.ring.absent() == {"hsm:b": told["hsm:b"]}
+
+
+def test_the_front_end_is_told_of_so_many_absent_keys_alone(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(MOST_ABSENT + 9)]
+    desk = start(folder, *specs)
+    held: list[Call] = []
+
+    class Slow(Describer):
+        def call_many(self, calls: Sequence[Call]) -> None:
+            held.extend(calls)
+
+    desk.up(Slow())
+    while held:
+        held.pop().done(NOT_FOUND)
+    assert len(desk.ring.absent() or ()) == MOST_ABSENT
 
 
 def test_a_key_that_was_refused_is_not_asked_for_again(folder: Path) -> None:
