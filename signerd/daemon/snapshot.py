@@ -63,7 +63,9 @@ class Snapshot:
     def why_absent(self, key: str) -> SignerdError | None:
         """Return what keeps a configured key from being known at all; None where its backend was not asked yet."""
         error = self.absent.get(key)
-        return error and error_from(error.code, error.reason, error.message, operator=error.operator or None)
+        if error is None:
+            return None
+        return error_from(error.code, error.reason, error.message, operator=error.operator or None)
 
     def of_tenant(self, tenant: str) -> Sequence[RingEntry]:
         """Return all versions of the tenant's keys, by reference and version."""

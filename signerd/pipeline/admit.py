@@ -12,7 +12,7 @@ from signerd.pipeline.services import Services
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import Descriptor
 
-__all__ = ["admit", "charge_for", "choose_key", "choose_keys"]
+__all__ = ["admit", "charge_for", "choose_key", "choose_keys", "no_such_key"]
 
 
 class admit:  # noqa: N801  a scope that reads as a verb in the story
