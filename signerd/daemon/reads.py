@@ -18,6 +18,7 @@ from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.verifying import Verifying
 from signerd.errors import Fault, Refusal
+from signerd.pipeline.admit import no_such_key
 from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import remaining_of, verify_command
 from signerd.pipeline.services import Services
@@ -152,7 +153,8 @@ class Reads:
         if entry is None:
             entry = next((e for e in self.snapshot.of_tenant(tenant) if asked == e.keyid), None)
         if entry is None:
-            raise Refusal("key.not_found", "no_such_key", "no such key")
+            known = self.services.tenants.get(tenant)
+            raise (known and asked in known.rules and self.snapshot.why_absent(asked)) or no_such_key()
         public = PublicKey.from_spki(entry.spki)
         return methods.KeyDescription(
             key=entry.key,

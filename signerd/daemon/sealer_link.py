@@ -17,6 +17,7 @@ from signerd.host.link import Frame, Link, LinkClosed
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
+    AbsentKeys,
     AdminAnswer,
     AdminCall,
     Answer,
@@ -42,7 +43,16 @@ from signerd.wire.worker_calls import CallError, Descriptor
 __all__ = ["Administered", "SealerLink", "told"]
 
 _message: Final = msgspec.msgpack.Decoder(
-    Opened | SealedMany | Recorded | Answer | AdminAnswer | RingChanged | GrantsChanged | BackendChanged | Failed
+    Opened
+    | SealedMany
+    | Recorded
+    | Answer
+    | AdminAnswer
+    | RingChanged
+    | GrantsChanged
+    | BackendChanged
+    | AbsentKeys
+    | Failed
 )
 
 ITEMS_PER_FRAME: Final = 64

@@ -8,6 +8,7 @@ from typing import Protocol
 from signerd.contracts.providers import Authenticator, EntitlementSource, ReleaseCheck
 from signerd.contracts.services import Clock
 from signerd.contracts.values import Peer
+from signerd.errors import SignerdError
 from signerd.pipeline.catalogue import Catalogue
 from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
@@ -42,6 +43,9 @@ class Ring(Protocol):
 
     def find(self, tenant: str, key: str) -> RingEntry | None:
         """Return the version of ``key`` that signs; another tenant's key does not exist (T14)."""
+
+    def why_absent(self, key: str) -> SignerdError | None:
+        """Return why a configured key, which whoever asks may know of, was never described."""
 
 
 class Exceptions(Protocol):

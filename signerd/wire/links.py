@@ -12,6 +12,7 @@ from signerd.wire.worker_calls import CallError, Descriptor
 
 __all__ = [
     "LINK_VERSION",
+    "AbsentKeys",
     "AdminAnswer",
     "AdminCall",
     "Answer",
@@ -45,7 +46,7 @@ __all__ = [
     "SubjectFacts",
 ]
 
-LINK_VERSION: Final = 2
+LINK_VERSION: Final = 3
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -357,6 +358,12 @@ class RingChanged(msgspec.Struct, frozen=True, tag_field="type", tag="ring_chang
     """Versions that are new or have changed; before ``opened``, the parts of a ring that one frame does not hold."""
 
     ring: tuple[RingEntry, ...]
+
+
+class AbsentKeys(msgspec.Struct, frozen=True, tag_field="type", tag="absent_keys"):
+    """Configured keys that the ring has never held, each with what its backend says: all that there are to tell."""
+
+    errors: dict[str, CallError]
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="failed"):

@@ -256,6 +256,7 @@ class MemorySealer:
 
     keys: dict[tuple[str, str], HeldKey]
     leaves: list[bytes] = field(default_factory=list)
+    absent: dict[str, SignerdError] = field(default_factory=dict)
 
     @classmethod
     def of(cls, keys: Iterable[HeldKey]) -> "MemorySealer":
@@ -264,6 +265,9 @@ class MemorySealer:
     def find(self, tenant: str, key: str) -> RingEntry | None:
         held = self.keys.get((tenant, key))
         return None if held is None else held.entry
+
+    def why_absent(self, key: str) -> SignerdError | None:
+        return self.absent.get(key)
 
     def seal(self, wait: SealWait) -> tuple[Sealed, tuple[int, ...]]:
         """What the sealer answers once the ``decided`` leaf is durable and every signature has verified."""

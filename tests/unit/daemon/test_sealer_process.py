@@ -22,6 +22,7 @@ from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.quota import MemoryQuotaStore
 from signerd.wire.links import (
+    AbsentKeys,
     Answer,
     BackendChanged,
     BackendState,
@@ -31,6 +32,7 @@ from signerd.wire.links import (
     RequestFacts,
     RingChanged,
 )
+from signerd.wire.worker_calls import CallError
 
 SILENT_S = 0.3
 
@@ -164,3 +166,5 @@ async def test_news_goes_where_it_belongs(tmp_path: Path) -> None:
     here.process.news(BackendChanged(BackendState("x", "file", up=True)), here.snapshot, here.quotas)
     here.process.news(RingChanged(()), here.snapshot, here.quotas)
     assert here.snapshot.backends["x"].up
+    here.process.news(AbsentKeys({"x:a": CallError("key.not_found", "no_such_key", "")}), here.snapshot, here.quotas)
+    assert list(here.snapshot.absent) == ["x:a"]
