@@ -24,7 +24,7 @@ from signerd.wire.links import (
     PeerFacts,
     Query,
     Recorded,
-    Refusal,
+    RefusedRecord,
     RefuseMany,
     RequestFacts,
     SealMany,
@@ -93,7 +93,7 @@ def test_an_outcome_is_written_although_nothing_else_comes(start: Callable[..., 
 def test_a_refusal_is_acknowledged_once_it_is_durable(start: Callable[..., SealerProcess]) -> None:
     sealer = start()
     sealer.open()
-    sealer.send(RefuseMany((Refusal("r1", REQUEST, "refused", "quota.rate", "rate"),)))
+    sealer.send(RefuseMany((RefusedRecord("r1", REQUEST, "refused", "quota.rate", "rate"),)))
     sealer.wait(lambda: sealer.got(Recorded))
     assert sealer.got(Recorded) == [Recorded(("r1",))]
     assert logged(sealer.state)[-1] == "refused:refused"
