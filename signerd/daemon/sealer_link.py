@@ -37,7 +37,8 @@ from signerd.wire.links import (
     SealItem,
     SealMany,
 )
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 __all__ = ["Administered", "SealerLink", "told"]
 

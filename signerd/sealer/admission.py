@@ -15,7 +15,8 @@ from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
 from signerd.sealer.job import Job, Pinned, Violation
 from signerd.wire.links import SealItem
-from signerd.wire.worker_calls import STATEMENT_BYTES, CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import STATEMENT_BYTES, CallError
 
 __all__ = ["LONGEST_ID", "check_id", "check_payload", "keys_of", "refusal_of"]
 

@@ -23,7 +23,8 @@ from signerd.sealer.job import Job, Pinned, Violation
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
-from signerd.wire.worker_calls import CallError, Descriptor, SignParams
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError, SignParams
 
 __all__ = ["Sealing"]
 

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from signerd.errors import CODES
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 __all__ = [
     "LINK_VERSION",

@@ -34,7 +34,8 @@ from signerd.wire.links import (
     SealItem,
     SealMany,
 )
-from signerd.wire.worker_calls import LINK_FRAME_BYTES, PAYLOAD_INLINE, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import LINK_FRAME_BYTES, PAYLOAD_INLINE
 
 REQUEST = RequestFacts("sign.dsse", PeerFacts(1000, 1), "local", "uid:1000")
 Attack = Callable[[SealerProcess], None]
@@ -221,7 +222,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         lambda s: handed(s, len(LARGE), sealed_memfd("a", LARGE), 1),
         "descriptor_index",
     ),
-    "a negative index": (lambda s: handed(s, len(LARGE), sealed_memfd("a", LARGE), -1), "descriptor_index"),
+    "a negative index": (lambda s: handed(s, len(LARGE), sealed_memfd("a", LARGE), -1), "frame_shape"),
     "one descriptor for two items": (index_twice, "descriptor_index"),
     "a descriptor with a close": (lambda s: s.send(CloseMany(()), fds=[0]), "descriptor_surplus"),
     "an oversize frame": (lambda s: s.send_bytes(struct.pack(">I", LINK_FRAME_BYTES + 1)), "frame_size"),

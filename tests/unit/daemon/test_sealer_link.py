@@ -35,7 +35,8 @@ from signerd.wire.links import (
     SealMany,
     SealOutcome,
 )
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 SILENT_S = 5.0
 OPENED = Opened((), 1, {}, (), "process")

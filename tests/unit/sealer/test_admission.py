@@ -10,7 +10,8 @@ from signerd.host.memfd import sealed_memfd
 from signerd.sealer.admission import LONGEST_ID, check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.job import Job, Violation
 from signerd.wire.links import SealItem
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 replace = msgspec.structs.replace
 

@@ -32,7 +32,8 @@ from signerd.wire.links import (
     SealedMany,
     SealMany,
 )
-from signerd.wire.worker_calls import PAYLOAD_INLINE, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import PAYLOAD_INLINE
 
 REQUEST = RequestFacts("sign.dsse", PeerFacts(1000, 1), "local", "uid:1000")
 

@@ -18,7 +18,7 @@ from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.job import Violation
 from signerd.verification.bundle import verify_bundle, verify_envelope
 from signerd.wire.links import Close, DecisionFacts, KeyUse, PeerFacts, RefusedRecord, ReleaseFacts, RequestFacts
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 STATEMENT = (
     b'{"_type":"https://in-toto.io/Statement/v1","predicate":{},"predicateType":"https://example.org/p",'
