@@ -314,7 +314,7 @@ class Approver(msgspec.Struct, frozen=True):
     """``[[approvals.approvers]]``: somebody whose signature counts as one approval."""
 
     name: Name
-    """As records and `signerctl` show it."""
+    """As records and `signerd approve` show it."""
     key: Annotated[str, Meta(min_length=1, max_length=4096)]
     """The public key, the one line of an OpenSSH `.pub` file without options: Ed25519, ECDSA P-256, RSA of 2048 to 8192
     bits, or the security-key forms of the first two. Nobody else may have the same."""

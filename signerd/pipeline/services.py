@@ -15,7 +15,7 @@ from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.links import Close, Grant, Refusal, RingEntry
+from signerd.wire.links import Close, Grant, RefusedRecord, RingEntry
 from signerd.wire.methods import SignDsse
 
 __all__ = ["Bounds", "Deadlines", "Exceptions", "Ledger", "Ring", "Services"]
@@ -27,7 +27,7 @@ class Ledger(Protocol):
     def close(self, close: Close) -> None:
         """Queue the outcome of a sealed record."""
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         """Queue the one leaf of what ended before ``decided``."""
 
 

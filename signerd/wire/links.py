@@ -8,7 +8,9 @@ from typing import Final
 
 import msgspec
 
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.errors import CODES
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 __all__ = [
     "LINK_VERSION",
@@ -30,8 +32,8 @@ __all__ = [
     "PeerFacts",
     "Query",
     "Recorded",
-    "Refusal",
     "RefuseMany",
+    "RefusedRecord",
     "ReleaseFacts",
     "RequestFacts",
     "RingChange",
@@ -44,6 +46,7 @@ __all__ = [
     "SealedMany",
     "SealedSignature",
     "SubjectFacts",
+    "outcome_of",
 ]
 
 LINK_VERSION: Final = 3
@@ -155,7 +158,7 @@ class CloseMany(msgspec.Struct, frozen=True, tag_field="type", tag="close_many")
     items: tuple[Close, ...]
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RefusedRecord(msgspec.Struct, frozen=True):
     """What ended before ``decided``, whether refused, fault or cancelled: one leaf.
 
     ``count`` above 1 is an aggregate: so many alike within a minute.
@@ -169,10 +172,16 @@ class Refusal(msgspec.Struct, frozen=True):
     count: int = 1
 
 
+def outcome_of(code: str) -> str:
+    """Return the outcome of a record that ended with ``code``: ``refused`` where policy said no, else ``fault``."""
+    info = CODES.get(code)
+    return "refused" if info is not None and info.kind == "refusal" else "fault"
+
+
 class RefuseMany(msgspec.Struct, frozen=True, tag_field="type", tag="refuse_many"):
     """Record these; ``recorded`` names them once they are durable."""
 
-    items: tuple[Refusal, ...]
+    items: tuple[RefusedRecord, ...]
 
 
 class Query(msgspec.Struct, frozen=True, tag_field="type", tag="query"):

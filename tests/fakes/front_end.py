@@ -51,7 +51,7 @@ from signerd.wire.links import (
     SealMany,
     SealOutcome,
 )
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 __all__ = ["STATEMENT", "FrontEnd", "LyingProcess", "SealerProcess", "leaves_of", "two_backends"]
 

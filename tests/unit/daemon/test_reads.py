@@ -12,10 +12,12 @@ from signerd.daemon.reads import NEVER, PROFILES, Reads
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.verifying import Verifying
-from signerd.errors import SignerdError
+from signerd.errors import Fault, SignerdError
+from signerd.host.clock import boot_id
+from signerd.pipeline.entitle import BYPASS_LIMITS
 from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.wire import methods
-from signerd.wire.links import BackendChanged, BackendState, Opened
+from signerd.wire.links import BackendChanged, BackendState, Grant, Opened
 from signerd.wire.messages import Limits
 from signerd.wire.worker_calls import CallError
 
@@ -121,6 +123,17 @@ def test_the_plan_and_what_is_left_of_it() -> None:
     assert (status.remaining.daily, status.remaining.concurrency) == (100, 4)
     assert status == desk.ask("quota.status")
     assert status.reset_at == (NOON // 86_400_000 + 1) * 86_400_000
+    desk.sealer.close()
+
+
+def test_under_a_bypass_the_plan_is_the_one_that_signs() -> None:
+    exceptions = Snapshot()
+    desk = Desk(world(plan=Fault("entitlement.unavailable", "down", "down"), exceptions=exceptions))
+    assert desk.refused("entitlement.status") == "entitlement.unavailable/down"
+    far = desk.given.services.clock.now_ms() + 1000
+    exceptions.grants = (Grant("1", "bypass", "gold", far, "acme", boot=boot_id(), until_ms=2**60),)
+    status = desk.ask("entitlement.status")
+    assert (status.plan, status.remaining.concurrency) == ("gold", BYPASS_LIMITS.concurrency)
     desk.sealer.close()
 
 

@@ -28,7 +28,7 @@ from signerd.wire.links import (
     BackendState,
     Opened,
     PeerFacts,
-    Refusal,
+    RefusedRecord,
     RequestFacts,
     RingChanged,
 )
@@ -139,7 +139,7 @@ async def test_one_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
         os.kill(first, signal.SIGSTOP)
         refused: list[SignerdError | None] = []
         facts = RequestFacts("sign.dsse", PeerFacts(os.getuid(), os.getpid()), "local", "uid:0")
-        here.link.refuse(Refusal("0" * 28, facts, "refused", "predicate.invalid", "not_json"))
+        here.link.refuse(RefusedRecord("0" * 28, facts, "refused", "predicate.invalid", "not_json"))
         here.link.when_recorded("0" * 28, refused.append)
         await here.until(lambda: here.link.open and here.process.pid not in {first, None})
         assert [error.reason for error in refused if error] == ["sealer_lost"]

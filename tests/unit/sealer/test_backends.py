@@ -13,11 +13,11 @@ from signerd.host.memfd import sealed_memfd
 from signerd.host.spawn import Spawned, spawn
 from signerd.sealer.backends import CALLS_PER_FRAME, Call, CallResult, worker_error
 from signerd.verification.keys import PublicKey
+from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import (
     CallError,
     DescribeParams,
     DescribeResult,
-    Descriptor,
     GenerateParams,
     SignParams,
     SignResultParams,
