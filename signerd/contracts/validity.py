@@ -21,9 +21,9 @@ def check_validity(entry: RingEntry, now_ms: int) -> None:
 
     ``key.revoked`` at or after ``revoked_at``, ``key.suspended`` while suspended, ``key.expired`` at or after
     ``expires_at`` (reason ``expired``) and ``retire_at`` (``retired``), ``key.not_yet_valid`` before ``added_at`` or
-    while pending. 0 is never. A version that no leaf backs is the fault
-    ``key.backend_fault``, reason ``ring_unlogged``, before all of these. A status that this version does not know does not sign: ``key.suspended``, reason
-    ``status_unknown``.
+    while pending. 0 is never. A status that this version does not know does not sign: ``key.suspended``, reason
+    ``status_unknown``. Before all of these, a version that no leaf backs is a fault: ``key.backend_fault``, reason
+    ``ring_unlogged``.
     """
     if entry.status == UNLOGGED:
         raise Fault("key.backend_fault", "ring_unlogged", "the key ring does not agree with the log")

@@ -118,7 +118,7 @@ class Keyring:
     def shown(self, entry: RingEntry) -> RingEntry:
         """Return a version as it is told: with the time at which it becomes too old, which the configuration decides.
 
-        One that no leaf backs is :data:`UNLOGGED` and has no public key, so that nobody is told to believe a stranger's.
+        One that no leaf backs is :data:`UNLOGGED` and has no public key: nobody is told to believe a stranger's.
         """
         if self._versions.planted(entry):
             return replace(entry, status=UNLOGGED, spki=b"")

@@ -171,7 +171,8 @@ def test_no_order_makes_a_planted_key_ours(keys: Keys, tmp_path: Path, operation
     assert shown == replace(stolen, status="unlogged", spki=b"")
     assert shown in keys.ring.snapshot(), "the front end refuses by it, and has no stranger's key to show"
     assert signs(keys, stolen) == "ring_unlogged"
-    assert stolen.keyid not in {entry.keyid for entry in keys.life.backed()}, "its public key is a stranger's: nobody is told to believe it"
+    backed = {entry.keyid for entry in keys.life.backed()}
+    assert stolen.keyid not in backed, "its public key is a stranger's: nobody is told to believe it"
     assert [entry.key for entry in keys.life.backed()] == ["file:a"]
     leaves = len(keys.life.history())
     assert keys.refused(operation, "file:b", **fields) == "request.conflict ring_unlogged"
