@@ -105,7 +105,7 @@ class KeyRevoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason
     """why, in the operator's words; recorded"""
     cause: Literal["unspecified", "superseded", "compromised", "cessation"] | UnsetType = UNSET
-    """what verifiers go by; absent: `unspecified`"""
+    """what verifiers go by; absent: `unspecified`. A version that is revoked already takes `compromised` alone, once"""
     invalid_since: Time | UnsetType = UNSET
     """with `compromised`: nothing that was signed at or after this time counts; absent: nothing at all"""
     version: Version | UnsetType = UNSET
