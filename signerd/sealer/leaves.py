@@ -136,13 +136,15 @@ _request: Final = msgspec.json.Decoder(_Request).decode
 
 
 class AdminFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an admin did beside keys: ``act`` is the method, ``grant`` the exception that it made."""
+    """What an admin did: ``act`` is the method, ``grant`` the exception that it made; ``key`` is the reference for
+    which a backend is about to be asked to make a key."""
 
     act: str
     by: str
     reason: str
     grant: Grant | None = None
     ceremony: str = ""
+    key: str = ""
 
 
 _admin_facts: Final = msgspec.json.Decoder(AdminFacts).decode
