@@ -106,6 +106,8 @@ def _check(found: "Approval") -> None:
         "ceremony": found.ceremony,
         "operation": found.operation,
         "payload_sha256": hashlib.sha256(found.payload).hexdigest(),
+        "requester": found.requester,
+        "requester_uid": found.requester_uid,
         "expires_at": found.expires_at,
         "daemon": said.get("daemon", ""),
     }
@@ -120,6 +122,7 @@ def _tell(found: "Approval") -> None:
     given = cell(found.approvals)
     print(f"operation  {cell(found.operation)}", file=sys.stderr)
     print(f"order      {cell(payload)}", file=sys.stderr)
+    print(f"asked by   {cell(found.requester)} (uid {found.requester_uid})", file=sys.stderr)
     print(f"approvals  {given} of {found.needed}, until {moment(found.expires_at)}", file=sys.stderr)
 
 

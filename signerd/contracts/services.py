@@ -130,5 +130,8 @@ class AuditStore(Protocol):
     def leaves_at(self, indices: Sequence[int]) -> Sequence[bytes]:
         """Return the texts of these leaves, in the log's order."""
 
+    def leaf_of(self, audit_id: str) -> bytes | None:
+        """Return the text of the leaf that began the record ``audit_id``; None where there is none."""
+
     def daily_counts(self, day: int) -> dict[str, int]:
         """Return how many records were signed per tenant on that UTC day (days since the epoch)."""

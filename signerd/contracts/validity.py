@@ -5,11 +5,14 @@ Front end and sealer decide by this one function: the front end early, the seale
 
 from typing import Final
 
-from signerd.errors import Refusal
+from signerd.errors import Fault, Refusal, SignerdError
 from signerd.wire.links import Grant, RingEntry
 
-__all__ = ["check_validity", "in_force", "status_at"]
+__all__ = ["UNLOGGED", "check_validity", "in_force", "status_at"]
 
+UNLOGGED: Final = "unlogged"
+"""Status of a version that only the ring's file knows and no leaf backs: its public key may be a stranger's (T22), and
+is not told to anybody."""
 _SIGNING: Final = frozenset({"active", "retiring"})
 
 
@@ -19,8 +22,11 @@ def check_validity(entry: RingEntry, now_ms: int) -> None:
     ``key.revoked`` at or after ``revoked_at``, ``key.suspended`` while suspended, ``key.expired`` at or after
     ``expires_at`` (reason ``expired``) and ``retire_at`` (``retired``), ``key.not_yet_valid`` before ``added_at`` or
     while pending. 0 is never. A status that this version does not know does not sign: ``key.suspended``, reason
-    ``status_unknown``.
+    ``status_unknown``. Before all of these, a version that no leaf backs is a fault: ``key.backend_fault``, reason
+    ``ring_unlogged``.
     """
+    if entry.status == UNLOGGED:
+        raise Fault("key.backend_fault", "ring_unlogged", "the key ring does not agree with the log")
     if entry.status == "revoked" or 0 < entry.revoked_at <= now_ms:
         raise Refusal("key.revoked", "revoked", "the key is revoked")
     if entry.status == "suspended":
@@ -50,8 +56,8 @@ def status_at(entry: RingEntry, now_ms: int) -> str:
     """Return the status that decides at ``now_ms``: the entry's, or what time has made of it."""
     try:
         check_validity(entry, now_ms)
-    except Refusal as refusal:
-        return _BY_REASON.get(refusal.reason, entry.status)
+    except SignerdError as error:
+        return _BY_REASON.get(error.reason, entry.status)
     return entry.status
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from signerd import __version__
 from signerd.contracts.services import Charge, Clock
-from signerd.contracts.validity import status_at
+from signerd.contracts.validity import UNLOGGED, check_validity, status_at
 from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
@@ -146,18 +146,22 @@ class Reads:
                     entry.expires_at or UNSET,
                 )
                 for entry in self.snapshot.of_tenant(tenant)
+                if entry.status != UNLOGGED
             )
         )
 
     def _describe(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         asked = cast("methods.KeysDescribe", params).key
         tenant = _bound(session).tenant
+        now = self.clock.now_ms()
         entry = self.snapshot.find(tenant, asked)
         if entry is None:
             entry = next((e for e in self.snapshot.of_tenant(tenant) if asked == e.keyid), None)
         if entry is None:
             known = self.services.tenants.get(tenant)
             raise (known and asked in known.rules and self.snapshot.why_absent(asked)) or no_such_key()
+        if entry.status == UNLOGGED:
+            check_validity(entry, now)  # its fault: neither keyid nor public key are known to be ours
         public = PublicKey.from_spki(entry.spki)
         return methods.KeyDescription(
             key=entry.key,
@@ -166,7 +170,7 @@ class Reads:
             spki=entry.spki,
             public_key_pem=public.pem,
             chain=(),
-            status=status_at(entry, self.clock.now_ms()),
+            status=status_at(entry, now),
             added_at=entry.added_at,
             profile=self.services.tenants[tenant].profile,
             uses=("dsse",),

@@ -61,6 +61,8 @@ def approval_of(ceremony: Ceremony) -> admin.Approval:
         ceremony.needed,
         ceremony.approved_by,
         ceremony.expires_at,
+        ceremony.requester,
+        ceremony.requester_uid,
     )
 
 

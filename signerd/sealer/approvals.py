@@ -1,9 +1,9 @@
 """The ledger of ceremonies: which operation of the admin plane was asked for, who approved it, that it was used once.
 
 Nothing here is believed because it is written down: whether a ceremony has its approvals is found anew, whenever it
-matters, from the signatures themselves, the approvers that are configured now, and who asked. Every change is an audit
-leaf before it is a row, and the leaf that ends a ceremony carries its id, which the log takes once: neither a kill
-between the two nor an old copy of this file lets an approval be used twice. A kill there costs the approvals.
+matters, from the signatures themselves, the approvers that are configured now, and who asked, by the log. Every change
+is an audit leaf before it is a row, and the leaf that ends a ceremony carries its id, which the log takes once: neither
+a kill between the two nor an old copy of this file lets an approval be used twice. A kill there costs the approvals.
 """
 
 import hmac
@@ -23,7 +23,7 @@ from signerd.contracts.services import AuditStore
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.config_model import Approvals, Approver
 from signerd.sealer.database import failure_reason, open_writable
-from signerd.sealer.leaves import approval_leaf
+from signerd.sealer.leaves import approval_leaf, request_facts, request_id
 from signerd.verification.ssh_keys import SshPublicKey
 from signerd.verification.sshsig import SshSignature
 from signerd.wire.ceremonies import LARGEST_PAYLOAD, NAMESPACE, Ceremony, CeremonyState
@@ -64,9 +64,7 @@ CREATE TABLE IF NOT EXISTS ceremony_daemon (
   daemon TEXT NOT NULL
 ) STRICT;
 """
-_COLUMNS: Final = (
-    "ceremony, operation, payload, requester, requester_uid, requested_at, expires_at, ended"
-)
+_COLUMNS: Final = "ceremony, operation, payload, requester, requester_uid, requested_at, expires_at, ended"
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -176,8 +174,9 @@ class ApprovalLedger:
         """Count an approval: an armoured SSHSIG over the ceremony's message; anybody may bring it.
 
         The same key again changes nothing. Refuses ``approval.required`` with ``unknown_ceremony``, ``used``,
-        ``expired``, ``withdrawn``, or ``own_approval`` for a key of who asked; ``verification.failed`` for a signature
-        that is none, is not over this message, or is by a key that is not enrolled (``key_not_enrolled``).
+        ``expired``, ``withdrawn``, ``own_approval`` for a key of who asked, or ``request_unlogged`` where the log says
+        otherwise of who asked for what; ``verification.failed`` for a signature that is none, is not over this
+        message, or is by a key that is not enrolled (``key_not_enrolled``).
         """
         row = self._living(ceremony, now)
         parsed = SshSignature.parse(signature)
@@ -187,6 +186,8 @@ class ApprovalLedger:
         parsed.verify(self._message(row), NAMESPACE)
         if _is_requester(enrolled.approver, row):
             raise _required("own_approval", "who asks for an operation cannot approve it")
+        if not self._logged(row):
+            raise _required("request_unlogged", "the log does not know of this request")
         key = enrolled.key.fingerprint
         name = enrolled.approver.name
         before = self._ceremony(row)
@@ -303,12 +304,20 @@ class ApprovalLedger:
         own = next((each.name for each in self._approvals.approvers if each.uid == uid), "")
         return own or f"uid:{uid}"
 
+    def _logged(self, row: _Row) -> bool:
+        """Whether the log says the same of who asked for what, and when: this file can be written past it (T22)."""
+        text = self._audit.leaf_of(request_id(row.ceremony))
+        said = (row.ceremony, row.operation, row.payload_sha256, row.requester, row.requester_uid, row.requested_at)
+        return text is not None and request_facts(text) == (*said, row.expires_at)
+
     def _message(self, row: _Row) -> bytes:
         return canonical_json(
             {
                 "ceremony": row.ceremony,
                 "operation": row.operation,
                 "payload_sha256": row.payload_sha256,
+                "requester": row.requester,
+                "requester_uid": row.requester_uid,
                 "expires_at": row.expires_at,
                 "daemon": self.daemon,
             }
@@ -316,9 +325,12 @@ class ApprovalLedger:
 
     def _approved_by(self, row: _Row) -> tuple[str, ...]:
         """Return the approvers whose stored signatures count now: enrolled still, verified again, not who asked."""
+        signatures = self._signatures(row.ceremony)
+        if not signatures or not self._logged(row):
+            return ()
         message = self._message(row)
         counted = {}
-        for key, signature in self._signatures(row.ceremony):
+        for key, signature in signatures:
             enrolled = self._enrolled.get(key)
             if enrolled is None or _is_requester(enrolled.approver, row):
                 continue

@@ -220,6 +220,15 @@ class SqliteAuditStore:
             _unavailable(exc)
         return [row[0] for row in found if row is not None]
 
+    def leaf_of(self, audit_id: str) -> bytes | None:
+        """Return the text of the leaf that began the record ``audit_id``; None where there is none."""
+        one = "SELECT leaf FROM leaves WHERE audit_id = ? AND (kind = 'outcome') = 0"
+        try:
+            found = self._reach().execute(one, (audit_id,)).fetchone()
+        except sqlite3.Error as exc:
+            _unavailable(exc)
+        return None if found is None else found[0]
+
     def daily_counts(self, day: int) -> dict[str, int]:
         """Return how many records were signed per tenant on UTC day ``day`` since the epoch, delivered or
         not.

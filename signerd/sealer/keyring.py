@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from signerd.contracts.services import Clock
-from signerd.contracts.validity import status_at
+from signerd.contracts.validity import UNLOGGED, status_at
 from signerd.errors import SignerdError
 from signerd.sealer.backends import LATE, Backend, Call, CallResult
 from signerd.sealer.descriptions import Lie, read_description, signs_digest
@@ -116,7 +116,12 @@ class Keyring:
         return _NO_HARDWARE if spec.require_hardware and not entry.hardware else None
 
     def shown(self, entry: RingEntry) -> RingEntry:
-        """Return a version with the time at which it becomes too old, which the configuration decides."""
+        """Return a version as it is told: with the time at which it becomes too old, which the configuration decides.
+
+        One that no leaf backs is :data:`UNLOGGED` and has no public key: nobody is told to believe a stranger's.
+        """
+        if self._versions.planted(entry):
+            return replace(entry, status=UNLOGGED, spki=b"")
         spec = self.specs.get(entry.key)
         if spec is None or not spec.max_age_ms:
             return entry

@@ -33,6 +33,8 @@ __all__ = [
     "decision_digest",
     "outcome_leaf",
     "refused_leaf",
+    "request_facts",
+    "request_id",
     "ring_change",
     "ring_leaf",
     "start_leaf",
@@ -120,14 +122,29 @@ class _Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     payload: msgspec.Raw | None = None
 
 
+class _Request(msgspec.Struct, frozen=True):
+    ceremony: str
+    operation: str
+    payload_sha256: str
+    by: str
+    uid: int
+    time: int
+    expires_at: int
+
+
+_request: Final = msgspec.json.Decoder(_Request).decode
+
+
 class AdminFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an admin did beside keys: ``act`` is the method, ``grant`` the exception that it made."""
+    """What an admin did: ``act`` is the method, ``grant`` the exception that it made; ``key`` is the reference for
+    which a backend is about to be asked to make a key."""
 
     act: str
     by: str
     reason: str
     grant: Grant | None = None
     ceremony: str = ""
+    key: str = ""
 
 
 _admin_facts: Final = msgspec.json.Decoder(AdminFacts).decode
@@ -241,7 +258,7 @@ def approval_leaf(
     -1 where nobody did. ``requested`` has the payload too, which is RFC 8785 already.
 
     A leaf that ends the ceremony has its id as ``audit_id``, and the log has each id once: so a ceremony ends once,
-    whatever older copy of the ledger is put in the place of the present one.
+    whatever older copy of the ledger is put in the place of the present one. ``requested`` has :func:`request_id`.
     """
     first = change == "requested"
     text = _encode(
@@ -261,8 +278,23 @@ def approval_leaf(
             payload=msgspec.Raw(ceremony.payload) if first else None,
         )
     )
-    ends = change in ("used", "expired", "withdrawn")
-    return Leaf(text, ceremony.ceremony if ends else "", "approval", "", time)
+    ids = {"requested": request_id(ceremony.ceremony), "approved": ""}
+    return Leaf(text, ids.get(change, ceremony.ceremony), "approval", "", time)
+
+
+def request_id(ceremony: str) -> str:
+    """Return the ``audit_id`` of the leaf that began a ceremony; it is looked up by that."""
+    return f"{ceremony}-requested"
+
+
+def request_facts(text: bytes) -> tuple[str, str, str, str, int, int, int]:
+    """Return what the leaf of a request says: ceremony, operation, digest of the payload, who asked, his uid, when,
+    and when it ends; ``audit.unavailable``, reason ``corrupt``, for what is none."""
+    try:
+        told = _request(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise _corrupt("an approval leaf", exc) from exc
+    return (told.ceremony, told.operation, told.payload_sha256, told.by, told.uid, told.time, told.expires_at)
 
 
 def ring_change(text: bytes) -> RingChange:
@@ -270,9 +302,7 @@ def ring_change(text: bytes) -> RingChange:
     try:
         return _ring_change(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Fault(
-            "audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: a ring leaf: {exc}"
-        ) from exc
+        raise _corrupt("a ring leaf", exc) from exc
 
 
 def admin_leaf(facts: AdminFacts, time: int) -> Leaf:
@@ -287,9 +317,11 @@ def admin_facts(text: bytes) -> AdminFacts:
     try:
         return _admin_facts(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Fault(
-            "audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: an admin leaf: {exc}"
-        ) from exc
+        raise _corrupt("an admin leaf", exc) from exc
+
+
+def _corrupt(what: str, exc: Exception) -> Fault:
+    return Fault("audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: {what}: {exc}")
 
 
 def start_leaf(version: str, plugins: Sequence[PluginFacts], time: int) -> Leaf:

@@ -100,6 +100,8 @@ class Life:
         method = "describe" if order.handle else order.operation
         if backend.up and method != "describe" and method not in backend.methods:
             raise Refusal("request.unsupported", method, "the key's backend cannot do that")
+        if method != "describe":
+            self._versions.announce(order.operation, order.key, order.by, order.reason)
         self._busy.add(order.key)
         wanted = "" if order.handle and not order.algorithm else algorithm
         backend.call_many([Call(method, params, partial(self._made, order, spec, wanted, then))])

@@ -7,7 +7,9 @@
                     \\--rotate--> retiring --time--> retired
     any of them but revoked --revoke--> revoked, for good
 
-A version never comes back from ``revoked`` or ``retired``. Under one reference at most one is ``active``: the newest.
+A revoked version can turn out to have been compromised, which changes its cause and what verifiers make of it; no other
+cause follows a first one. A version never comes back from ``revoked`` or ``retired``. Under one reference at most one
+is ``active``: the newest.
 """
 
 from collections.abc import Sequence
@@ -84,7 +86,8 @@ def new_version(order: KeyOrder, versions: Sequence[RingEntry], made: RingEntry,
 def changed(order: KeyOrder, versions: Sequence[RingEntry], now: int) -> RingEntry:
     """Return the version that ``order`` (suspend, resume, revoke, retire) names, as it is after it.
 
-    Refuses ``key.not_found``, for a revoked one ``key.revoked``, for one in another status ``request.conflict``,
+    Refuses ``key.not_found``, for a revoked one ``key.revoked`` unless it is revoked as ``compromised`` and was not
+    before (it stays revoked since when it was), for one in another status ``request.conflict``,
     reason ``wrong_status``.
     """
     wanted = [entry for entry in versions if order.version in (0, entry.version)]
@@ -92,9 +95,10 @@ def changed(order: KeyOrder, versions: Sequence[RingEntry], now: int) -> RingEnt
         raise Refusal("key.not_found", "no_such_key", "no such key")
     entry = wanted[-1]
     status = status_at(entry, now)
-    if status == "revoked":
+    worse = order.operation == "revoke" and order.cause == "compromised" != entry.cause
+    if status == "revoked" and not worse:
         raise Refusal("key.revoked", "revoked", "the key is revoked")
-    if status not in _FROM[order.operation]:
+    if status != "revoked" and status not in _FROM[order.operation]:
         raise Refusal("request.conflict", "wrong_status", "the key is not in a status for that")
     if order.operation == "suspend":
         return replace(entry, status="suspended")
@@ -105,7 +109,7 @@ def changed(order: KeyOrder, versions: Sequence[RingEntry], now: int) -> RingEnt
     cause = order.cause or "unspecified"
     # Compromised at an unknown time is compromised from the first.
     since = (order.invalid_since or entry.added_at) if cause == "compromised" else 0
-    return replace(entry, status="revoked", revoked_at=now, cause=cause, invalid_since=since)
+    return replace(entry, status="revoked", revoked_at=entry.revoked_at or now, cause=cause, invalid_since=since)
 
 
 def _malformed(reason: str, text: str) -> NoReturn:

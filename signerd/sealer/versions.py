@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 
 from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Refusal, SignerdError
-from signerd.sealer.leaves import Change, ring_change, ring_leaf
+from signerd.sealer.leaves import AdminFacts, Change, admin_leaf, ring_change, ring_leaf
 from signerd.sealer.ring import RingStore, entry_of_row
 from signerd.wire.links import RingChange, RingEntry
 
@@ -54,6 +54,14 @@ class Versions:
     def planted(self, entry: RingEntry) -> bool:
         """Whether all that is known of this version is such a row: its very public key may be a stranger's."""
         return (entry.key, entry.version) in self._planted
+
+    def announce(self, change: Change, key: str, by: str, reason: str) -> None:
+        """Put on record that a backend is about to be asked to make a key for ``key``; ``audit.unavailable``.
+
+        Where the log takes no leaf, a disk that is full for instance, no key is made that nothing tells of.
+        """
+        facts = AdminFacts(f"keys.{change}", by, reason, key=key)
+        self._audit.append_many([admin_leaf(facts, self._clock.now_ms())])
 
     def change(self, change: Change, entries: Sequence[RingEntry], by: str = "", reason: str = "") -> None:
         """Make a change: its leaves are durable, then its rows, then memory has it.

@@ -105,7 +105,7 @@ class KeyRevoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason
     """why, in the operator's words; recorded"""
     cause: Literal["unspecified", "superseded", "compromised", "cessation"] | UnsetType = UNSET
-    """what verifiers go by; absent: `unspecified`"""
+    """what verifiers go by; absent: `unspecified`. A version that is revoked already takes `compromised` alone, once"""
     invalid_since: Time | UnsetType = UNSET
     """with `compromised`: nothing that was signed at or after this time counts; absent: nothing at all"""
     version: Version | UnsetType = UNSET
@@ -128,7 +128,8 @@ class KeyVersion(msgspec.Struct, frozen=True):
     algorithm: str
     """for instance `ES256`"""
     status: str
-    """`active`, `pending`, `retiring`, `retired`, `suspended`, `revoked` or `expired`"""
+    """`active`, `pending`, `retiring`, `retired`, `suspended`, `revoked`, `expired`; `unlogged`: the log does not
+    know it"""
     added_at: int
     """since when it may sign"""
     expires_at: int | UnsetType = UNSET
@@ -264,7 +265,8 @@ class Approval(msgspec.Struct, frozen=True):
     payload: bytes
     """the order as JSON (RFC 8785): its SHA-256 is in the message"""
     message: bytes
-    """what is to be signed: the RFC 8785 form of `{ceremony, operation, payload_sha256, expires_at, daemon}`"""
+    """what is to be signed: the RFC 8785 form of `{ceremony, operation, payload_sha256, requester, requester_uid,
+    expires_at, daemon}`"""
     namespace: str
     """the SSHSIG namespace of the signature"""
     state: str
@@ -275,6 +277,10 @@ class Approval(msgspec.Struct, frozen=True):
     """whose there are"""
     expires_at: int
     """past it nothing is approved or executed"""
+    requester: str
+    """who asked for it, by name or as `uid:N`: his own approval does not count"""
+    requester_uid: int
+    """the uid of who asked"""
 
 
 class ApprovalSubmit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

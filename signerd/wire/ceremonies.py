@@ -24,8 +24,9 @@ CeremonyState = Literal["open", "approved", "used", "expired", "withdrawn"]
 class Ceremony(msgspec.Struct, frozen=True):
     """One ceremony as it stands. ``message`` is what an approver signs, as bytes.
 
-    The message is the RFC 8785 form of ``{ceremony, operation, payload_sha256, expires_at, daemon}``; ``daemon`` is the
-    random id of the state directory, so that no approval holds for another daemon.
+    The message is the RFC 8785 form of ``{ceremony, operation, payload_sha256, requester, requester_uid, expires_at,
+    daemon}``: who asked is signed too, as nobody approves his own order; ``daemon`` is the random id of the state
+    directory, so that no approval holds for another daemon.
     """
 
     ceremony: str

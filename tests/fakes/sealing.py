@@ -168,6 +168,10 @@ class ListStore:
     def leaves_at(self, indices: Sequence[int]) -> list[bytes]:
         return [self.leaves[index].text for index in sorted(indices)]
 
+    def leaf_of(self, audit_id: str) -> bytes | None:
+        begun = (leaf.text for leaf in self.leaves if leaf.audit_id == audit_id and leaf.kind != "outcome")
+        return next(begun, None)
+
     def daily_counts(self, day: int) -> dict[str, int]:
         del day
         return {}

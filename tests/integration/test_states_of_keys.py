@@ -32,6 +32,7 @@ class LifeOfKeys(RuleBasedStateMachine):
         self.snapshot = Snapshot()
         self.opened()
         self.revoked: set[str] = set()
+        self.compromised: set[str] = set()
         self.suspended: set[str] = set()
         self.ended: set[str] = set()
         self.kept: Path | None = None
@@ -79,7 +80,14 @@ class LifeOfKeys(RuleBasedStateMachine):
 
     @rule(reference=key, number=version, cause=st.sampled_from(["", "superseded", "compromised"]))
     def revoke(self, reference: str, number: int, cause: str) -> None:
+        before = {entry.keyid: entry for entry in self.keys.life.versions(reference)}
         changes = self.order("revoke", reference, version=number, cause=cause)
+        for entry in changes:
+            was = before[entry.keyid]
+            if was.status == "revoked":
+                assert (was.cause, entry.cause) in {("unspecified", "compromised"), ("superseded", "compromised")}
+                assert entry.revoked_at == was.revoked_at
+        self.compromised |= {entry.keyid for entry in changes if cause == "compromised"}
         self.revoked |= {entry.keyid for entry in changes}
         self.suspended -= self.revoked
 
@@ -146,6 +154,8 @@ class LifeOfKeys(RuleBasedStateMachine):
             status = self.status(entry)
             if entry.keyid in self.revoked:
                 assert status == "revoked"
+                assert (entry.cause == "compromised") == (entry.keyid in self.compromised)
+                assert (entry.invalid_since > 0) == (entry.keyid in self.compromised)
             elif entry.keyid in self.ended or self.keys.clock.now_ms() >= entry.retire_at > 0:
                 assert status not in SIGNING
                 self.ended.add(entry.keyid)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fakes.life import Keys
-from signerd.contracts.validity import status_at
-from signerd.errors import Refusal
+from signerd.contracts.validity import check_validity
+from signerd.errors import Refusal, SignerdError
 from signerd.sealer import ring
 from signerd.wire.links import RingEntry
 
@@ -58,9 +59,10 @@ def edit(keys: Keys, statement: str, *values: object) -> None:
 def signs(keys: Keys, entry: RingEntry) -> str:
     """Empty where the sealer would sign with this version now; else why not."""
     pinned = keys.ring.pins[entry.keyid]
-    status = status_at(pinned.entry, keys.clock.now_ms())
-    if status not in ("active", "retiring"):
-        return status
+    try:
+        check_validity(pinned.entry, keys.clock.now_ms())
+    except SignerdError as error:
+        return error.reason
     return "" if pinned.unfit is None else pinned.unfit.reason
 
 
@@ -166,9 +168,11 @@ def test_no_order_makes_a_planted_key_ours(keys: Keys, tmp_path: Path, operation
     keys.store.put([stolen])
     keys.restart()
     (shown,) = keys.life.versions("file:b")
-    assert shown == stolen
+    assert shown == replace(stolen, status="unlogged", spki=b"")
+    assert shown in keys.ring.snapshot(), "the front end refuses by it, and has no stranger's key to show"
     assert signs(keys, stolen) == "ring_unlogged"
-    assert stolen not in keys.life.backed(), "its public key is a stranger's: nobody is told to believe it"
+    backed = {entry.keyid for entry in keys.life.backed()}
+    assert stolen.keyid not in backed, "its public key is a stranger's: nobody is told to believe it"
     assert [entry.key for entry in keys.life.backed()] == ["file:a"]
     leaves = len(keys.life.history())
     assert keys.refused(operation, "file:b", **fields) == "request.conflict ring_unlogged"
@@ -184,7 +188,7 @@ def test_a_ring_without_its_log_signs_nothing(keys: Keys) -> None:
         path.unlink()
     keys.open()
     assert signs(keys, first) == "ring_unlogged"
-    assert keys.ring.snapshot() == (first,)
+    assert keys.ring.snapshot() == (replace(first, status="unlogged", spki=b""),)
 
 
 @pytest.mark.parametrize("cut", [lambda text: text[:-5], lambda text: b"{}", lambda text: b"\xff"])

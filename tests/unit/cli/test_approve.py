@@ -20,13 +20,15 @@ def message(**changes):
         "ceremony": "ab" * 16,
         "operation": "keys.rotate",
         "payload_sha256": hashlib.sha256(PAYLOAD).hexdigest(),
+        "requester": "uid:7",
+        "requester_uid": 7,
         "expires_at": 9000,
         "daemon": "cd" * 16,
     }
     return json.dumps({**said, **changes}).encode()
 
 
-FOUND = Approval("ab" * 16, "keys.rotate", PAYLOAD, message(), NAMESPACE, "open", 2, (), 9000)
+FOUND = Approval("ab" * 16, "keys.rotate", PAYLOAD, message(), NAMESPACE, "open", 2, (), 9000, "uid:7", 7)
 
 
 def test_what_one_reads_is_what_one_signs():
@@ -40,6 +42,8 @@ def test_what_one_reads_is_what_one_signs():
         message(payload_sha256="00" * 32),
         message(ceremony="cd" * 16),
         message(expires_at=2**50),
+        message(requester="uid:8"),
+        message(requester_uid=8),
         message(more="x"),
         b"a file's digest",
         b"\xff",

@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
-from signerd.contracts.validity import check_validity, in_force
-from signerd.errors import Refusal
+from signerd.contracts.validity import UNLOGGED, check_validity, in_force, status_at
+from signerd.errors import Fault, Refusal
 from signerd.wire.links import Grant, RingEntry
 
 ENTRY = RingEntry("file:a", "local", 1, "sha256:" + "a" * 64, "ES256", b"\x30", "generated", "active", 1000)
@@ -35,6 +35,15 @@ def test_whether_a_key_may_sign_now(change, now, refused):
     with pytest.raises(Refusal) as caught:
         check_validity(entry, now)
     assert (caught.value.code, caught.value.reason) == refused
+
+
+
+def test_a_version_that_no_leaf_backs_signs_at_no_time():
+    entry = msgspec.structs.replace(ENTRY, status=UNLOGGED, revoked_at=500)
+    with pytest.raises(Fault) as caught:
+        check_validity(entry, 1000)
+    assert (caught.value.code, caught.value.reason) == ("key.backend_fault", "ring_unlogged")
+    assert status_at(entry, 1000) == UNLOGGED
 
 
 BYPASS = Grant("id", "bypass", "gold", 5000, "acme", boot="this", until_ms=900)

@@ -89,6 +89,15 @@ def test_keys_are_the_tenants_own() -> None:
     desk.sealer.close()
 
 
+def test_a_version_that_no_leaf_backs_is_not_told() -> None:
+    planted = HeldKey.make("file:planted", status="unlogged", spki=b"")
+    desk = Desk(world(keys=[HeldKey.make("file:acme"), planted]))
+    assert [key.key for key in desk.ask("keys.list").keys] == ["file:acme"]
+    for name in ("file:planted", planted.entry.keyid):
+        assert desk.refused("keys.describe", key=name) == "key.backend_fault/ring_unlogged"
+    desk.sealer.close()
+
+
 def test_a_key_by_reference_and_by_keyid(desk: Desk) -> None:
     by_reference = desk.ask("keys.describe", key="file:acme")
     assert by_reference == desk.ask("keys.describe", key=by_reference.keyid)

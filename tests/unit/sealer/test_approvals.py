@@ -93,6 +93,8 @@ def test_a_ceremony_from_the_request_to_its_one_use(bench):
             "ceremony": asked.ceremony,
             "operation": "keys.revoke",
             "payload_sha256": sha256(PAYLOAD).hexdigest(),
+            "requester": "uid:500",
+            "requester_uid": ADMIN,
             "expires_at": NOW + LIFE * 1000,
             "daemon": bench.ledger.daemon,
         }
@@ -283,6 +285,41 @@ def test_approvals_of_one_order_are_not_those_of_one_that_was_written_in_its_pla
     assert refused(use) == "not_enough"
 
 
+@pytest.mark.parametrize("column", ["requester", "requester_uid", "requester, requester_uid"])
+@pytest.mark.parametrize("when", ["before the approvals", "after them"])
+def test_who_asked_is_who_the_log_says_whatever_is_written_in_his_place(bench, column, when):
+    asked = bench.asked(uid=1001)
+    if when == "after them":
+        asked = bench.approve(asked, "bob", "carol")
+    writer = sqlite3.connect(bench.state / "ring.sqlite", isolation_level=None)
+    if "requester" in column.split(", "):
+        writer.execute("UPDATE ceremonies SET requester = 'uid:500'")
+    if "requester_uid" in column:
+        writer.execute("UPDATE ceremonies SET requester_uid = ?", (ADMIN,))
+    forged = bench.ledger.ceremony(asked.ceremony, NOW)
+    for signer in SIGNERS.values():
+        signature = signer.sign(forged.message, NAMESPACE)
+        call = lambda signature=signature: bench.ledger.submit(asked.ceremony, signature, ADMIN, NOW)  # noqa: E731
+        assert refused(call) in ("request_unlogged", "own_approval")
+        key = SshPublicKey.from_line(signer.line).fingerprint
+        row = (asked.ceremony, key, signature, ADMIN, NOW)
+        writer.execute("INSERT OR REPLACE INTO ceremony_approvals VALUES (?, ?, ?, ?, ?)", row)
+    writer.close()
+    assert bench.ledger.ceremony(asked.ceremony, NOW).approved_by == ()
+    use = lambda: bench.ledger.consume(asked.ceremony, "keys.revoke", PAYLOAD, ADMIN, NOW)  # noqa: E731
+    assert refused(use) == "not_enough"
+
+
+def test_a_request_that_the_log_does_not_have_gets_no_approval(bench):
+    asked = bench.asked()
+    writer = sqlite3.connect(bench.state / "ring.sqlite", isolation_level=None)
+    writer.execute("UPDATE ceremonies SET ceremony = ?", ("ab" * 16,))
+    writer.close()
+    planted = bench.ledger.ceremony("ab" * 16, NOW)
+    assert planted.payload == asked.payload
+    assert refused(lambda: bench.approve(planted, "bob")) == "request_unlogged"
+
+
 def test_an_old_copy_of_the_ledger_brings_no_used_approval_back(bench):
     asked = bench.asked()
     bench.approve(asked, "alice", "bob")
@@ -304,9 +341,8 @@ def test_without_a_log_nothing_changes(bench):
     asked = bench.asked()
     bench.approve(asked, "alice", "bob")
     blocker = sqlite3.connect(bench.state / FILE_NAME, isolation_level=None)
-    blocker.execute("DROP TABLE leaves")
+    blocker.execute("ALTER TABLE leaves RENAME TO kept")
     blocker.execute("CREATE VIEW leaves AS SELECT 1 AS leaf_index")
-    blocker.close()
     ledger = bench.ledger
     for call in (
         lambda: ledger.consume(asked.ceremony, "keys.revoke", PAYLOAD, ADMIN, NOW),
@@ -317,6 +353,9 @@ def test_without_a_log_nothing_changes(bench):
         with pytest.raises(Fault) as caught:
             call()
         assert caught.value.code == "audit.unavailable"
+    blocker.execute("DROP VIEW leaves")
+    blocker.execute("ALTER TABLE kept RENAME TO leaves")
+    blocker.close()
     assert ledger.ceremony(asked.ceremony, NOW).approved_by == ("alice", "bob")
     assert len(ledger.ceremonies(NOW)) == 1
 

@@ -371,6 +371,16 @@ def test_the_reader_sees_what_is_committed_while_the_store_lives_and_after(store
     assert texts(path, filters={"audit_id": "a"}) == ["a/decided", "a/outcome"]
 
 
+def test_a_leaf_is_found_by_the_record_that_it_began(store):
+    store.append_many([leaf("a"), leaf("b"), leaf("a", "outcome", outcome="signed")])
+    assert store.leaf_of("a") == b"a/decided"
+    assert store.leaf_of("c") is None
+    store.close()
+    store._path = store._path / "none"
+    with pytest.raises(Fault, match="unavailable"):
+        store.leaf_of("a")
+
+
 @pytest.mark.parametrize(("first", "second"), [("decided", "refused"), ("refused", "decided"), ("refused", "refused")])
 def test_an_id_begins_one_record(store, first, second):
     store.append_many([leaf("a", first)])

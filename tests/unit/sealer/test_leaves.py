@@ -8,6 +8,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signerd.errors import Fault
 from signerd.sealer.leaves import (
     PluginFacts,
     approval_leaf,
@@ -15,6 +16,8 @@ from signerd.sealer.leaves import (
     decision_digest,
     outcome_leaf,
     refused_leaf,
+    request_facts,
+    request_id,
     ring_change,
     ring_leaf,
     start_leaf,
@@ -181,8 +184,17 @@ def test_leaves_of_a_ceremony_byte_for_byte():
         b'"operation":"keys.revoke","payload_sha256":"' + b"f" * 64 + b'","time":6,"uid":500,"v":1}'
     )
     for leaf in (requested, approved):
-        assert (leaf.kind, leaf.tenant, leaf.audit_id) == ("approval", "", "")
+        assert (leaf.kind, leaf.tenant) == ("approval", "")
         assert rfc8785.dumps(json.loads(leaf.text)) == leaf.text
+
+
+    assert (requested.audit_id, approved.audit_id) == (request_id(CEREMONY.ceremony), "")
+    said = (CEREMONY.ceremony, "keys.revoke", "f" * 64, "alice", 1001, 5, 2)
+    assert request_facts(requested.text) == said
+    assert not requested.audit_id.isalnum(), "a front end's ids are, so that none takes its place"
+    for text in (b"{}", b"\xff"):
+        with pytest.raises(Fault, match="unavailable"):
+            request_facts(text)
 
 
 @pytest.mark.parametrize("end", ["used", "expired", "withdrawn"])

@@ -10,6 +10,7 @@ from fakes.life import Keys
 from signerd.contracts.validity import check_validity
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.sealer.keyring import KeySpec
+from signerd.sealer.leaves import admin_facts
 from signerd.wire.links import RingEntry
 from signerd.wire.orders import KeyOrder
 from signerd_key_file.backend import FileBackend
@@ -212,6 +213,28 @@ def test_a_new_key_with_a_handle_of_another_is_not_taken(keys: Keys, handle: str
     keys.backend.spoil = lambda result: {**result, "key": handle}
     assert keys.refused("rotate") == "key.forbidden handle"
     assert keys.life.versions() == (first,)
+
+
+@pytest.mark.parametrize(("operation", "key"), [("generate", "file:b"), ("rotate", "file:a")])
+def test_without_a_log_no_backend_is_asked_to_make_a_key(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch, operation: str, key: str
+) -> None:
+    keys.done("generate", "file:a")
+    made = sorted((keys.folder / "keys").iterdir())
+
+    def full(leaves: object) -> int:
+        raise Fault("audit.unavailable", "disk_full", "the audit log cannot be used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys.audit, "append_many", full)
+        assert keys.refused(operation, key) == "audit.unavailable disk_full"
+    assert sorted((keys.folder / "keys").iterdir()) == made
+    keys.done(operation, key)
+    told = [admin_facts(text) for text in keys.audit.admin_leaves()]
+    assert [(facts.act, facts.key, facts.by, facts.reason) for facts in told] == [
+        ("keys.generate", "file:a", "uid:0", "because"),
+        (f"keys.{operation}", key, "uid:0", "because"),
+    ]
 
 
 def test_what_cannot_be_recorded_has_not_happened(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,23 @@ def test_what_may_follow_what(operation: Any, status: str, after: str) -> None:
     )
 
 
+@pytest.mark.parametrize("cause", ["", "unspecified", "superseded", "cessation"])
+@pytest.mark.parametrize(("given", "since"), [({"invalid_since": 7}, 7), ({}, 1000)])
+def test_what_was_revoked_can_turn_out_to_be_compromised(cause: str, given: Any, since: int) -> None:
+    before = replace(V1, status="revoked", revoked_at=5, cause=cause)
+    after = changed(order("revoke", cause="compromised", **given), [before], NOW)
+    assert after == replace(before, cause="compromised", invalid_since=since), "it ended when it ended"
+    for again in ("", "unspecified", "superseded", "cessation", "compromised"):
+        assert refused(order("revoke", cause=again), after) == "key.revoked revoked"
+    assert refused(order("revoke", cause="compromised", invalid_since=NOW), after) == "key.revoked revoked"
+
+
+@pytest.mark.parametrize("cause", ["", "unspecified", "superseded", "cessation"])
+def test_no_other_cause_follows_the_first(cause: Any) -> None:
+    before = replace(V1, status="revoked", revoked_at=5, cause="unspecified")
+    assert refused(order("revoke", cause=cause), before) == "key.revoked revoked"
+
+
 @pytest.mark.parametrize("operation", ["suspend", "resume", "retire", "revoke"])
 def test_nothing_follows_revoked(operation: Any) -> None:
     assert refused(order(operation), replace(V1, status="revoked", revoked_at=5)) == "key.revoked revoked"
