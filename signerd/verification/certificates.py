@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
 
 from signerd.errors import Refusal
-from signerd.verification.der import Reader
+from signerd.verification.der import BIT_STRING, INTEGER, SEQUENCE, Reader, context
 from signerd.verification.keys import PublicKey
 
 __all__ = [
@@ -132,12 +132,26 @@ def within(at: datetime, start: datetime | None, end: datetime | None) -> bool:
 def load_certificate(der: bytes) -> x509.Certificate:
     """Read one DER certificate; refuses ``certificate_malformed``."""
     try:
-        # A certificate with something behind it would be another entry in a log for the same bytes signed.
-        reader = Reader(der)
-        reader.take()
-        reader.end()
+        _check_form(der)
         return x509.load_der_x509_certificate(der)
     except _UNREADABLE:
+        _malformed()
+
+
+def _check_form(der: bytes) -> None:
+    """Refuse what ``cryptography`` lets pass, by which one certificate could be written in two ways: bytes
+    after it, bits of its signature that do not count; and a serial number that is not positive (RFC 5280,
+    section 4.1.2.2), of which it warns."""
+    whole = Reader(der)
+    parts = whole.inside()
+    whole.end()
+    body = parts.inside()
+    parts.take(SEQUENCE)
+    signature = parts.take(BIT_STRING).content
+    parts.end()
+    body.maybe(context(0))
+    serial = body.take(INTEGER).content
+    if signature[:1] != b"\0" or len(serial) > 20 or int.from_bytes(serial, "big", signed=True) <= 0:
         _malformed()
 
 

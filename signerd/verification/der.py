@@ -5,9 +5,21 @@ Only definite, shortest lengths and low tag numbers are read; X.509, CMS and RFC
 
 from typing import NamedTuple
 
-__all__ = ["INTEGER", "OCTET_STRING", "OID", "SEQUENCE", "SET", "DerError", "Element", "Reader", "context"]
+__all__ = [
+    "BIT_STRING",
+    "INTEGER",
+    "OCTET_STRING",
+    "OID",
+    "SEQUENCE",
+    "SET",
+    "DerError",
+    "Element",
+    "Reader",
+    "context",
+]
 
 INTEGER = 0x02
+BIT_STRING = 0x03
 OCTET_STRING = 0x04
 OID = 0x06
 SEQUENCE = 0x30
