@@ -76,9 +76,7 @@ def verify_bundle(
         key = None if leaf is None else leaf.key
     else:
         key = signer if _key_holds(checks, bundle, signer) else None
-    if key is None:
-        return checks.unverified()
-    signed = _signature_holds(checks, bundle, key, leaf, artifact_sha256, artifact)
+    signed = None if key is None else _signature_holds(checks, bundle, key, leaf, artifact_sha256, artifact)
     if signed is None:
         return checks.unverified()
     statement = None
@@ -89,22 +87,7 @@ def verify_bundle(
     else:
         _check_message(checks, bundle.content, signed, artifact_sha256, artifact, predicate_type)
     found = _check_beside(checks, bundle, signed, leaf, trusted_root, requirements, now)
-    if checks.any_failed:
-        return checks.unverified()
-    return Verification(
-        True,
-        tuple(checks.made),
-        None if statement is None else statement.predicate_type,
-        () if statement is None else statement.subjects,
-        None if signed.envelope is None else signed.envelope.payload,
-        keyid=key.keyid,
-        san=None if leaf is None else leaf.san,
-        issuer=None if leaf is None else leaf.issuer,
-        times=tuple(found.times),
-        log_entries=found.log_entries,
-        timestamps=found.timestamps,
-        witnesses=found.witnesses,
-    )
+    return checks.unverified() if checks.any_failed else _verified(checks, signed, leaf, statement, found)
 
 
 def verify_envelope(
@@ -145,6 +128,29 @@ def verify_envelope(
         return checks.unverified()
     return Verification(
         True, tuple(checks.made), statement.predicate_type, statement.subjects, envelope.payload
+    )
+
+
+def _verified(
+    checks: Checks,
+    signed: Signed,
+    leaf: SigningCertificate | None,
+    statement: Statement | None,
+    found: Evidence,
+) -> Verification:
+    return Verification(
+        True,
+        tuple(checks.made),
+        None if statement is None else statement.predicate_type,
+        () if statement is None else statement.subjects,
+        None if signed.envelope is None else signed.envelope.payload,
+        keyid=signed.key.keyid,
+        san=None if leaf is None else leaf.san,
+        issuer=None if leaf is None else leaf.issuer,
+        times=tuple(found.times),
+        log_entries=found.log_entries,
+        timestamps=found.timestamps,
+        witnesses=found.witnesses,
     )
 
 
