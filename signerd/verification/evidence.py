@@ -14,9 +14,16 @@ from signerd.verification.log_entry import verify_log_entry
 from signerd.verification.sct import verify_embedded_scts
 from signerd.verification.signed import Signed
 from signerd.verification.stamp import verify_stamp
-from signerd.verification.trusted_root import TrustedRoot
+from signerd.verification.trusted_root import Log, TrustedRoot
 
-__all__ = ["Evidence", "Requirements", "check_certificate", "check_log_entries", "check_timestamps"]
+__all__ = [
+    "Evidence",
+    "Requirements",
+    "check_certificate",
+    "check_log_entries",
+    "check_log_windows",
+    "check_timestamps",
+]
 
 _AHEAD: Final = timedelta(minutes=5)
 """How far a clock of a log or authority may run before ours."""
@@ -36,9 +43,10 @@ class Requirements:
 
 @dataclass(slots=True)
 class Evidence:
-    """What was proven so far."""
+    """What was proven so far; ``untimed`` are the logs of entries whose time no log promised."""
 
     times: list[datetime] = field(default_factory=list)
+    untimed: list[Log] = field(default_factory=list)
     log_entries: int = 0
     timestamps: int = 0
     witnesses: int = 0
@@ -62,7 +70,9 @@ def check_log_entries(
     for entry in bundle.log_entries:
         try:
             logged = verify_log_entry(entry, signed, root.logs, requirements.witnesses)
-            if logged.at is not None:
+            if logged.at is None:
+                found.untimed.append(logged.log)
+            else:
                 _check_clock(logged.at, now)
                 found.times.append(logged.at)
         except Refusal as refusal:
@@ -135,6 +145,18 @@ def check_timestamps(
         checks.skipped("timestamp", f"{unknown} timestamps, of authorities that are not known")
 
 
+def check_log_windows(checks: Checks, found: Evidence) -> None:
+    """Make the check ``log_window`` where entries tell no time of their own and something else proves one: each
+    of their logs must be believed at some proven time."""
+    if not found.untimed or not found.times:
+        return
+    for log in found.untimed:
+        if not any(log.believed(at) for at in found.times):
+            checks.failed("log_window", "log_window", f"log {log.host} is not believed at any proven time")
+            return
+    checks.passed("log_window", ", ".join(log.host for log in found.untimed))
+
+
 def check_certificate(
     checks: Checks,
     found: Evidence,
@@ -158,7 +180,9 @@ def check_certificate(
         checks.skipped("sct", "not asked for")
         return
     try:
-        count = verify_embedded_scts(leaf.certificate, chains[0][1], root.ct_logs)
+        # A root may name the leaf itself as its anchor; then it stands in for its issuer, whom nobody knows.
+        issuer = chains[0][min(1, len(chains[0]) - 1)]
+        count = verify_embedded_scts(leaf.certificate, issuer, root.ct_logs)
     except Refusal as refusal:
         checks.refused("sct", refusal)
         return

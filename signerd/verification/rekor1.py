@@ -62,13 +62,12 @@ def check_body(entry: LogEntry, signed: Signed) -> None:
 
 
 def _hashedrekord(spec: Mapping[str, object], signed: Signed) -> None:
-    if signed.envelope is not None:
-        _refuse("log_entry_kind", "a hashedrekord entry of this version is not about an envelope")
+    # Of an envelope it is the digest of the PAE, as in Rekor v2.
     found = _within(spec, "data", "hash")
     if signed.algorithm is None or signed.digest is None:
         _refuse("log_entry_digest", f"a hashedrekord entry cannot be about a signature by {signed.key.algorithm}")
     if found.get("algorithm") != _HASHES[signed.algorithm] or found.get("value") != signed.digest.hex():
-        _refuse("log_entry_digest", "the log entry is about another artefact")
+        _refuse("log_entry_digest", "the log entry is about another artefact or envelope")
     signature = _within(spec, "signature")
     _check_signature(_bytes(signature.get("content")), signed)
     _check_key(_bytes(_within(signature, "publicKey").get("content")), signed)

@@ -145,6 +145,10 @@ def test_an_authority_outside_its_window() -> None:
         )
         assert failed(judged(bundle, window("timestampAuthorities", 0, **said))) == ("timestamp", "authority_window")
         assert failed(judged(bundle, window("ctlogs", 0, **said))) == ("sct", "sct_window")
+    # A start is all that a log must have; this one's is too late, or it had ended.
+    assert failed(judged(bundle, window("tlogs", 1, start="2026-05-01T12:00:01Z"))) == ("log_window", "log_window")
+    ended = window("tlogs", 1, start="2026-01-01T00:00:00Z", end="2026-05-01T11:59:59Z")
+    assert failed(judged(bundle, ended)) == ("log_window", "log_window")
     assert judged(bundle, window("timestampAuthorities", 0, start="2026-05-01T12:00:00Z")).verified
     assert judged(bundle, window("timestampAuthorities", 0, end="2026-05-01T12:00:00Z")).verified
 

@@ -286,6 +286,7 @@ def test_a_good_bundle_by_a_certificate() -> None:
         ("predicate_type", "passed"),
         ("transparency", "passed"),
         ("timestamp", "passed"),
+        ("log_window", "passed"),
         ("certificate", "passed"),
         ("sct", "passed"),
     ]

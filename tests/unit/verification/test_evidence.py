@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from fakes.sigstore import NOW, Sigstore, Witnessing, b64
 from signerd.attestation.bundle import Bundle, parse_bundle
 from signerd.attestation.dsse import Envelope
-from signerd.verification.certificates import SigningCertificate
+from signerd.verification.certificates import Authority, SigningCertificate
 from signerd.verification.checkpoint import Witness
 from signerd.verification.checks import Checks
 from signerd.verification.evidence import (
@@ -15,6 +16,7 @@ from signerd.verification.evidence import (
     Requirements,
     check_certificate,
     check_log_entries,
+    check_log_windows,
     check_timestamps,
 )
 from signerd.verification.signed import Signed
@@ -101,6 +103,31 @@ def test_witnesses_are_asked_for_by_number() -> None:
         check_log_entries(checks, found, bundle, signed, ROOT, known, NOW)
         assert [(name, how) for name, how, _ in made(checks)] == [("transparency", "passed"), ("witnesses", outcome)]
         assert found.witnesses == 1
+
+
+def test_a_log_that_tells_no_time_is_judged_at_those_that_are_proven() -> None:
+    log = ROOT.logs[1]
+    for times, expected in (
+        ([], []),
+        ([NOW], [("log_window", "passed", "")]),
+        ([NOW - timedelta(days=300), NOW], [("log_window", "passed", "")]),
+        ([NOW - timedelta(days=300)], [("log_window", "failed", "log_window")]),
+    ):
+        checks = Checks()
+        check_log_windows(checks, Evidence(times=list(times), untimed=[log]))
+        assert made(checks) == expected
+    checks = Checks()
+    check_log_windows(checks, Evidence(times=[NOW]))
+    assert made(checks) == []
+
+
+def test_a_leaf_that_the_root_names_as_its_own_anchor_has_no_issuer_to_sign_scts_for() -> None:
+    pinned = replace(
+        ROOT, certificate_authorities=(Authority("", "", (LEAF.certificate,), None, None),)
+    )
+    checks = Checks()
+    check_certificate(checks, Evidence(times=[NOW]), LEAF, pinned, Requirements())
+    assert made(checks) == [("certificate", "passed", ""), ("sct", "failed", "sct_signature")]
 
 
 def test_a_certificate_is_judged_at_every_proven_time() -> None:

@@ -110,6 +110,10 @@ def altered(body: dict[str, Any], *path: str | int, value: object) -> dict[str, 
 
 def test_bodies_about_this_signature() -> None:
     check_body(entry(HASHEDREKORD), MESSAGE)
+    digest = hashlib.sha256(pae("t", PAYLOAD)).hexdigest()
+    of_envelope = altered(HASHEDREKORD, "spec", "data", "hash", "value", value=digest)
+    of_envelope = altered(of_envelope, "spec", "signature", "content", value=b64(ENVELOPE_SIGNATURE))
+    check_body(entry(of_envelope), BY_KEY)
     check_body(entry(DSSE), BY_CERTIFICATE)
     check_body(entry(INTOTO), BY_CERTIFICATE)
     check_body(entry(altered(DSSE, "spec", "signatures", 0, "verifier", value=pem("PUBLIC KEY", KEY.spki))), BY_KEY)
@@ -158,7 +162,7 @@ def test_bodies_about_something_else(
 
 
 def test_kinds_belong_to_what_was_signed() -> None:
-    assert refused(HASHEDREKORD, BY_KEY) == "log_entry_kind"
+    assert refused(HASHEDREKORD, BY_KEY) == "log_entry_digest"
     assert refused(DSSE, MESSAGE) == "log_entry_kind"
     assert refused(INTOTO, MESSAGE) == "log_entry_kind"
     assert refused(DSSE, BY_KEY) == "log_entry_key"
