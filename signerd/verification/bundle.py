@@ -60,7 +60,7 @@ def verify_bundle(
     made after a failure up to ``statement``. Raises ValueError for an identity or requirements without a trusted
     root, and nothing for a bundle that does not verify.
     """
-    if trusted_root is None and (isinstance(signer, Identity) or requirements not in {None, _NOTHING}):
+    if trusted_root is None and (isinstance(signer, Identity) or (requirements or _NOTHING) != _NOTHING):
         raise ValueError("without a trusted root nothing can be required but a key's signature")
     checks = Checks()
     try:
