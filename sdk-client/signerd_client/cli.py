@@ -120,19 +120,34 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
 
 
 def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
-    verify = _add(commands, "verify", [options], "verify a bundle, offline")
-    verify.add_argument("bundle", metavar="BUNDLE", help="a Sigstore bundle")
+    verify = _add(commands, "verify", [options], "verify a bundle; opens no socket, whatever the options")
+    verify.add_argument(
+        "bundle", metavar="BUNDLE", nargs="+", help="a Sigstore bundle; several with --policy alone"
+    )
     verify.add_argument("--subject", metavar="FILE", help="what it must be about")
-    verify.add_argument("--key", metavar="PEM", help="file with the public key that must have signed")
+    verify.add_argument(
+        "--key",
+        metavar="PEM",
+        action="append",
+        default=[],
+        help="file with the public key that must have signed; with --policy, one that its fingerprints may name",
+    )
+    verify.add_argument(
+        "--certificate-identity", metavar="ID", help="the name that the signing certificate must have"
+    )
+    verify.add_argument(
+        "--certificate-oidc-issuer", metavar="URL", help="who must have vouched for that name"
+    )
+    verify.add_argument(
+        "--trusted-root",
+        metavar="FILE",
+        help="the authorities and logs that are believed; with --key a log entry is then needed",
+    )
+    verify.add_argument("--policy", metavar="FILE", help="a verification policy, in place of key or identity")
     verify.add_argument("--type", metavar="TYPE", help="predicate type that it must have")
-    verify.add_argument("--offline", action="store_true", help="use no network; a key never needs it")
-    for name, metavar in (
-        ("--certificate-identity", "ID"),
-        ("--certificate-oidc-issuer", "URL"),
-        ("--trusted-root", "FILE"),
-        ("--policy", "FILE"),
-    ):
-        verify.add_argument(name, metavar=metavar, help="refused: this version verifies with a key only")
+    verify.add_argument(
+        "--offline", action="store_true", help="accepted for what asks for it: no network is ever used"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

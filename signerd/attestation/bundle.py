@@ -1,11 +1,12 @@
-"""Sigstore bundle v0.3: one DSSE envelope with exactly one signature, and what it is to be verified with.
+"""Sigstore bundle: one DSSE envelope with exactly one signature, or one signature over an artefact itself, and what
+it is to be verified with.
 
 Source: sigstore ``protobuf-specs`` (``sigstore_bundle.proto``, ``sigstore_common.proto``) in the JSON
 mapping of protobuf. Bundles are written in the form of RFC 8785 with absent fields left out; they are read
 by the rules that all of Sigstore's clients share, taken at their strictest.
 """
 
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import msgspec
 
@@ -21,6 +22,7 @@ __all__ = [
     "MOST_TIMESTAMPS",
     "Bundle",
     "LogEntry",
+    "MessageSignature",
     "dsse_envelope_bytes",
     "keyful_bundle",
     "parse_bundle",
@@ -128,15 +130,29 @@ class _Envelope(_Message, frozen=True):
     signatures: list[_Signature]
 
 
+class _Digest(_Message, frozen=True):
+    algorithm: str
+    digest: str
+
+
+class _MessageSignature(_Message, frozen=True):
+    signature: str
+    message_digest: _Digest | None = None
+
+
 class _Bundle(_Message, frozen=True):
     media_type: str
     verification_material: _Material
     dsse_envelope: _Envelope | None = None
-    message_signature: dict[str, Any] | None = None
+    message_signature: _MessageSignature | None = None
 
 
 class LogEntry(msgspec.Struct, frozen=True):
-    """A transparency-log entry as it stands in a bundle: read, not yet verified."""
+    """A transparency-log entry as it stands in a bundle: read, not yet verified.
+
+    ``proof_index`` is the leaf that the inclusion proof is of: in Rekor v1 counted from the start of the log's
+    shard, where ``log_index`` counts from the first shard's.
+    """
 
     log_id: bytes
     log_index: int
@@ -149,16 +165,26 @@ class LogEntry(msgspec.Struct, frozen=True):
     root_hash: bytes | None
     tree_size: int
     hashes: tuple[bytes, ...]
+    proof_index: int
+
+
+class MessageSignature(msgspec.Struct, frozen=True):
+    """A signature over an artefact; ``algorithm`` (``SHA2_256`` and so on) and ``digest`` are what the bundle says of
+    it, None where it says nothing."""
+
+    signature: bytes
+    algorithm: str | None
+    digest: bytes | None
 
 
 class Bundle(msgspec.Struct, frozen=True):
     """A bundle, decoded. Either ``hint`` is a str (a key signed) or ``certificates`` holds DER, the leaf
-    first."""
+    first; ``content`` is the signed envelope, or the signature over an artefact."""
 
     media_type: str
     hint: str | None
     certificates: tuple[bytes, ...]
-    envelope: Envelope
+    content: Envelope | MessageSignature
     log_entries: tuple[LogEntry, ...]
     timestamps: tuple[bytes, ...]
 
@@ -200,11 +226,12 @@ def keyful_bundle(payload_b64: bytes, payload_type: str, signature: bytes, hint:
 
 
 def parse_bundle(text: bytes | memoryview) -> Bundle:
-    """Read a bundle that holds a DSSE envelope, v0.1 to v0.3.
+    """Read a bundle, v0.1 to v0.3.
 
     Refuses with ``verification.failed``: ``bundle_too_large`` (192 MiB, before parsing), every reason of
     ``canonicalise``, ``media_type``, ``bundle_malformed`` (a missing or unknown field, a number for an
-    int64), ``not_dsse``, ``signature_count`` (not exactly one), ``base64_malformed`` (other than standard
+    int64), ``content_count`` (not exactly one of envelope and message signature), ``signature_count`` (an
+    envelope has exactly one), ``base64_malformed`` (other than standard
     and padded), ``material_count`` (not exactly one of key hint, certificate and chain),
     ``certificate_chain`` (v0.3 has a leaf alone), ``too_many_log_entries``, ``too_many_timestamps``,
     ``duplicate_log_entry``, ``duplicate_timestamp``, ``inclusion_promise_missing`` (v0.1),
@@ -231,14 +258,19 @@ def parse_bundle(text: bytes | memoryview) -> Bundle:
             "the bundle does not have the fields of one",
             operator=str(exc),
         ) from None
-    if read.dsse_envelope is None or read.message_signature is not None:
-        _refuse("not_dsse", "the bundle does not hold a DSSE envelope alone")
+    content: Envelope | MessageSignature
+    if read.dsse_envelope is not None and read.message_signature is None:
+        content = _read_envelope(read.dsse_envelope)
+    elif read.message_signature is not None and read.dsse_envelope is None:
+        content = _read_message(read.message_signature)
+    else:
+        _refuse("content_count", "a bundle holds one envelope or one signature over an artefact")
     hint, certificates = _read_material(read.verification_material, minor)
     return Bundle(
         read.media_type,
         hint,
         certificates,
-        _read_envelope(read.dsse_envelope),
+        content,
         _read_log_entries(read.verification_material.tlog_entries or [], minor),
         _read_timestamps(read.verification_material.timestamp_verification_data),
     )
@@ -252,6 +284,15 @@ def _read_envelope(envelope: _Envelope) -> Envelope:
         envelope.payload_type,
         _base64(envelope.payload),
         (Signature(_base64(signature.sig), signature.keyid or None),),
+    )
+
+
+def _read_message(message: _MessageSignature) -> MessageSignature:
+    said = message.message_digest
+    return MessageSignature(
+        _base64(message.signature),
+        None if said is None else said.algorithm,
+        None if said is None else _base64(said.digest),
     )
 
 
@@ -299,6 +340,7 @@ def _read_log_entry(entry: _LogEntry) -> LogEntry:
         root_hash=None if proof is None else _base64(proof.root_hash),
         tree_size=0 if proof is None else _int64(proof.tree_size),
         hashes=() if proof is None else tuple(_base64(node) for node in proof.hashes or ()),
+        proof_index=0 if proof is None else _int64(proof.log_index),
     )
 
 

@@ -1,108 +1,95 @@
-"""Whether a bundle or an envelope verifies: offline, against given keys, every check with its outcome.
+"""Whether a bundle or an envelope verifies: offline, every check with its outcome.
 
-What does not verify is an answer, not an exception. No check passes that was not made: log entries and
-timestamps of a bundle that a key verifies are reported as skipped.
+What does not verify is an answer, not an exception. No check passes that was not made: without a trusted root,
+log entries and timestamps of a bundle that a key verifies are reported as skipped.
 """
 
-import re
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from datetime import UTC, datetime
+from typing import Final
 
-from signerd.attestation.bundle import LARGEST_BUNDLE, Bundle, parse_bundle
-from signerd.attestation.dsse import Envelope, Signature, pae, parse_envelope
-from signerd.attestation.statement import PAYLOAD_TYPE, Statement, Subject, parse_statement
+from signerd.attestation.bundle import LARGEST_BUNDLE, Bundle, MessageSignature, parse_bundle
+from signerd.attestation.dsse import Envelope, pae, parse_envelope
+from signerd.attestation.statement import PAYLOAD_TYPE, Statement, parse_statement
 from signerd.errors import Refusal
-from signerd.verification.keys import PublicKey
+from signerd.verification.certificates import Identity, SigningCertificate
+from signerd.verification.checks import Check, Checks, Outcome, Verification, printable
+from signerd.verification.evidence import (
+    Evidence,
+    Requirements,
+    check_certificate,
+    check_log_entries,
+    check_log_windows,
+    check_timestamps,
+)
+from signerd.verification.keys import Message, PublicKey
+from signerd.verification.signed import Signed, verify_message
+from signerd.verification.trusted_root import TrustedRoot
 
 __all__ = ["Check", "Outcome", "Verification", "printable", "verify_bundle", "verify_envelope"]
 
-Outcome = Literal["passed", "failed", "skipped"]
-
-_NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
-_SHOWN: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check: its stable name, how it ended, a sentence in printable ASCII, and for a failure a stable
-    reason."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What came of it. ``verified`` holds when the signature passed and no check failed.
-
-    ``predicate_type``, ``subjects`` and ``statement`` (the payload's bytes) are set only if verified: what
-    an unverified document says of itself is not passed on.
-    """
-
-    verified: bool
-    checks: tuple[Check, ...]
-    predicate_type: str | None = None
-    subjects: tuple[Subject, ...] = ()
-    statement: bytes | None = None
-
-    @property
-    def failure(self) -> Check | None:
-        """The first check that failed."""
-        return next((check for check in self.checks if check.outcome == "failed"), None)
-
-
-class _Checks:
-    """The checks of one verification, in the order in which they were made."""
-
-    __slots__ = ("made",)
-
-    def __init__(self) -> None:
-        self.made: list[Check] = []
-
-    def passed(self, name: str, detail: str) -> None:
-        self.made.append(Check(name, "passed", printable(detail)))
-
-    def skipped(self, name: str, detail: str) -> None:
-        self.made.append(Check(name, "skipped", printable(detail)))
-
-    def failed(self, name: str, reason: str, detail: str) -> None:
-        self.made.append(Check(name, "failed", printable(detail), reason))
-
-
-def printable(text: str) -> str:
-    """Give text that a stranger wrote in printable ASCII, everything else escaped, cut at 200
-    characters."""
-    cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return _NOT_PRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), cut)
+_NOTHING: Final = Requirements(log_entries=0, sct=False)
+_HASHES: Final = {"SHA2_256": hashlib.sha256, "SHA2_384": hashlib.sha384, "SHA2_512": hashlib.sha512}
 
 
 def verify_bundle(
-    text: bytes, key: PublicKey, *, artifact_sha256: str | None = None, predicate_type: str | None = None
+    text: bytes,
+    signer: PublicKey | Identity,
+    *,
+    artifact_sha256: str | None = None,
+    artifact: Message | None = None,
+    predicate_type: str | None = None,
+    trusted_root: TrustedRoot | None = None,
+    requirements: Requirements | None = None,
+    now: datetime | None = None,
 ) -> Verification:
-    """Verify a Sigstore bundle with a public key.
+    """Verify a Sigstore bundle: this key, or a certificate of this identity, signed it.
 
-    Checks, in order: ``bundle`` (size, form), ``material`` (a key signed, not a certificate), ``keyid``,
-    ``signature``, ``payload_type``, ``statement``, ``subject`` (``artifact_sha256``, lowercase hex, is
-    among the digests; skipped without one), ``predicate_type`` (literally equal; skipped without one),
-    ``transparency`` and ``timestamp`` (skipped). What comes after a failure of the first six is not made.
-    Raises nothing for a bundle that does not verify.
+    ``artifact`` is what it must be about, or ``artifact_sha256`` its digest alone (lowercase hex).
+    ``requirements`` say what must be proven beside the signature; without them a certificate needs an SCT and
+    a log entry, a key a log entry where a trusted root is given, else nothing. ``now`` is an aware time, else
+    the clock's: no log or authority may be ahead of it.
+
+    Checks, in order: ``bundle`` (size, form), ``material`` (a key or a certificate, as asked for), ``keyid``
+    (of an envelope by a key), ``identity`` (of a certificate), ``signature``; of an envelope ``payload_type``,
+    ``statement``, ``subject`` (the artefact's digest is among its subjects'; skipped without one) and
+    ``predicate_type`` (literally equal; skipped without one), of a message ``subject``; ``transparency``,
+    ``witnesses`` where asked for, ``timestamp``, ``log_window`` (where an entry tells no time and something
+    else proves one); of a certificate ``certificate`` (its chain, at every proven time) and ``sct``. Nothing is
+    made after a failure up to ``statement``. Raises ValueError for an identity or requirements without a trusted
+    root, and nothing for a bundle that does not verify.
     """
-    checks = _Checks()
+    if trusted_root is None and (isinstance(signer, Identity) or (requirements or _NOTHING) != _NOTHING):
+        raise ValueError("without a trusted root nothing can be required but a key's signature")
+    checks = Checks()
     try:
         bundle = parse_bundle(text)
     except Refusal as refusal:
         checks.failed("bundle", refusal.reason, str(refusal))
-        return Verification(False, tuple(checks.made))
+        return checks.unverified()
     checks.passed("bundle", bundle.media_type)
-    (signature,) = bundle.envelope.signatures
-    if not _material_holds(checks, bundle, signature, key) or not _signature_holds(
-        checks, bundle, signature, key
-    ):
-        return Verification(False, tuple(checks.made))
-    return _conclude(checks, bundle.envelope, artifact_sha256, predicate_type, bundle)
+    if artifact is not None and artifact_sha256 is None:
+        with memoryview(artifact) as view:
+            artifact_sha256 = hashlib.sha256(view).hexdigest()
+    leaf: SigningCertificate | None = None
+    if isinstance(signer, Identity):
+        leaf = _certificate_holds(checks, bundle, signer)
+        key = None if leaf is None else leaf.key
+    else:
+        key = signer if _key_holds(checks, bundle, signer) else None
+    signed = None if key is None else _signature_holds(checks, bundle, key, leaf, artifact_sha256, artifact)
+    if signed is None:
+        return checks.unverified()
+    statement = None
+    if isinstance(bundle.content, Envelope):
+        statement = _statement_holds(checks, bundle.content, artifact_sha256, predicate_type)
+        if statement is None:
+            return checks.unverified()
+    else:
+        _check_message(checks, bundle.content, signed, artifact_sha256, artifact, predicate_type)
+    found = _check_beside(checks, bundle, signed, leaf, trusted_root, requirements, now)
+    return checks.unverified() if checks.any_failed else _verified(checks, signed, leaf, statement, found)
 
 
 def verify_envelope(
@@ -123,25 +110,54 @@ def verify_envelope(
     distinct = tuple(dict.fromkeys(keys))
     if not 1 <= threshold <= len(distinct):
         raise ValueError(f"a threshold of {threshold} over {len(distinct)} keys")
-    checks = _Checks()
+    checks = Checks()
     try:
         if len(text) > LARGEST_BUNDLE:
             raise Refusal("verification.failed", "envelope_too_large", "the envelope is too large")
         envelope = parse_envelope(text)
     except Refusal as refusal:
         checks.failed("envelope", refusal.reason, str(refusal))
-        return Verification(False, tuple(checks.made))
+        return checks.unverified()
     checks.passed("envelope", f"{len(envelope.signatures)} signatures")
     signers = _signers(envelope, distinct)
     detail = f"{len(signers)} of {len(distinct)} keys signed, {threshold} needed"
     if len(signers) < threshold:
         checks.failed("signature", "threshold", detail)
-        return Verification(False, tuple(checks.made))
+        return checks.unverified()
     checks.passed("signature", f"{detail}: {', '.join(sorted(key.keyid for key in signers))}")
-    return _conclude(checks, envelope, artifact_sha256, predicate_type, None)
+    statement = _statement_holds(checks, envelope, artifact_sha256, predicate_type)
+    if statement is None or checks.any_failed:
+        return checks.unverified()
+    return Verification(
+        True, tuple(checks.made), statement.predicate_type, statement.subjects, envelope.payload
+    )
 
 
-def _material_holds(checks: _Checks, bundle: Bundle, signature: Signature, key: PublicKey) -> bool:
+def _verified(
+    checks: Checks,
+    signed: Signed,
+    leaf: SigningCertificate | None,
+    statement: Statement | None,
+    found: Evidence,
+) -> Verification:
+    return Verification(
+        True,
+        tuple(checks.made),
+        None if statement is None else statement.predicate_type,
+        () if statement is None else statement.subjects,
+        None if signed.envelope is None else signed.envelope.payload,
+        keyid=signed.key.keyid,
+        san=None if leaf is None else leaf.san,
+        issuer=None if leaf is None else leaf.issuer,
+        times=tuple(found.times),
+        log_entries=found.log_entries,
+        timestamps=found.timestamps,
+        witnesses=found.witnesses,
+    )
+
+
+def _key_holds(checks: Checks, bundle: Bundle, key: PublicKey) -> bool:
+    """Make the checks ``material`` and ``keyid`` of a bundle that this key must have signed."""
     if bundle.hint is None:
         checks.failed(
             "material", "identity_required", "a certificate signed: an identity must be given, not a key"
@@ -152,6 +168,9 @@ def _material_holds(checks: _Checks, bundle: Bundle, signature: Signature, key: 
     else:
         # Nothing authenticates the hint; the signature decides.
         checks.skipped("material", f"the hint is no id of this key: {bundle.hint}")
+    if isinstance(bundle.content, MessageSignature):
+        return True
+    (signature,) = bundle.content.signatures
     if signature.keyid is None:
         checks.passed("keyid", "none")
     elif signature.keyid != bundle.hint:
@@ -167,14 +186,47 @@ def _material_holds(checks: _Checks, bundle: Bundle, signature: Signature, key: 
     return True
 
 
-def _signature_holds(checks: _Checks, bundle: Bundle, signature: Signature, key: PublicKey) -> bool:
+def _certificate_holds(checks: Checks, bundle: Bundle, identity: Identity) -> SigningCertificate | None:
+    """Make the checks ``material`` and ``identity`` of a bundle that a certificate must have signed."""
+    if bundle.hint is not None:
+        checks.failed("material", "key_required", "a key signed: the key must be given, not an identity")
+        return None
     try:
-        key.verify(signature.sig, pae(bundle.envelope.payload_type, bundle.envelope.payload))
+        leaf = SigningCertificate.read(bundle.certificates[0])
     except Refusal as refusal:
-        checks.failed("signature", refusal.reason, refusal.public)
-        return False
+        checks.refused("material", refusal)
+        return None
+    checks.passed("material", "a certificate")
+    try:
+        leaf.require(identity)
+    except Refusal as refusal:
+        checks.refused("identity", refusal)
+        return None
+    checks.passed("identity", f"{leaf.san} by {leaf.issuer}")
+    return leaf
+
+
+def _signature_holds(
+    checks: Checks,
+    bundle: Bundle,
+    key: PublicKey,
+    leaf: SigningCertificate | None,
+    artifact_sha256: str | None,
+    artifact: Message | None,
+) -> Signed | None:
+    certificate = None if leaf is None else leaf.der
+    try:
+        if isinstance(bundle.content, Envelope):
+            signed = Signed.over_envelope(bundle.content, key, certificate)
+        else:
+            signed = verify_message(
+                bundle.content.signature, key, certificate, sha256=artifact_sha256, content=artifact
+            )
+    except Refusal as refusal:
+        checks.refused("signature", refusal)
+        return None
     checks.passed("signature", f"{key.algorithm} by {key.keyid}")
-    return True
+    return signed
 
 
 def _signers(envelope: Envelope, keys: tuple[PublicKey, ...]) -> set[PublicKey]:
@@ -195,37 +247,81 @@ def _signers(envelope: Envelope, keys: tuple[PublicKey, ...]) -> set[PublicKey]:
     return signers
 
 
-def _conclude(
-    checks: _Checks,
-    envelope: Envelope,
-    artifact_sha256: str | None,
-    predicate_type: str | None,
-    bundle: Bundle | None,
-) -> Verification:
-    """Make the checks of what was signed, the signature being good."""
+def _statement_holds(
+    checks: Checks, envelope: Envelope, artifact_sha256: str | None, predicate_type: str | None
+) -> Statement | None:
+    """Make the checks of what an envelope says, its signature being good."""
     if envelope.payload_type != PAYLOAD_TYPE:
         checks.failed("payload_type", "payload_type", f"not a Statement: {envelope.payload_type}")
-        return Verification(False, tuple(checks.made))
+        return None
     checks.passed("payload_type", PAYLOAD_TYPE)
     try:
         statement = parse_statement(envelope.payload)
     except Refusal as refusal:
         checks.failed("statement", refusal.reason, str(refusal))
-        return Verification(False, tuple(checks.made))
+        return None
     checks.passed("statement", statement.type)
     _check_subject(checks, statement, artifact_sha256)
     _check_predicate_type(checks, statement, predicate_type)
-    if bundle is not None:
+    return statement
+
+
+def _check_message(
+    checks: Checks,
+    message: MessageSignature,
+    signed: Signed,
+    artifact_sha256: str | None,
+    artifact: Message | None,
+    predicate_type: str | None,
+) -> None:
+    """Make the check of what a bundle says of the artefact, over which its signature is good."""
+    said = message.algorithm
+    if said is None:
+        checks.skipped("subject", "the bundle names no digest")
+    elif said not in _HASHES:
+        checks.failed("subject", "digest_algorithm", f"the bundle names a digest by {said}")
+    else:
+        if said == signed.algorithm:
+            digest = signed.digest
+        elif artifact is not None:
+            with memoryview(artifact) as view:
+                digest = _HASHES[said](view).digest()
+        else:
+            digest = bytes.fromhex(artifact_sha256 or "") if said == "SHA2_256" else None
+        if digest == message.digest:
+            checks.passed("subject", "the artefact itself")
+        else:
+            checks.failed("subject", "subject_mismatch", "the bundle names another digest than the artefact's")
+    if predicate_type is not None:
+        checks.failed("predicate_type", "not_an_attestation", "the artefact itself was signed, no statement")
+
+
+def _check_beside(
+    checks: Checks,
+    bundle: Bundle,
+    signed: Signed,
+    leaf: SigningCertificate | None,
+    root: TrustedRoot | None,
+    requirements: Requirements | None,
+    now: datetime | None,
+) -> Evidence:
+    """Make the checks of what stands beside the signature."""
+    found = Evidence()
+    if root is None:
         checks.skipped("transparency", f"{len(bundle.log_entries)} log entries, none verified")
         checks.skipped("timestamp", f"{len(bundle.timestamps)} timestamps, none verified")
-    if any(check.outcome == "failed" for check in checks.made):
-        return Verification(False, tuple(checks.made))
-    return Verification(
-        True, tuple(checks.made), statement.predicate_type, statement.subjects, envelope.payload
-    )
+        return found
+    needed = requirements or Requirements()
+    at = now or datetime.now(UTC)
+    check_log_entries(checks, found, bundle, signed, root, needed, at)
+    check_timestamps(checks, found, bundle, signed, root, needed, at)
+    check_log_windows(checks, found)
+    if leaf is not None and not checks.any_failed:
+        check_certificate(checks, found, leaf, root, needed)
+    return found
 
 
-def _check_subject(checks: _Checks, statement: Statement, artifact_sha256: str | None) -> None:
+def _check_subject(checks: Checks, statement: Statement, artifact_sha256: str | None) -> None:
     if artifact_sha256 is None:
         checks.skipped("subject", "no artefact given")
         return
@@ -236,7 +332,7 @@ def _check_subject(checks: _Checks, statement: Statement, artifact_sha256: str |
     checks.failed("subject", "subject_mismatch", "no subject has the sha256 digest of this artefact")
 
 
-def _check_predicate_type(checks: _Checks, statement: Statement, predicate_type: str | None) -> None:
+def _check_predicate_type(checks: Checks, statement: Statement, predicate_type: str | None) -> None:
     if predicate_type is None:
         checks.skipped("predicate_type", f"any would pass; it is {statement.predicate_type}")
     elif statement.predicate_type == predicate_type:

@@ -23,6 +23,7 @@ COMMANDS = {
     "signerctl": "signerd_client.cli:main",
     "signerd": "signerd.cli.main:main",
     "signerd-conformance": "signerd_conformance.cli:main",
+    "signerd-conformance-client": "signerd_conformance.client:main",
 }
 
 each = pytest.mark.parametrize("here", DISTRIBUTIONS, ids=lambda d: d.name)

@@ -52,6 +52,10 @@ def main(arguments: list[str]) -> int:
         from bench.stages import print_stages
 
         return print_stages()
+    if options.verify:
+        from bench.verifying import print_verifying
+
+        return print_verifying()
     report = _measure(names, quick=options.quick)
     sys.stdout.write(table(report.rows) + "\n")
     for unmeasured in report.skipped:
@@ -76,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows to FILE as JSON")
     parser.add_argument(
         "--profile", action="store_true", help="only µs of each stage of one signature, in process"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="only how many bundles a core verifies in a minute, in process"
     )
     return parser
 

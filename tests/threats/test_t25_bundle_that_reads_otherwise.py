@@ -85,7 +85,7 @@ def add_certificate(bundle: Any) -> None:
         (add_foreign_keyid, "keyid_foreign"),
         (swap_body, "signature_invalid"),
         (add_unknown_field, "bundle_malformed"),
-        (add_second_content, "not_dsse"),
+        (add_second_content, "content_count"),
         (swap_payload_type, "signature_invalid"),
         (write_raw_signature, "signature_not_der"),
         (respell_payload, "base64_malformed"),

@@ -1,18 +1,25 @@
-"""``signerctl verify``: does a bundle verify with this key? Asks nobody: no daemon, no network."""
+"""``signerctl verify``: did this key, this identity, or whom this policy trusts, sign this? Asks nobody: no daemon, no
+network."""
 
 import argparse
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn, TypeVar
 
 from signerd.attestation.bundle import LARGEST_BUNDLE
 from signerd.errors import Refusal, exit_code
-from signerd.verification.bundle import Verification, verify_bundle
+from signerd.verification.bundle import Check, Verification, verify_bundle
+from signerd.verification.certificates import Identity
+from signerd.verification.evaluation import Evaluation, evaluate
 from signerd.verification.keys import PublicKey
+from signerd.verification.policy import LARGEST_POLICY, parse_policy
+from signerd.verification.trusted_root import LARGEST_TRUSTED_ROOT, TrustedRoot, parse_trusted_root
 from signerd_client.files import read_file, unreadable
 from signerd_client.output import json_text, note, table, write_stdout
 from signerd_client.subjects import file_sha256
 
 __all__ = ["run"]
 
+_T = TypeVar("_T")
 _LARGEST_PEM: Final = 64 * 1024
 
 _SHORT_NAMES: Final = {
@@ -28,27 +35,22 @@ _SHORT_NAMES: Final = {
 """Short names of ``--type``, as cosign resolves them, and our own report; the bundle itself holds the URI
 alone."""
 
-_NOT_SERVED: Final = ("certificate_identity", "certificate_oidc_issuer", "trusted_root", "policy")
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify; 0 where it does, 6 for any bundle that does not, malformed ones included."""
     _check_usage(arguments)
-    key = _key(arguments.key)
-    bundle = read_file(arguments.bundle, LARGEST_BUNDLE + 1)
-    verification = verify_bundle(
-        bundle,
-        key,
-        artifact_sha256=_artifact(arguments.subject),
-        predicate_type=_predicate_type(arguments.type),
-    )
+    keys = [_parsed(path, _LARGEST_PEM, PublicKey.from_pem) for path in arguments.key]
+    root = None
+    if arguments.trusted_root is not None:
+        root = _parsed(arguments.trusted_root, LARGEST_TRUSTED_ROOT + 1, parse_trusted_root)
+    if arguments.policy is not None:
+        return _run_policy(arguments, keys, root)
+    signer = keys[0] if keys else Identity(arguments.certificate_identity, arguments.certificate_oidc_issuer)
+    verification = _verify(arguments, signer, root)
     _print(arguments, verification)
-    failure = verification.failure
-    if failure is not None or not verification.verified:
-        why = "no check passed" if failure is None else f"{failure.name} ({failure.reason}): {failure.detail}"
-        note(f"signerctl: does not verify: {why}")
-        return exit_code("verification.failed")
-    if arguments.type is None:
+    if not verification.verified:
+        return _refused(verification.failure)
+    if verification.predicate_type is not None and arguments.type is None:
         note(f"note: without --type any type passes; this one is {verification.predicate_type}")
     if arguments.subject is None:
         note("note: without --subject any artefact passes; none was compared")
@@ -57,27 +59,85 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_usage(arguments: argparse.Namespace) -> None:
-    for name in _NOT_SERVED:
-        if getattr(arguments, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise Refusal(
-                "request.unsupported",
-                "option_not_served",
-                f"{option} is not served by this version, which verifies with --key",
-                details={"name": option},
-            )
-    if arguments.key is None:
+    identity, issuer = arguments.certificate_identity, arguments.certificate_oidc_issuer
+    if arguments.policy is not None:
+        if identity is not None or issuer is not None or arguments.type is not None:
+            _usage("policy_alone", "--policy says itself which identities and types it takes")
+        return
+    if len(arguments.bundle) > 1:
+        _usage("several_bundles", "several bundles are verified together with --policy alone")
+    if (identity is None) != (issuer is None):
+        _usage("identity_incomplete", "--certificate-identity and --certificate-oidc-issuer belong together")
+    if identity is not None and arguments.key:
+        _usage("key_or_identity", "--key and --certificate-identity exclude each other")
+    if identity is not None and arguments.trusted_root is None:
+        _usage("trusted_root_missing", "--trusted-root is needed to verify a certificate")
+    if len(arguments.key) > 1:
+        _usage("several_keys", "one --key is taken, several with --policy alone")
+    if identity is None and not arguments.key:
         # Nothing that stands in a bundle is a trust anchor: whoever signed it chose it.
-        raise Refusal("request.malformed", "key_missing", "--key is needed: a bundle cannot vouch for itself")
+        _usage(
+            "key_missing",
+            "--key, --certificate-identity with --certificate-oidc-issuer, or --policy is needed: "
+            "a bundle cannot vouch for itself",
+        )
 
 
-def _key(path: str) -> PublicKey:
+def _verify(
+    arguments: argparse.Namespace, signer: PublicKey | Identity, root: TrustedRoot | None
+) -> Verification:
+    (path,) = arguments.bundle
+    text = read_file(path, LARGEST_BUNDLE + 1)
+    digest, kind = _artifact(arguments.subject), _predicate_type(arguments.type)
+    verification = verify_bundle(
+        text, signer, artifact_sha256=digest, predicate_type=kind, trusted_root=root
+    )
+    failure = verification.failure
+    if failure is None or failure.reason != "artifact_needed" or arguments.subject is None:
+        return verification
+    # A signature over the file itself by a key that does not hash with SHA-256.
+    content = read_file(arguments.subject)
+    return verify_bundle(text, signer, artifact=content, predicate_type=kind, trusted_root=root)
+
+
+def _run_policy(arguments: argparse.Namespace, keys: Sequence[PublicKey], root: TrustedRoot | None) -> int:
+    policy = _parsed(arguments.policy, LARGEST_POLICY + 1, parse_policy)
+    evaluation = evaluate(
+        policy,
+        [read_file(path, LARGEST_BUNDLE + 1) for path in arguments.bundle],
+        keys=keys,
+        trusted_root=root,
+        artifact_sha256=_artifact(arguments.subject),
+    )
+    if arguments.output == "table":
+        rows = _rows("policy", evaluation.checks)
+        for path, verification in zip(arguments.bundle, evaluation.bundles, strict=True):
+            rows += _rows(path, verification.checks)
+        write_stdout(table(("OF", "CHECK", "OUTCOME", "DETAIL"), rows).encode())
+    else:
+        said = {"id": policy.policy_id, "version": policy.version, "sha256": policy.digest}
+        write_stdout(json_text({"policy": said, **_answer_of(evaluation)}))
+    if not evaluation.verified:
+        return _refused(evaluation.failure)
+    if arguments.subject is None:
+        note("note: without --subject any artefact passes; none was compared")
+    note(f"verified by policy {policy.policy_id} {policy.version}")
+    return 0
+
+
+def _refused(failure: Check | None) -> int:
+    why = "no check passed" if failure is None else f"{failure.name} ({failure.reason}): {failure.detail}"
+    note(f"signerctl: does not verify: {why}")
+    return exit_code("verification.failed")
+
+
+def _parsed(path: str, limit: int, parse: Callable[[bytes], _T]) -> _T:
     try:
-        return PublicKey.from_pem(read_file(path, _LARGEST_PEM))
+        return parse(read_file(path, limit))
     except Refusal as refusal:
         if refusal.reason == "unreadable_file":
             raise
-        # A wrong key file is wrong usage, whichever code the reader of keys has for it.
+        # A wrong file is wrong usage, whichever code its reader has for it.
         raise Refusal("request.malformed", refusal.reason, f"{path}: {refusal.public}") from refusal
 
 
@@ -105,15 +165,51 @@ def _print(arguments: argparse.Namespace, verification: Verification) -> None:
         rows = [(check.name, check.outcome, check.detail) for check in verification.checks]
         write_stdout(table(("CHECK", "OUTCOME", "DETAIL"), rows).encode())
         return
-    checks = [
+    write_stdout(json_text(_answer(verification)))
+
+
+def _rows(of: str, checks: Sequence[Check]) -> list[tuple[str, ...]]:
+    return [(of, check.name, check.outcome, check.detail) for check in checks]
+
+
+def _checks(checks: Sequence[Check]) -> list[dict[str, str]]:
+    return [
         {"name": check.name, "outcome": check.outcome, "detail": check.detail}
         | ({"reason": check.reason} if check.reason else {})
-        for check in verification.checks
+        for check in checks
     ]
-    answer: dict[str, object] = {"verified": verification.verified, "checks": checks}
+
+
+def _answer_of(evaluation: Evaluation) -> dict[str, object]:
+    return {
+        "verified": evaluation.verified,
+        "checks": _checks(evaluation.checks),
+        "transparency": evaluation.transparency,
+        "rationale": list(evaluation.rationale),
+        "bundles": [_answer(verification) for verification in evaluation.bundles],
+    }
+
+
+def _answer(verification: Verification) -> dict[str, object]:
+    answer: dict[str, object] = {
+        "verified": verification.verified,
+        "checks": _checks(verification.checks),
+        "transparency": verification.transparency,
+    }
     if verification.predicate_type is not None:
         answer["predicate_type"] = verification.predicate_type
         answer["subject"] = [
             {"name": subject.name, "digest": dict(subject.digest)} for subject in verification.subjects
         ]
-    write_stdout(json_text(answer))
+    if verification.verified:
+        answer["signer"] = (
+            {"keyid": verification.keyid}
+            if verification.san is None
+            else {"san": verification.san, "issuer": verification.issuer}
+        )
+        answer["times"] = [at.isoformat() for at in verification.times]
+    return answer
+
+
+def _usage(reason: str, text: str) -> NoReturn:
+    raise Refusal("request.malformed", reason, text)

@@ -1,13 +1,16 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 
+from fakes.sigstore import ISSUER, SAN, Sigstore, b64
 from signerd.attestation.bundle import LARGEST_BUNDLE, keyful_bundle
 from signerd.attestation.dsse import encode_base64, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
@@ -17,6 +20,8 @@ from signerd_client.cli import main
 Capture = pytest.CaptureFixture[bytes]
 
 TYPE = "https://cyclonedx.org/bom"
+STACK = Sigstore()
+IDENTITY = ["--certificate-identity", SAN, "--certificate-oidc-issuer", ISSUER]
 
 
 def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -39,6 +44,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     signature = key.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(SHA256()))
     hint = PublicKey.from_pem(pem(key)).hint
     (tmp_path / "good.json").write_bytes(keyful_bundle(encode_base64(payload), PAYLOAD_TYPE, signature, hint))
+    (tmp_path / "keyless.json").write_text(json.dumps(STACK.keyless(payload)))
+    (tmp_path / "root.json").write_bytes(STACK.trusted_root())
+    policy = {
+        "policyId": "release",
+        "version": "1.0.0",
+        "predicateTypes": [TYPE],
+        "signerRequirements": {
+            "minimumSignatures": 2,
+            "trustedKeyFingerprints": [PublicKey.from_pem(pem(key)).keyid],
+            "trustedIssuers": [ISSUER],
+        },
+    }
+    (tmp_path / "policy.json").write_text(json.dumps(policy))
     swapped = payload.replace(b"CycloneDX", b"CycloneDY")
     (tmp_path / "payload.json").write_bytes(
         keyful_bundle(encode_base64(swapped), PAYLOAD_TYPE, signature, hint)
@@ -116,10 +134,18 @@ def test_what_does_not_verify_is_exit_code_6_with_the_reason(
         (["--key", "app"], "key_malformed"),
         (["--key", "key.pub", "--subject", "absent"], "unreadable_file"),
         (["--key", "key.pub", "--subject", "."], "not_a_file"),
-        (["--certificate-identity", "a", "--certificate-oidc-issuer", "b"], "option_not_served"),
-        (["--key", "key.pub", "--certificate-oidc-issuer", "b"], "option_not_served"),
-        (["--key", "key.pub", "--trusted-root", "b"], "option_not_served"),
-        (["--policy", "b"], "option_not_served"),
+        (["--certificate-identity", "a", "--certificate-oidc-issuer", "b"], "trusted_root_missing"),
+        (["--certificate-identity", "a"], "identity_incomplete"),
+        (["--key", "key.pub", "--certificate-oidc-issuer", "b"], "identity_incomplete"),
+        ([*IDENTITY, "--key", "key.pub"], "key_or_identity"),
+        ([*IDENTITY, "--trusted-root", "absent"], "unreadable_file"),
+        ([*IDENTITY, "--trusted-root", "good.json"], "trusted_root_media_type"),
+        (["--key", "key.pub", "--key", "key.pub"], "several_keys"),
+        (["good.json", "--key", "key.pub"], "several_bundles"),
+        (["--policy", "policy.json", *IDENTITY], "policy_alone"),
+        (["--policy", "policy.json", "--type", TYPE], "policy_alone"),
+        (["--policy", "absent"], "unreadable_file"),
+        (["--policy", "good.json"], "policy_malformed"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(capfdbinary: Capture, arguments: list[str], named: str) -> None:
@@ -135,15 +161,104 @@ def test_an_unreadable_bundle_is_exit_code_2(capfdbinary: Capture) -> None:
     assert b"unreadable_file" in capfdbinary.readouterr().err
 
 
-def test_no_daemon_and_no_network_are_asked(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture
-) -> None:
-    def forbidden(*_arguments: object) -> None:
-        raise AssertionError("verify opened a socket")
+@pytest.mark.usefixtures("place")
+def test_a_certificate_of_an_identity(capfdbinary: Capture) -> None:
+    given = ["verify", "keyless.json", *IDENTITY, "--trusted-root", "root.json", "--subject", "app", "--type", TYPE]
+    assert main(given) == 0
+    out, err = capfdbinary.readouterr()
+    answer = json.loads(out)
+    assert (answer["verified"], answer["transparency"]) == (True, "passed")
+    assert answer["signer"] == {"san": SAN, "issuer": ISSUER}
+    assert answer["times"] == ["2026-05-01T12:00:00+00:00"]
+    assert err == b"verified\n"
+    assert main([*given[:2], "--certificate-identity", "other", *given[4:]]) == 6
+    assert b"identity_mismatch" in capfdbinary.readouterr().err
+    assert main(["verify", "keyless.json", "--key", "key.pub"]) == 6
+    assert main(["verify", "good.json", *IDENTITY, "--trusted-root", "root.json"]) == 6
+    # With a trusted root a key's bundle must stand in a log too.
+    assert main(["verify", "good.json", "--key", "key.pub", "--trusted-root", "root.json"]) == 6
+    assert b"log_entry_missing" in capfdbinary.readouterr().err
 
-    monkeypatch.setattr("socket.socket", forbidden)
-    assert main(["verify", "good.json", "--key", "key.pub"]) == 0
-    capfdbinary.readouterr()
+
+@pytest.mark.usefixtures("place")
+def test_a_policy_over_several_bundles(capfdbinary: Capture) -> None:
+    given = ["--policy", "policy.json", "--key", "key.pub", "--trusted-root", "root.json", "--subject", "app"]
+    assert main(["verify", "good.json", "keyless.json", *given]) == 0
+    out, err = capfdbinary.readouterr()
+    answer = json.loads(out)
+    assert answer["policy"]["id"] == "release"
+    assert answer["verified"]
+    assert answer["transparency"] == "passed"
+    assert [bundle["verified"] for bundle in answer["bundles"]] == [True, True]
+    assert answer["rationale"]
+    assert err == b"verified by policy release 1.0.0\n"
+    assert main(["verify", "good.json", *given]) == 6
+    assert b"signatures (threshold)" in capfdbinary.readouterr().err
+    assert main(["verify", "good.json", "garbage.json", *given, "--output", "table"]) == 6
+    assert b"garbage.json" in capfdbinary.readouterr().out
+
+
+def test_a_signature_over_the_file_itself(place: Path, capfdbinary: Capture) -> None:
+    wide = ec.generate_private_key(ec.SECP384R1())
+    (place / "wide.pub").write_bytes(pem(wide))
+    digest = {"algorithm": "SHA2_384", "digest": b64(hashlib.sha384(b"app").digest())}
+    message = {"signature": b64(wide.sign(b"app", ec.ECDSA(SHA384()))), "messageDigest": digest}
+    bundle = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": ""}},
+        "messageSignature": message,
+    }
+    (place / "message.json").write_text(json.dumps(bundle))
+    assert main(["verify", "message.json", "--key", "wide.pub", "--subject", "app"]) == 0
+    assert main(["verify", "message.json", "--key", "wide.pub", "--subject", "other"]) == 6
+    assert main(["verify", "message.json", "--key", "wide.pub"]) == 6
+    assert b"artifact_needed" in capfdbinary.readouterr().err
+
+
+_WITHOUT_SOCKETS = """
+import sys
+
+def hook(event, arguments):
+    if event.startswith("socket.") or event in {"os.exec", "subprocess.Popen", "os.posix_spawn", "os.fork"}:
+        raise SystemExit(f"{event} in verify")
+
+sys.addaudithook(hook)
+from signerd_client.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["good.json", "--key", "key.pub"],
+        ["keyless.json", *IDENTITY, "--trusted-root", "root.json"],
+        ["good.json", "keyless.json", "--policy", "policy.json", "--key", "key.pub", "--trusted-root", "root.json"],
+    ],
+)
+def test_no_socket_is_opened_and_no_process_started(place: Path, given: list[str]) -> None:
+    """The interpreter itself would tell of any socket, however it was opened."""
+    told = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_SOCKETS, "verify", *given, "--subject", "app", "--offline"],
+        cwd=place, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    opening = _WITHOUT_SOCKETS.replace("from signerd", "import socket; socket.socket()\nfrom signerd")
+    seen = subprocess.run(
+        [sys.executable, "-c", opening],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "socket.__new__ in verify" in seen.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from signerd_client.cli import main; main(['verify', '--help']); "
+        "print(*sorted({'cryptography', 'msgspec', 'anyio', 'trio', 'signerd'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert "--certificate-identity" in told.stdout
+    assert told.stderr.strip() == ""
 
 
 def test_what_a_stranger_wrote_is_escaped(place: Path, capfdbinary: Capture) -> None:

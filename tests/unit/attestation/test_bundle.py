@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 import signerd.attestation.bundle as module
 from outside.parts import the
-from signerd.attestation.bundle import MEDIA_TYPE, Bundle, dsse_envelope_bytes, keyful_bundle, parse_bundle
+from signerd.attestation.bundle import (
+    MEDIA_TYPE,
+    Bundle,
+    MessageSignature,
+    dsse_envelope_bytes,
+    keyful_bundle,
+    parse_bundle,
+)
 from signerd.attestation.dsse import Envelope, Signature, encode_base64
 from signerd.errors import Refusal
 
@@ -95,6 +102,7 @@ def test_reads_everything_a_bundle_may_hold() -> None:
     read = parse_bundle(json.dumps(GOOD).encode())
     (entry,) = read.log_entries
     assert (entry.log_index, entry.tree_size, entry.hashes, entry.checkpoint) == (1, 2, (b"\0",), "c")
+    assert entry.proof_index == 1
     assert read.timestamps == (b"\0",)
     assert read.hint == "h"
 
@@ -136,9 +144,10 @@ def test_reads(path: str, value: object) -> None:
         ("verificationMaterial.tlogEntries.0.logIndex", "9223372036854775808", "int64_range"),
         ("verificationMaterial.tlogEntries.0.integratedTime", 1.5, "bundle_malformed"),
         ("verificationMaterial", ABSENT, "bundle_malformed"),
-        ("dsseEnvelope", ABSENT, "not_dsse"),
-        ("dsseEnvelope", None, "not_dsse"),
-        ("messageSignature", {}, "not_dsse"),
+        ("dsseEnvelope", ABSENT, "content_count"),
+        ("dsseEnvelope", None, "content_count"),
+        ("messageSignature", {"signature": "AA=="}, "content_count"),
+        ("messageSignature", {}, "bundle_malformed"),
         ("dsseEnvelope.signatures", [], "signature_count"),
         ("dsseEnvelope.signatures", [{"sig": "Yg=="}] * 2, "signature_count"),
         ("dsseEnvelope.payload", "YQ", "base64_malformed"),
@@ -168,6 +177,22 @@ def test_reads(path: str, value: object) -> None:
 )
 def test_refuses(path: str, value: object, reason: str) -> None:
     assert refused(altered(path, value)) == reason
+
+
+def message(**said: Any) -> bytes:
+    bundle = altered("dsseEnvelope", ABSENT)
+    return json.dumps({**bundle, "messageSignature": {"signature": "Yg==", **said}}).encode()
+
+
+def test_reads_a_signature_over_an_artefact() -> None:
+    digest = {"algorithm": "SHA2_256", "digest": "YQ=="}
+    assert parse_bundle(message(messageDigest=digest)).content == MessageSignature(b"b", "SHA2_256", b"a")
+    assert parse_bundle(message()).content == MessageSignature(b"b", None, None)
+    for wrong in ({"messageDigest": {"algorithm": "SHA2_256"}}, {"extra": 1}, {"signature": 1}):
+        with pytest.raises(Refusal, match="bundle_malformed"):
+            parse_bundle(message(**wrong))
+    with pytest.raises(Refusal, match="base64_malformed"):
+        parse_bundle(message(signature="-_8="))
 
 
 def test_a_certificate_stands_alone_from_v03_on() -> None:
@@ -220,9 +245,10 @@ def test_a_good_bundle_with_a_second_signature_is_refused() -> None:
 )
 def test_reads_what_other_signers_wrote(name: str) -> None:
     text = (the("vectors") / name).read_bytes()
-    payload = parse_bundle(text).envelope.payload
+    content = parse_bundle(text).content
+    assert isinstance(content, Envelope)
     assert (
-        hashlib.sha256(payload).digest()
+        hashlib.sha256(content.payload).digest()
         == hashlib.sha256(base64.b64decode(json.loads(text)["dsseEnvelope"]["payload"])).digest()
     )
 

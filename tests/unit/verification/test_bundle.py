@@ -12,12 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import signerd.verification.bundle as module
+from fakes.sigstore import ISSUER, NOW, SAN, Sigstore, b64
 from outside.parts import the
 from signerd.attestation.bundle import keyful_bundle
 from signerd.attestation.dsse import Signature, encode_base64, encode_envelope, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
-from signerd.verification.bundle import Verification, printable, verify_bundle, verify_envelope
+from signerd.verification.bundle import Verification, verify_bundle, verify_envelope
+from signerd.verification.certificates import Identity
+from signerd.verification.evidence import Requirements
 from signerd.verification.keys import PublicKey
+from signerd.verification.trusted_root import parse_trusted_root
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 ED25519 = ed25519.Ed25519PrivateKey.generate()
@@ -257,12 +261,166 @@ def test_an_altered_envelope() -> None:
     )
 
 
-@given(st.text())
-def test_shown_text_is_printable_and_short(text: str) -> None:
-    assert all(" " <= character <= "~" for character in printable(text))
-    assert len(printable(text)) <= 203 * 10
+# Certificates, messages, and what stands beside a signature.
+
+STACK = Sigstore()
+ROOT = parse_trusted_root(STACK.trusted_root())
+KEYLESS = STACK.keyless(STATEMENT)
+IDENTITY = Identity(SAN, ISSUER)
 
 
-def test_shown_text_keeps_what_is_plain() -> None:
-    assert printable("a b~") == "a b~"
-    assert printable("\x1b[31mé\n") == r"\x1b[31m\xe9\n"
+def keyless(bundle: Any, **more: Any) -> Verification:
+    return verify_bundle(json.dumps(bundle).encode(), IDENTITY, trusted_root=ROOT, now=NOW, **more)
+
+
+def test_a_good_bundle_by_a_certificate() -> None:
+    verification = keyless(KEYLESS, artifact_sha256=DIGEST, predicate_type=URI)
+    assert [(check.name, check.outcome) for check in verification.checks] == [
+        ("bundle", "passed"),
+        ("material", "passed"),
+        ("identity", "passed"),
+        ("signature", "passed"),
+        ("payload_type", "passed"),
+        ("statement", "passed"),
+        ("subject", "passed"),
+        ("predicate_type", "passed"),
+        ("transparency", "passed"),
+        ("timestamp", "passed"),
+        ("log_window", "passed"),
+        ("certificate", "passed"),
+        ("sct", "passed"),
+    ]
+    assert verification.require() is verification
+    assert (verification.san, verification.issuer, verification.times) == (SAN, ISSUER, (NOW,))
+
+
+def test_a_key_and_an_identity_are_not_taken_for_each_other() -> None:
+    assert failure(keyless(json.loads(signed()))) == ("material", "key_required")
+    assert failure(verify_bundle(json.dumps(KEYLESS).encode(), KEY, trusted_root=ROOT)) == (
+        "material",
+        "identity_required",
+    )
+
+
+def test_nothing_is_proven_without_a_trusted_root() -> None:
+    with pytest.raises(ValueError, match="trusted root"):
+        verify_bundle(json.dumps(KEYLESS).encode(), IDENTITY)
+    with pytest.raises(ValueError, match="trusted root"):
+        verify_bundle(signed(), KEY, requirements=Requirements())
+
+
+def logged(bundle: Any) -> None:
+    message = pae(PAYLOAD_TYPE, STATEMENT)
+    raw = base64.b64decode(bundle["dsseEnvelope"]["signatures"][0]["sig"])
+    body = Sigstore.hashedrekord2(
+        hashlib.sha256(message).digest(), raw, {"publicKey": {"rawBytes": b64(KEY.spki)}}
+    )
+    bundle["verificationMaterial"]["tlogEntries"] = [STACK.entry2(body)]
+
+
+def test_a_key_with_a_trusted_root_needs_a_log_entry() -> None:
+    verification = verify_bundle(changed(logged), KEY, trusted_root=ROOT)
+    assert verification.verified
+    assert (verification.log_entries, verification.keyid, verification.transparency) == (1, KEY.keyid, "passed")
+    assert failure(verify_bundle(signed(), KEY, trusted_root=ROOT)) == ("transparency", "log_entry_missing")
+    nothing = Requirements(log_entries=0)
+    assert verify_bundle(signed(), KEY, trusted_root=ROOT, requirements=nothing).transparency == "skipped"
+    stamped = Requirements(log_entries=0, timestamps=1)
+    assert failure(verify_bundle(signed(), KEY, trusted_root=ROOT, requirements=stamped)) == (
+        "timestamp",
+        "timestamp_missing",
+    )
+
+
+CONTENT = b"artefact"
+
+
+def message_signed(algorithm: str = "SHA2_256", digest: bytes | None = None, **said: Any) -> bytes:
+    hashed = hashlib.new(algorithm.replace("SHA2_", "sha"), CONTENT).digest() if digest is None else digest
+    message = {
+        "signature": b64(PRIVATE.sign(CONTENT, ec.ECDSA(SHA256()))),
+        "messageDigest": {"algorithm": algorithm, "digest": b64(hashed)},
+        **said,
+    }
+    return json.dumps(
+        {
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": {"publicKey": {"hint": KEY.hint}},
+            "messageSignature": message,
+        }
+    ).encode()
+
+
+def test_a_signature_over_an_artefact() -> None:
+    for verification in (
+        verify_bundle(message_signed(), KEY, artifact=CONTENT),
+        verify_bundle(message_signed(), KEY, artifact_sha256=DIGEST),
+    ):
+        assert verification.verified
+        assert (verification.statement, verification.subjects, verification.predicate_type) == (None, (), None)
+    assert verify_bundle(message_signed("SHA2_512"), KEY, artifact=CONTENT).verified
+    assert verify_bundle(message_signed(messageDigest=None), KEY, artifact=CONTENT).verified
+
+
+def test_what_is_not_one() -> None:
+    assert failure(verify_bundle(message_signed(), KEY)) == ("signature", "artifact_needed")
+    assert failure(verify_bundle(message_signed(), KEY, artifact=b"other")) == ("signature", "signature_invalid")
+    assert failure(verify_bundle(message_signed(), OTHER, artifact=CONTENT)) == ("signature", "signature_invalid")
+    wrong = message_signed(digest=bytes(32))
+    assert failure(verify_bundle(wrong, KEY, artifact=CONTENT)) == ("subject", "subject_mismatch")
+    unchecked = message_signed("SHA2_512", digest=bytes(64))
+    assert failure(verify_bundle(unchecked, KEY, artifact=CONTENT)) == ("subject", "subject_mismatch")
+    assert failure(verify_bundle(unchecked, KEY, artifact_sha256=DIGEST)) == ("subject", "subject_mismatch")
+    md5 = message_signed().replace(b"SHA2_256", b"MD5")
+    assert failure(verify_bundle(md5, KEY, artifact=CONTENT)) == ("subject", "digest_algorithm")
+    typed = verify_bundle(message_signed(), KEY, artifact=CONTENT, predicate_type=URI)
+    assert failure(typed) == ("predicate_type", "not_an_attestation")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all texts in a JSON value."""
+    if isinstance(value, dict):
+        return [found for key, inner in value.items() for found in places(inner, (*path, key))]
+    if isinstance(value, list):
+        return [found for index, inner in enumerate(value) for found in places(inner, (*path, index))]
+    return [path]
+
+
+PLACES = places(KEYLESS)
+
+
+@given(st.sampled_from(PLACES), st.integers(0, 10_000), st.integers(1, 255), st.data())
+def test_no_mutation_verifies_as_anything_else(
+    path: tuple[Any, ...], at: int, damage: int, data: st.DataObject
+) -> None:
+    bundle = json.loads(json.dumps(KEYLESS))
+    place = bundle
+    for step in path[:-1]:
+        place = place[step]
+    text = place[path[-1]]
+    try:
+        raw = bytearray(base64.b64decode(text, validate=True))
+    except ValueError:
+        raw = bytearray()
+    if raw and data.draw(st.booleans()):
+        raw[at % len(raw)] ^= damage
+        place[path[-1]] = b64(raw)
+    else:
+        at %= len(text)
+        place[path[-1]] = text[:at] + data.draw(st.text(max_size=2)) + text[at + 1 :]
+    verification = keyless(bundle)
+    if bundle != KEYLESS and verification.verified:
+        # The bytes around a stamp's token are signed by nobody, and the two spellings of v0.3 are both good.
+        assert path[-1] in {"signedTimestamp", "mediaType"}
+    if verification.verified:
+        assert (verification.statement, verification.times, verification.san) == (STATEMENT, (NOW,), SAN)
+
+
+@given(st.integers(0, 20_000), st.binary(min_size=1, max_size=3))
+def test_no_damage_to_the_bytes_verifies_as_anything_else(place: int, damage: bytes) -> None:
+    good = json.dumps(KEYLESS).encode()
+    place %= len(good)
+    damaged = good[:place] + damage + good[place + len(damage) :]
+    verification = verify_bundle(damaged, IDENTITY, trusted_root=ROOT, now=NOW)
+    if verification.verified:
+        assert (verification.statement, verification.times, verification.san) == (STATEMENT, (NOW,), SAN)
