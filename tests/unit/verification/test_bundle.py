@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import signerd.verification.bundle as module
@@ -389,6 +389,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = places(KEYLESS)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PLACES), st.integers(0, 10_000), st.integers(1, 255), st.data())
 def test_no_mutation_verifies_as_anything_else(
     path: tuple[Any, ...], at: int, damage: int, data: st.DataObject
@@ -416,6 +417,7 @@ def test_no_mutation_verifies_as_anything_else(
         assert (verification.statement, verification.times, verification.san) == (STATEMENT, (NOW,), SAN)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20_000), st.binary(min_size=1, max_size=3))
 def test_no_damage_to_the_bytes_verifies_as_anything_else(place: int, damage: bytes) -> None:
     good = json.dumps(KEYLESS).encode()

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.sigstore import ISSUER, NOW, SAN, Issued, Sigstore, der, new_key
@@ -199,6 +199,7 @@ def test_usage_nests() -> None:
             assert chain_refused(leaf, authority) == reason
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(LEAF) - 1), st.integers(1, 255))
 def test_a_damaged_certificate_is_read_or_refused(place: int, damage: int) -> None:
     data = bytearray(LEAF)

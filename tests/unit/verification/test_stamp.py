@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.sigstore import NOW, Sigstore, der, new_key, oid
@@ -80,6 +80,7 @@ def test_algorithms_that_are_not_used() -> None:
     assert refused(with_sha384) == "stamp_algorithm"
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
 def test_a_damaged_stamp_says_the_same_time_or_nothing(place: int, damage: int) -> None:
     data = bytearray(GOOD)
