@@ -1,5 +1,6 @@
 """``signerd-conformance``: ``check`` judges anybody's bundle by the byte rules, ``backend`` anybody's key worker by
-the worker protocol, ``contract`` a policy plugin by its own tests' contract classes; one line a rule or case.
+the worker protocol, ``contract`` a policy plugin by its own tests' contract classes, one line a rule or case;
+``vectors`` prints test vectors.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from signerd_conformance.check import RULES, check
 from signerd_conformance.classes import judged_by_classes
 from signerd_conformance.evidence import Evidence
 from signerd_conformance.issuing import Issuing, add_options, begin
+from signerd_conformance.vectors.areas import AREAS, text_of
 from signerd_conformance.worker import PLACE, AtSocket, Start
 
 __all__ = ["main"]
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         at = given.index("--")
         given, command = given[:at], given[at + 1 :]
     options = _parser().parse_args(given)
+    if options.rules is AREAS:
+        return _vectors(options)
     if options.list:
         for rule in options.rules:
             print(f"{rule.name:<18} {rule.source}")
@@ -134,6 +138,17 @@ def _ended(cases: Sequence[Judged], issuing: Issuing | None, contract: str) -> i
     return 6 if not certified or any(case.result == "FAIL" for case in cases) else 0
 
 
+def _vectors(options: argparse.Namespace) -> int:
+    if options.list:
+        for area in AREAS:
+            print(f"{area:<18} {json.loads(text_of(area))['comment']}")
+    elif options.area:
+        print(text_of(options.area), end="")
+    else:
+        print(json.dumps({area: json.loads(text_of(area)) for area in AREAS}, indent=1))
+    return 0
+
+
 def _print(status: str, name: str, seen: str, source: str) -> None:
     print(f"{status:<4}  {name:<18}  {seen}{f'  [{source}]' if status == 'FAIL' else ''}")
 
@@ -205,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     _add_contract(commands)
+    _add_vectors(commands)
     return parser
 
 
@@ -221,6 +237,18 @@ def _add_contract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     plugin.set_defaults(rules=(), list=False)
     plugin.add_argument("name", metavar="NAME", help="the name of the plugin's entry point")
     add_options(plugin, binary=False)
+
+
+def _add_vectors(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    printed = commands.add_parser(
+        "vectors",
+        help="print test vectors, for implementations in any language",
+        description="Print test vectors as JSON (ASCII): all areas in one object, or one area. Each says what it is "
+        "about in its comment, what must come of each input in accept, and what must be refused in refuse.",
+    )
+    printed.set_defaults(rules=AREAS)
+    printed.add_argument("--area", choices=AREAS, metavar="NAME", help="this area alone")
+    printed.add_argument("--list", action="store_true", help="list the areas with what they are about, and exit")
 
 
 def _add_backend(judged: argparse.ArgumentParser) -> None:

@@ -110,6 +110,7 @@ class Worker:
                 process_group=0,
             )
             _running.add(self._process.pid)
+            self._pidfd = os.pidfd_open(self._process.pid)
         except BaseException:
             self._link.close()
             os.close(self._output)
@@ -223,6 +224,9 @@ class Worker:
             self._process.kill()
             self._process.wait()
         _running.discard(self.pid)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
         left = self._left(_SETTLES_S if took is not None else 0)
         if self._output >= 0:
             self._start.output.append(os.fstat(self._output).st_size)
@@ -249,8 +253,11 @@ class Worker:
 
     def _read(self) -> bool:
         """Take what comes in time; False at the end of the link."""
-        if not select.select([self._link], [], [], self._start.seconds)[0]:
+        ready = select.select([self._link, self._pidfd], [], [], self._start.seconds)[0]
+        if not ready:
             raise Violation(f"no answer in {self._start.seconds:g} s")
+        if self._link not in ready and not select.select([self._link], [], [], 0)[0]:
+            return False  # the worker has ended, and something that it left behind holds the link
         try:
             data, fds, _, _ = socket.recv_fds(self._link, _READ_BYTES, 16, socket.MSG_CMSG_CLOEXEC)
         except OSError:

@@ -39,6 +39,9 @@ CAUGHT: dict[str, set[str]] = {
     "surplus": {"batch-order", "batch-bad-item", "batch-many"},
     "both": {"batch-order", "batch-bad-item", "batch-many"},
     "code": {*DEPEND_ON_ALL, "codes"},
+    "forks": DEPEND_ON_ALL,
+    "escapes": DEPEND_ON_ALL,
+    "leaves": set(),  # what it leaves ends with the link
     "noise": {"output"},
     "descriptor": {*DEPEND_ON_ALL, "sign-keyid"},
 }

@@ -17,6 +17,7 @@ from signerd.verification.keys import PublicKey
 from signerd_conformance.backend import CASES, CASES_AT_SOCKET
 from signerd_conformance.check import RULES
 from signerd_conformance.cli import main
+from signerd_conformance.vectors.areas import AREAS, text_of
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 KEY = PublicKey.from_spki(PRIVATE.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
@@ -196,6 +197,22 @@ def test_the_list_of_cases(capsys: pytest.CaptureFixture[str]) -> None:
         dict.fromkeys(case.name for case in (*CASES, *CASES_AT_SOCKET))
     )
     assert all(line.split(maxsplit=1)[1] for line in lines)
+
+
+def test_vectors_are_printed_for_other_languages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vectors", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(AREAS)
+    assert main(["vectors", "--area", "pae"]) == 0
+    pae = capsys.readouterr().out
+    assert pae == text_of("pae")
+    assert main(["vectors"]) == 0
+    everything = json.loads(capsys.readouterr().out)
+    assert list(everything) == list(AREAS)
+    assert everything["pae"] == json.loads(pae)
+    with pytest.raises(SystemExit) as ended:
+        main(["vectors", "--area", "none"])
+    assert ended.value.code == 2
 
 
 def test_a_plugin_that_no_class_judges_or_that_is_not_installed_is_exit_2(

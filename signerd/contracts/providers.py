@@ -126,7 +126,11 @@ class TransparencyLog(Protocol):
     """Publishes what was signed and brings the proof back; no process of this release calls it."""
 
     def submit(self, payload_digest: bytes, signature: bytes, verifier: bytes) -> bytes:
-        """Return the log's entry, already checked; ``transparency.unavailable`` otherwise."""
+        """Return the log's entry, already checked; ``transparency.unavailable`` otherwise.
+
+        ``payload_digest`` is the SHA-256 of what ``signature`` is over, ``verifier`` the SPKI of its key (DER). The
+        same may come again.
+        """
 
 
 @runtime_checkable
@@ -134,4 +138,4 @@ class AuditSink(Protocol):
     """Takes copies of audit leaves; no process of this release calls it."""
 
     def ship(self, leaves: Sequence[bytes]) -> None:
-        """Return once all are kept; ``audit.unavailable`` otherwise."""
+        """Return once all are kept, in their order; ``audit.unavailable`` otherwise. The same may come again."""

@@ -4,10 +4,11 @@ Each takes and gives arrays: a single request is an array of one.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from signerd.contracts.providers import Maybe
 from signerd.errors import SignerdError
 from signerd.wire.links import Close, Refusal, Sealed, SealItem
 
@@ -73,17 +74,30 @@ class Remaining(msgspec.Struct, frozen=True):
     daily: int | None = None
 
 
+@runtime_checkable
 class QuotaStore(Protocol):
-    """Rates, counts and slots per tenant and plan."""
+    """Rates, counts and slots, per tenant: a plan that changes takes them over.
 
-    def admit_many(self, charges: Sequence[Charge]) -> Sequence["Remaining | SignerdError"]:
-        """Take a slot and charge the rate for each; a ``quota.*`` refusal stands at the index of what was refused."""
+    Each method may wait, as those of :mod:`signerd.contracts.providers`. What raises, or is cancelled, has done
+    nothing. A daemon that is killed gives nothing back: a store that outlives it lets slots lapse after a time of its
+    own.
+    """
 
-    def release_many(self, charges: Sequence[Charge], *, signed: bool) -> None:
-        """Give the slots back; count against the day what was signed."""
+    def admit_many(self, charges: Sequence[Charge]) -> Maybe[Sequence["Remaining | SignerdError"]]:
+        """Take a slot and charge the rate for each; a ``quota.*`` refusal stands at the index of what was refused.
 
-    def seed(self, day: int, counts: dict[str, int]) -> None:
-        """Take the day's counts per tenant, as the audit log has them, when the sealer's link opens."""
+        A refusal takes no slot and charges nothing; its details are ``limit``, ``remaining`` and ``reset_at`` (Unix
+        milliseconds, 0 where no time will help). Slots in use count against the day: what is being signed will be.
+        """
+
+    def release_many(self, charges: Sequence[Charge], *, signed: bool) -> Maybe[None]:
+        """Give the slots back; count against the day what was signed. No caller waits for the end of it."""
+
+    def seed(self, day: int, counts: dict[str, int]) -> Maybe[None]:
+        """Take a UTC day's counts per tenant, as this host's audit log has them, when the sealer's link opens.
+
+        No count is lowered; the same may come again. ``day`` is that of the epoch.
+        """
 
 
 class Leaf(msgspec.Struct, frozen=True):

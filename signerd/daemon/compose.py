@@ -1,6 +1,6 @@
 """From configuration and loaded plugins to the services that the pipeline works with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from msgspec import UNSET
@@ -16,6 +16,7 @@ from signerd.host.config_model import Limits as Configured
 from signerd.host.guard import Guard
 from signerd.host.load import Loaded, PluginEntry
 from signerd.pipeline.catalogue import Catalogue
+from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.quota import DAY_MS, MemoryQuotaStore
 from signerd.pipeline.services import Bounds, Ledger, Services
@@ -25,7 +26,7 @@ from signerd.wire.connection import FRAME_LIMIT_BOUND
 from signerd.wire.messages import Limits
 from signerd.wire.worker_calls import PAYLOAD_INLINE
 
-__all__ = ["limits_of", "plugin_entries", "plugin_infos", "services_of"]
+__all__ = ["limits_of", "plugin_entries", "plugin_infos", "quotas_of", "services_of"]
 
 AUDIENCE = "signerd"
 
@@ -61,6 +62,16 @@ def limits_of(configured: Configured, descriptors: int) -> Limits:
     )
 
 
+def quotas_of(loaded: Loaded, clock: Clock, aside: Callable[[Awaitable[object]], None]) -> Charging:
+    """Return the quota store under its guard: the plugin's, else one in this process. ``aside`` runs what nobody waits
+    for."""
+    store = loaded.quota_store
+    if store is None:
+        made: QuotaStore = MemoryQuotaStore(clock)
+        return Charging(Guarded(made, Guard("quota", "memory")), aside)
+    return Charging(Guarded(store.provider, Guard("quota", store.name)), aside)
+
+
 def services_of(
     config: Config,
     loaded: Loaded,
@@ -68,10 +79,9 @@ def services_of(
     ledger: Ledger,
     deadlines: DeadlineHeap,
     clock: Clock,
-    quotas: QuotaStore | None = None,
+    quotas: Charging,
 ) -> Services:
-    """Return the pipeline's services: every provider under its guard. ``quotas`` is the store that is in use
-    already."""
+    """Return the pipeline's services: every provider under its guard. ``quotas`` outlives a reload."""
     limits = config.limits
     authenticators: Sequence[Guarded[Authenticator]] = [
         Guarded(p.provider, Guard("authenticator", p.name)) for p in loaded.authenticators
@@ -82,7 +92,6 @@ def services_of(
     predicates: Sequence[Guarded[PredicateType]] = [
         Guarded(p.provider, Guard("predicate", p.name)) for p in loaded.predicates.values()
     ]
-    store = loaded.quota_store
     return Services(
         audience=AUDIENCE,
         authenticators=tuple(authenticators),
@@ -91,7 +100,7 @@ def services_of(
         catalogue=Catalogue(predicates),
         tenants=_tenants(config),
         ring=snapshot,
-        quotas=quotas or (MemoryQuotaStore(clock) if store is None else store.provider),
+        quotas=quotas,
         ledger=ledger,
         deadlines=deadlines,
         clock=clock,

@@ -19,14 +19,15 @@ import trio
 
 from signerd.daemon import listener
 from signerd.daemon.aggregate import Aggregate
-from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, services_of
+from signerd.daemon.background import Background
+from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, quotas_of, services_of
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.documents import Documents
 from signerd.daemon.frontend import Frontend
 from signerd.daemon.ledger import CappedLedger
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import Reads
-from signerd.daemon.reload import read_again, waiting
+from signerd.daemon.reload import read_again, store_of, waiting
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.sealer_process import SealerProcess
 from signerd.daemon.session import MOST_DESCRIPTORS
@@ -81,8 +82,9 @@ class Daemon:
         self.deadlines = DeadlineHeap(self._wake_up)
         aggregate = Aggregate(config.limits.audit_refused_bytes, clock.monotonic())
         self._ledger = CappedLedger(self.sealer, aggregate)
-        services = services_of(config, loaded, self.snapshot, self._ledger, self.deadlines, clock)
-        self._quotas = services.quotas
+        self._background = Background(nursery)
+        self._quotas, self._store = quotas_of(loaded, clock, self._background), store_of(config, loaded)
+        services = services_of(config, loaded, self.snapshot, self._ledger, self.deadlines, clock, self._quotas)
         self.documents = Documents(self._start_documents, self.poller, clock)
         waiters = Waiters(self.sealer, self.documents, nursery, self._turned)
         self.signing = Signing(services, waiters, self.sealer, config.limits, clock)
@@ -155,6 +157,8 @@ class Daemon:
             return
         for section in waiting(before, config):
             _log.warning("reload: [%s] has changed and waits for the next start", section)
+        if store_of(config, loaded) != self._store:
+            _log.warning("reload: the quota store has changed and waits for the next start")
         self._config = msgspec.structs.replace(before, plugins=config.plugins, tenants=config.tenants)
         self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
         if before.plugins != config.plugins:
@@ -169,7 +173,7 @@ class Daemon:
         self._draining = True
         self.frontend.drain()
         with trio.move_on_after(DRAIN_S):
-            while self.frontend.in_flight:  # noqa: ASYNC110  # once in a life, and it costs no event on every answer
+            while self.frontend.in_flight or self._background:  # noqa: ASYNC110  # once in a life, and it costs no event on every answer
                 await trio.sleep(TICK_S / 5)
         with trio.move_on_after(LAST_WORDS_S):
             while self.frontend.unsent:  # noqa: ASYNC110  # the same

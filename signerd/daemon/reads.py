@@ -17,7 +17,7 @@ from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault, Refusal
-from signerd.pipeline.quota import DAY_MS, MemoryQuotaStore
+from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import remaining_of, verify_command
 from signerd.pipeline.services import Services
 from signerd.verification.keys import PublicKey
@@ -106,8 +106,7 @@ class Reads:
             raise Fault("entitlement.unavailable", "not_cached", "the plan is not known yet; sign once, or try again")
         limits = found.limits
         charge = Charge(principal.tenant, found.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)
-        quotas = self.services.quotas
-        left = quotas.peek(charge) if isinstance(quotas, MemoryQuotaStore) else None
+        left = self.services.quotas.peek(charge)
         window = found.window
         now = self.clock.now_ms()
         return methods.EntitlementStatus(

@@ -1,10 +1,12 @@
 """SIGHUP: what a changed configuration file changes in the running daemon.
 
 Plugins with their settings, and tenants, take effect at once; the rest (state, sockets, limits, certifiers, backends,
-keys) belongs to processes and sockets that exist already, and waits for the next start. A file that cannot be used
+keys) belongs to processes and sockets that exist already, and waits for the next start. So does the quota store: slots
+go back to the one that they were taken from, and a new one would know nothing of the day. A file that cannot be used
 changes nothing.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +17,7 @@ from signerd.host.config import load
 from signerd.host.config_model import Config
 from signerd.host.load import Loaded, load_policy_plugins
 
-__all__ = ["read_again", "waiting"]
+__all__ = ["read_again", "store_of", "waiting"]
 
 _AT_START: Final = ("daemon", "sockets", "limits", "conformance", "backends", "keys", "approvals")
 
@@ -35,3 +37,9 @@ def read_again(config: Config) -> tuple[Config, Loaded]:
 def waiting(before: Config, after: Config) -> list[str]:
     """Return the sections that have changed and wait for the next start."""
     return [name for name in _AT_START if getattr(before, name) != getattr(after, name)]
+
+
+def store_of(config: Config, loaded: Loaded) -> tuple[str, Mapping[str, object]] | None:
+    """Return which plugin brings the quota store, with its settings; None where it is the one in this process."""
+    store = loaded.quota_store
+    return None if store is None else (store.name, plugin_entries(config)[store.name].settings)

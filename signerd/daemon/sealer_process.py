@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import trio
 
-from signerd.contracts.services import Clock, QuotaStore
+from signerd.contracts.services import Clock
 from signerd.daemon.poller import READ, WRITE, Poller
 from signerd.daemon.sealer_link import SealerLink, told
 from signerd.daemon.snapshot import Snapshot
@@ -17,6 +17,7 @@ from signerd.host.config_model import Config
 from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned, spawn
 from signerd.host.supervision import Supervision
+from signerd.pipeline.charging import Charging
 from signerd.wire.links import BackendChanged, Failed, Opened, RingChanged
 
 __all__ = ["SealerProcess"]
@@ -98,7 +99,7 @@ class SealerProcess:
             self._events = events
             self._poller.change(self._fd, events)
 
-    def news(self, message: msgspec.Struct, snapshot: Snapshot, quotas: QuotaStore) -> None:
+    def news(self, message: msgspec.Struct, snapshot: Snapshot, quotas: Charging) -> None:
         """Take what the sealer tells without being asked."""
         if isinstance(message, Opened):
             self._supervision.answered()

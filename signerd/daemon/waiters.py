@@ -18,11 +18,14 @@ from signerd.pipeline.evidence import Signed
 from signerd.pipeline.waits import DocumentWait, HashWait, ProviderWait, SealWait, Wait
 from signerd.wire.links import Sealed
 
-__all__ = ["FILE_THREADS", "Waiters"]
+__all__ = ["FILE_THREADS", "MOST_LATE", "Waiters"]
 
 FILE_THREADS = 4
 """Subjects' files that are hashed at once for one principal: a bounded pool of its own, so that a disk that hangs stops
 neither the daemon nor another caller's files (T19)."""
+MOST_LATE = 1024
+"""Tasks that go on without their stories: a caller that asks and cancels must not fill the memory with them. Beyond
+these, what a story waited for is cancelled with it."""
 
 
 class Waiters:
@@ -37,6 +40,7 @@ class Waiters:
         self._turned = turned
         self._files: dict[tuple[str, str], trio.CapacityLimiter] = {}
         self._tasks: dict[str, trio.CancelScope] = {}
+        self._late = 0
         self.stories: dict[str, Story] = {}
 
     def seal(self, story: Story, wait: SealWait) -> None:
@@ -57,7 +61,7 @@ class Waiters:
         async def run() -> object:
             return await wait.awaitable
 
-        self._start(story, run)
+        self._start(story, run, wait.late)
 
     def check(self, story: Story, wait: DocumentWait) -> None:
         """Give the document to its worker."""
@@ -107,7 +111,7 @@ class Waiters:
             self._documents.forget(story)
         else:
             scope = self._tasks.pop(audit_id, None)
-            if scope is not None:
+            if scope is not None and not self._runs_on(wait):
                 scope.cancel()
 
     def soon(self, call: Callable[[], None]) -> None:
@@ -133,13 +137,29 @@ class Waiters:
         if not self._sealer.when_recorded(story.request.audit_id, recorded):
             story.done(story, result)
 
-    def _start(self, story: Story, run: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    def _runs_on(self, wait: Wait) -> bool:
+        """Return whether a task goes on without its story: only where what it brings must be given back."""
+        if not isinstance(wait, ProviderWait) or wait.late is None or self._late >= MOST_LATE:
+            return False
+        self._late += 1
+        return True
+
+    def _start(
+        self,
+        story: Story,
+        run: Callable[[], Coroutine[Any, Any, object]],
+        late: Callable[[object], None] | None = None,
+    ) -> None:
         # The scope is there before the task runs: a story can be cut short in the turn in which it began to wait.
         scope = self._tasks[story.request.audit_id] = trio.CancelScope()
-        self._nursery.start_soon(self._task, story, run, scope)
+        self._nursery.start_soon(self._task, story, run, scope, late)
 
     async def _task(
-        self, story: Story, run: Callable[[], Coroutine[Any, Any, object]], scope: trio.CancelScope
+        self,
+        story: Story,
+        run: Callable[[], Coroutine[Any, Any, object]],
+        scope: trio.CancelScope,
+        late: Callable[[object], None] | None,
     ) -> None:
         """Run what one story waits for, and step it; the scope is how the story stops waiting."""
         with scope:
@@ -152,6 +172,10 @@ class Waiters:
             except Exception as exc:  # noqa: BLE001  # a defect fails this request alone
                 outcome = Fault("internal", "defect", "the signer failed", operator=f"{type(exc).__name__}: {exc}")
         if scope.cancel_called:
+            return
+        if late is not None and self._tasks.get(story.request.audit_id) is not scope:
+            self._late -= 1
+            late(outcome)
             return
         del self._tasks[story.request.audit_id]
         if isinstance(outcome, SignerdError):

@@ -122,6 +122,11 @@ class Guard:
                 raise self._wrong_type(result, expected)
         raise self._error("plugin_deadline", f"no answer within {self.seconds:g} s")
 
+    def broken(self, said: str) -> PluginError:
+        """Return the error, with reason ``plugin_answer``, of an answer that is of its type and not as the contract
+        says: ``said``."""
+        return self._error("plugin_answer", said)
+
     def _error(self, reason: str, operator: str) -> PluginError:
         return PluginError(self.code, reason, plugin=f"{self.kind}({self.name})", operator=operator)
 

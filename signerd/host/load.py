@@ -272,15 +272,7 @@ def _typed(name: str, hook: str, result: object) -> list[object]:
     else:
         raise LoadError(name, f"{hook} returned {type(result).__name__} where a sequence is expected")
     for provider in providers:
-        # A runtime check of QuotaStore is not offered by its Protocol: its methods are named here instead.
-        fits = (
-            all(
-                callable(getattr(provider, method, None)) for method in ("admit_many", "release_many", "seed")
-            )
-            if contract is QuotaStore
-            else isinstance(provider, contract)
-        )
-        if not fits or isinstance(provider, type):
+        if not isinstance(provider, contract) or isinstance(provider, type):
             raise LoadError(
                 name, f"{hook} returned {type(provider).__name__}, which is no {contract.__name__}"
             )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
-from signerd.contracts.services import Charge, Remaining
+from signerd.contracts.services import Charge
 from signerd.contracts.validity import check_validity
 from signerd.errors import Refusal
 from signerd.pipeline.evidence import Admission, Cleared, Order
@@ -34,17 +34,15 @@ class admit:  # noqa: N801  a scope that reads as a verb in the story
         keys = choose_keys(order, cleared.entitled.entitlement.plan, services)
         _check_size(cleared)
         charge = charge_for(cleared)
-        answer = services.quotas.admit_many((charge,))[0]
-        if not isinstance(answer, Remaining):
-            raise answer
+        remaining = await services.quotas.admit(charge)
         self._charge = charge
-        return Admission(cleared, keys, charge, answer)
+        return Admission(cleared, keys, charge, remaining)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._charge is not None:
-            self._services.quotas.release_many((self._charge,), signed=error is None)
+            self._services.quotas.release(self._charge, signed=error is None)
 
 
 def charge_for(cleared: Cleared) -> Charge:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
 from signerd.contracts.providers import Maybe
+from signerd.errors import PluginError
 from signerd.pipeline.waits import provider
 
 __all__ = ["Guard", "Guarded", "ask"]
@@ -26,6 +27,10 @@ class Guard(Protocol):
 
     def now(self, method: Callable[..., object], expected: type[T], *args: object) -> T:
         """Call ``method`` where the contract knows no awaitable: one left unawaited has judged nothing."""
+        ...
+
+    def broken(self, said: str) -> PluginError:
+        """Return the error of an answer that is of its type and not as the contract says."""
         ...
 
     def awaited(self, awaitable: Awaitable[object], expected: type | tuple[type, ...]) -> Awaitable[object]:

@@ -50,10 +50,10 @@ class MemoryQuotaStore:
                 state.signed += 1
 
     def seed(self, day: int, counts: dict[str, int]) -> None:
-        """Take the day's counts per tenant, as the audit log has them."""
+        """Take the day's counts per tenant, as the audit log has them; none is lowered."""
         for tenant, count in counts.items():
             state = self._states.setdefault(tenant, _State())
-            state.day, state.signed = day, count
+            state.day, state.signed = day, max(count, state.signed if state.day == day else 0)
 
     def peek(self, charge: Charge) -> Remaining:
         """Return what is left, charging nothing."""

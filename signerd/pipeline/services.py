@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from signerd.contracts.providers import Authenticator, EntitlementSource, ReleaseCheck
-from signerd.contracts.services import Clock, QuotaStore
+from signerd.contracts.services import Clock
 from signerd.contracts.values import Peer
 from signerd.pipeline.catalogue import Catalogue
+from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
@@ -71,7 +72,7 @@ class Services:
     catalogue: Catalogue
     tenants: Mapping[str, Tenant]
     ring: Ring
-    quotas: QuotaStore
+    quotas: Charging
     ledger: Ledger
     deadlines: Deadlines
     clock: Clock

@@ -6,7 +6,7 @@ it. So a request need not be a task: with warm caches the story yields once, in 
 """
 
 import types
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from signerd.wire.links import Sealed, SealItem
@@ -35,9 +35,13 @@ class SealWait:
 
 @dataclass(frozen=True, slots=True)
 class ProviderWait:
-    """For a provider that could not answer at once: the awaitable is run in a trio task."""
+    """For a provider that could not answer at once: the awaitable is run in a trio task.
+
+    Where there is a ``late``, a story that is cut short leaves the task to its end, and ``late`` takes the answer.
+    """
 
     awaitable: Awaitable[object]
+    late: Callable[[object], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,11 @@ def sealed(
 
 
 @types.coroutine
-def provider(awaitable: Awaitable[object]) -> Generator[ProviderWait, object, object]:
-    """Wait for what a provider promised."""
-    return (yield ProviderWait(awaitable))
+def provider(
+    awaitable: Awaitable[object], late: Callable[[object], None] | None = None
+) -> Generator[ProviderWait, object, object]:
+    """Wait for what a provider promised; ``late`` takes what comes after the story was cut short."""
+    return (yield ProviderWait(awaitable, late))
 
 
 @types.coroutine

@@ -25,12 +25,16 @@ both           says ok and error in one outcome
 code           refuses with a code that is none of a key worker's
 noise          signs as it should and floods standard output meanwhile
 descriptor     sends a descriptor with its answer
+forks          leaves a process that holds the link and every other descriptor, and ends with the request unanswered
+escapes        the same, by a process in a session of its own, which no signal to the worker's group reaches
+leaves         signs as it should, and leaves such a process each time
 =============  =========================================================================================
 """
 
 import argparse
 import hashlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -48,7 +52,7 @@ from signerd.host.hardening import harden
 
 MODES = (
     "honest hang crash late wrong_key stolen_id altered other_message truncated empty oversize huge "
-    "twice foreign garbage missing surplus both code noise descriptor"
+    "twice foreign garbage missing surplus both code noise descriptor forks escapes leaves"
 ).split()
 
 Map = dict[str, object]
@@ -178,9 +182,28 @@ class Liar:
             identifier = message["id"]
             assert isinstance(identifier, int)
             self.send({"type": "response", "id": identifier + 1000, "result": {"outcomes": []}})
+        elif self.mode in ("forks", "escapes", "leaves"):
+            self.fork()
         elif self.mode == "noise":
             sys.stdout.write("noise\n" * 20)
             sys.stdout.flush()
+
+    def fork(self) -> None:
+        """Leave a process behind, say which, and end unless the mode says otherwise; it ends with the sealer's link."""
+        if child := os.fork():
+            while self.mode != "forks" and os.getpgid(child) != child:
+                time.sleep(0.001)
+            os.write(2, b"left: %d\n" % child)
+            if self.mode != "leaves":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return
+        if self.mode != "forks":
+            os.setsid()
+        # By poll: to read would be to take from the worker's own requests.
+        poll = select.poll()
+        poll.register(self.link, 0)
+        poll.poll(60_000)
+        os._exit(0)
 
     def what_is_wrong(self, method: str, params: Map) -> tuple[str, str] | None:
         message = params.get("message")

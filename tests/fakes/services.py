@@ -41,6 +41,7 @@ from signerd.pipeline.admit import admit
 from signerd.pipeline.authenticate import authenticate
 from signerd.pipeline.build_statement import build_statement
 from signerd.pipeline.catalogue import Catalogue
+from signerd.pipeline.charging import Charging
 from signerd.pipeline.check_release import check_release
 from signerd.pipeline.entitle import entitle
 from signerd.pipeline.evidence import Admission, BuiltStatement, Cleared, Entitled, Order, Signed
@@ -296,6 +297,7 @@ class World:
     plans: Plans
     releases: Releases
     types: Sequence[PredicateTypeFake]
+    asides: list[Awaitable[object]]
 
     def serve(self, wait: Wait, asked: SignRequest) -> Any:
         """Return what a story waits for, as the daemon would bring it, or raise what has gone wrong."""
@@ -329,11 +331,14 @@ def world(
     release: Any = None,
     checks: Sequence[Releases] | None = None,
     types: Sequence[PredicateTypeFake] = TYPES,
+    store: Any = None,
     **bounds: int,
 ) -> World:
     """A daemon's worth of services; ``bounds`` replace the usual limits."""
     clock = FakeClock()
-    ledger, deadlines, quotas = MemoryLedger(), OpenDeadlines(), MemoryQuotaStore(clock)
+    ledger, deadlines = MemoryLedger(), OpenDeadlines()
+    quotas = MemoryQuotaStore(clock)
+    asides: list[Awaitable[object]] = []
     sealer = MemorySealer.of([HeldKey.make("file:acme")] if keys is None else keys)
     plans = Plans() if plan is None else Plans(plan)
     releases = Releases() if release is None else Releases(release)
@@ -355,7 +360,7 @@ def world(
         catalogue=Catalogue([Guarded(kind, Guard("predicate", "fake")) for kind in types]),
         tenants={tenant.name: tenant for tenant in tenants},
         ring=sealer,
-        quotas=quotas,
+        quotas=Charging(Guarded(quotas if store is None else store, Guard("quota", "fake")), asides.append),
         ledger=ledger,
         deadlines=deadlines,
         clock=clock,
@@ -363,7 +368,7 @@ def world(
         new_id=AuditIds(),
         check_claims=partial(check_claims, payload_bytes=limits["payload_bytes"]),
     )
-    return World(services, clock, ledger, deadlines, sealer, quotas, plans, releases, types)
+    return World(services, clock, ledger, deadlines, sealer, quotas, plans, releases, types, asides)
 
 
 def order(**changes: Any) -> SignDsse:

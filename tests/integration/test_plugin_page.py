@@ -1,9 +1,11 @@
-"""The page for plugin authors is true: its plugin is built, installed, let in by a real daemon, and decides."""
+"""The page for plugin authors is true: its plugins are built, installed, let in by real daemons, and decide."""
 
+import contextlib
 import json
 import os
 import re
 import socketserver
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -31,16 +33,18 @@ PIP = ["-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-d
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the page's plugin in it, as pip installs it from the wheel that flit makes."""
-    source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
-    for name in ("pyproject.toml", "signerd_auth_roster/plugin.py"):
-        file = source / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(FILES[name])
-    (source / "signerd_auth_roster" / "__init__.py").touch()
-    build = [sys.executable, "-c", BUILD, str(source)]
-    wheel = subprocess.run(build, cwd=source, capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run([sys.executable, *PIP, "--target", str(site), str(source / wheel)], check=True, umask=0o022)
+    """A folder with the page's plugins in it, as pip installs them from the wheels that flit makes."""
+    site = tmp_path_factory.mktemp("site")
+    for base, package in (("", "signerd_auth_roster"), ("quota/", "signerd_quota_shared")):
+        source = tmp_path_factory.mktemp("source")
+        for name in ("pyproject.toml", f"{package}/plugin.py"):
+            file = source / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(FILES[base + name])
+        (source / package / "__init__.py").touch()
+        build = [sys.executable, "-c", BUILD, str(source)]
+        wheel = subprocess.run(build, cwd=source, capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run([sys.executable, *PIP, "--target", str(site), str(source / wheel)], check=True, umask=0o022)
     site.chmod(0o755)
     return site
 
@@ -175,14 +179,67 @@ def test_the_commands_of_the_page_show_it_and_what_is_wrong_with_its_settings(si
     assert {"auth-roster"} <= {row["name"] for row in json.loads(listed) if row["kind"] == "policy"}
 
 
-def test_its_types_are_those_of_the_contract(site: Path, tmp_path: Path) -> None:
+def shared(base: Path, file: Path) -> str:
+    """The test daemon's configuration with the page's quota store, and a plan of three signatures."""
+    part = FILES["quota.toml"].replace("/run/quota.sqlite", str(file))
+    plan = "[plugins.entitlement-file.tenants.local]\nplan = 'three'\n"
+    plan += "[plugins.entitlement-file.plans.three]\nconcurrency = 9\nsize = 1048576\nrate = 0.001\nburst = 3\n"
+    return part + plan + configuration(base, {})
+
+
+def test_two_daemons_share_one_plan(site: Path, tmp_path: Path) -> None:
+    file = tmp_path / "quota.sqlite"
+    environment = {"PYTHONPATH": str(site)}
+    first, second = tmp_path / "first", tmp_path / "second"
+    for base in (first, second):
+        base.mkdir()
+    with (
+        running(first, config=shared(first, file), environment=environment) as one,
+        running(second, config=shared(second, file), environment=environment) as other,
+    ):
+        for daemon in (one, other, one):
+            sign(daemon)
+        for daemon in (one, other):
+            with pytest.raises(SignerdError) as refused:
+                sign(daemon)
+            assert (refused.value.code, refused.value.reason) == ("quota.rate", "limit_reached")
+            assert refused.value.retryable
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT count(*) FROM slots").fetchone() == (0,)
+        assert database.execute("SELECT sum(signed) FROM days").fetchone() == (3,)
+
+
+def test_the_file_of_the_store_that_cannot_be_read_is_told_to_the_operator_alone(site: Path, tmp_path: Path) -> None:
+    file = tmp_path / "quota.sqlite"
+    file.write_bytes(b"no database" * 100)
+    with running(tmp_path, config=shared(tmp_path, file), environment={"PYTHONPATH": str(site)}) as daemon:
+        with pytest.raises(SignerdError) as refused:
+            sign(daemon)
+        assert (refused.value.code, refused.value.reason) == ("internal", "quota_store_down")
+        assert "quota.sqlite" not in str(refused.value)
+        until(lambda: f"quota_store_down): {file}: " in daemon.said)
+
+
+def test_the_store_keeps_to_the_contract_as_the_page_says(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_contract.py").write_text(FILES["quota/tests/test_contract.py"])
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_contract.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "12 passed" in done.stdout
+
+
+def test_their_types_are_those_of_the_contract(site: Path, tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(
         "from signerd.contracts.providers import Authenticator\n"
+        "from signerd.contracts.services import QuotaStore\n"
         "from signerd_auth_roster.plugin import Roster\n"
+        "from signerd_quota_shared.plugin import SharedStore\n"
         "made: Authenticator = Roster('', '')\n"
+        "also: QuotaStore = SharedStore('', 1)\n"
     )
     checked = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "use.py"]
-    files = [os.fspath(site / "signerd_auth_roster" / "plugin.py")]
+    files = [os.fspath(site / package / "plugin.py") for package in ("signerd_auth_roster", "signerd_quota_shared")]
     environment = {**os.environ, "MYPYPATH": str(site)}
     done = subprocess.run(
         [*checked, *files], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -1,16 +1,25 @@
-"""T17: a backend returns another key's signature, an altered one, late, huge, twice, never.
+"""T17: a backend returns another key's signature, an altered one, late, huge, twice, never; it forks, leaks, prints.
 
 The sealer's own loop runs here with real worker processes; each lies in one way when it is asked to sign.
 """
 
+import os
+import re
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fakes.distributions import install
 from fakes.front_end import LyingProcess, leaves_of
+from fakes.links import Peer
 from fakes.lying_worker import MODES
+from running.configured import until
+from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP
 from signerd.host.supervision import BACKOFF_FIRST, BACKOFF_LONGEST
 from signerd.verification.bundle import verify_bundle
 from signerd.verification.keys import PublicKey
@@ -36,9 +45,11 @@ SAID = {
     "both": FAULT,
     "code": FAULT,
     "descriptor": DOWN,
+    "forks": DOWN,
+    "escapes": DOWN,
 }
 """The code that the caller is told, by the way in which the worker lies."""
-HARMLESS = {"honest", "noise", "twice"}
+HARMLESS = {"honest", "noise", "twice", "leaves"}
 """These sign as they should; ``twice`` is taken down for the second answer."""
 ALIVE = {"honest", "noise", "late", "code", "hang"}
 """One missed deadline may be the host's fault, and a code is no danger: the worker goes on."""
@@ -122,6 +133,118 @@ def test_what_signs_rightly_is_released_whatever_else_it_does(
     else:
         assert spawned.status is None
     assert ("noise" in capfd.readouterr().err) == (mode == "noise"), "it floods the log, not a protocol"
+
+
+def left(said: str) -> list[int]:
+    """The processes that a worker has left behind, by what they say."""
+    return [int(number) for number in re.findall(r"^left: ([0-9]+)$", said, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("mode", ["forks", "escapes"])
+def test_a_grandchild_that_holds_the_link_keeps_nobody_waiting(
+    start: Callable[..., LyingProcess], mode: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    process = start(mode, 60.0)
+    (spawned,) = process.started
+    (outcome,) = ask(process, "liar:key")
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.reason) == (DOWN, "worker_died"), "its end is seen, not the link's"
+    assert spawned.status == -signal.SIGKILL
+    process.step_until(lambda: len(process.started) == 2 and process.backends["liar"].up)
+    (grandchild,) = left(capfd.readouterr().err)
+    until(lambda: not running(grandchild))
+
+
+def test_a_worker_that_is_ended_is_not_waited_for_by_what_it_left(
+    start: Callable[..., LyingProcess], capfd: pytest.CaptureFixture[str]
+) -> None:
+    process = start("leaves")
+    assert released(process, ask(process, "liar:key")[0], "liar:key")
+    (spawned,) = process.started
+    os.kill(spawned.pid, signal.SIGSTOP)  # it does not end by itself
+    process.backends["liar"].close(0.1)
+    assert spawned.status == -signal.SIGKILL
+    (grandchild,) = left(capfd.readouterr().err)
+    until(lambda: not running(grandchild))
+
+
+def running(pid: int) -> bool:
+    """Whether the process is there and no zombie: it may have been given to a parent that reaps late."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+LEAKY = """
+import os
+from signerd.contracts import hookimpl
+from signerd.contracts.values import KeyDescription, SignatureResult
+SPKI = bytes.fromhex({spki!r})
+KEYID = {keyid!r}
+class Leaky:
+    capabilities = ()
+    def describe(self, key):
+        return KeyDescription("Ed25519", KEYID, SPKI)
+    def sign(self, key, message):
+        print("signing")
+        os.write(1, b"signing, once more")
+        os.open("/dev/null", os.O_RDONLY)
+        return SignatureResult(bytes(64), KEYID)
+@hookimpl
+def signerd_key_backends(settings):
+    return Leaky()
+"""
+
+
+@pytest.fixture
+def start_leaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Peer]]:
+    """Starts the real key worker, with a backend that leaks a descriptor by each signature, and prints."""
+    public = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    code = LEAKY.format(spki=spki.hex(), keyid=PublicKey.from_spki(spki).keyid)
+    site = tmp_path / "site"
+    site.mkdir(mode=0o755)
+    files = {"signerd_leaky_backend.py": code}
+    install(site, "signerd-leaky-backend", files, {KEY_BACKENDS_GROUP: {"leaky": "signerd_leaky_backend"}})
+    old = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *([old] if old else [])]))
+    started: list[Peer] = []
+
+    def begin() -> Peer:
+        started.append(Peer("signerd.worker.key", {"scheme": "leaky", "name": "leaky"}))
+        started[0].hello()
+        return started[0]
+
+    yield begin
+    for worker in started:
+        worker.close()
+
+
+def test_a_backend_that_leaks_descriptors_is_named_and_prints_into_no_answer(
+    start_leaky: Callable[[], Peer], capfd: pytest.CaptureFixture[str]
+) -> None:
+    leaky = start_leaky()
+    _, hard = resource.prlimit(leaky.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(leaky.process.pid, resource.RLIMIT_NOFILE, (32, hard))
+    params = {"key": "leaky:x", "message": b"m"}
+    signed = 0
+    while True:
+        (outcome,) = leaky.ask("batch", {"items": [{"method": "sign", "params": params}]})["result"]["outcomes"]
+        if "error" in outcome:
+            break
+        signed += 1
+        assert signed < 32
+    assert signed > 10
+    error = outcome["error"]
+    assert (error["code"], error["reason"]) == (FAULT, "plugin_failed")
+    assert error["operator"].startswith("key_backend(leaky): OSError: [Errno 24] Too many open files")
+    # It still answers what needs none.
+    assert leaky.ask("describe", {"key": "leaky:x"})["result"]["algorithm"] == "Ed25519"
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.count("signing, once more") >= signed, said.err
 
 
 def test_a_late_answer_is_dropped_and_the_next_one_is_its_own(start: Callable[..., LyingProcess]) -> None:

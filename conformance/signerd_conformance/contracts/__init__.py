@@ -8,12 +8,17 @@ from signerd_conformance.contracts.key_backend import KeyBackendContract
 from signerd_conformance.contracts.plugin import PluginContract
 from signerd_conformance.contracts.policy import AuthenticatorContract, EntitlementContract, ReleaseCheckContract
 from signerd_conformance.contracts.predicate import PredicateContract
+from signerd_conformance.contracts.publishing import AuditSinkContract, TransparencyLogContract
+from signerd_conformance.contracts.quota import QuotaStoreContract
 
 __all__ = [
+    "AuditSinkContract",
     "AuthenticatorContract",
     "EntitlementContract",
     "KeyBackendContract",
     "PluginContract",
     "PredicateContract",
+    "QuotaStoreContract",
     "ReleaseCheckContract",
+    "TransparencyLogContract",
 ]

@@ -1,4 +1,5 @@
 import hashlib
+import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -7,6 +8,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from pkcs11 import KeyType, Mechanism
 
 from signerd.errors import SignerdError
+from signerd_conformance.vectors.areas import text_of
 from signerd_key_pkcs11.algorithms import RSA, scheme_of
 
 
@@ -21,6 +23,12 @@ def test_r_and_s_become_der(algorithm: str, width: int) -> None:
         with pytest.raises(SignerdError) as caught:
             scheme.finish(b"\x01" * length)
         assert (caught.value.code, caught.value.reason) == ("key.backend_fault", "signature_shape")
+
+
+@pytest.mark.parametrize("vector", json.loads(text_of("ecdsa-der"))["accept"])
+def test_der_is_as_the_published_vectors_have_it(vector: dict[str, str]) -> None:
+    made = scheme_of(vector["algorithm"]).finish(bytes.fromhex(vector["raw_hex"]))
+    assert made.hex() == vector["der_hex"]
 
 
 def test_what_is_signed_is_the_digest_by_the_algorithms_own_hash() -> None:

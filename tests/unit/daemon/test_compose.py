@@ -1,18 +1,20 @@
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fakes.services import FakeClock, MemoryLedger
-from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, services_of
+from signerd.contracts.services import Charge, Remaining
+from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, quotas_of, services_of
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Refusal
 from signerd.host.config import embedded, parse
 from signerd.host.config_model import Config, Limits
-from signerd.host.load import load_policy_plugins
+from signerd.host.load import Provided, load_policy_plugins
 from signerd.host.memfd import sealed_memfd
-from signerd.pipeline.quota import MemoryQuotaStore
 from signerd.pipeline.services import Services
 from signerd.wire.methods import Descriptor, SignDsse, Subject
 
@@ -59,7 +61,12 @@ tenant = "other"
 def composed(config: Config) -> Services:
     loaded = load_policy_plugins(plugin_entries(config), development=False)
     clock = FakeClock()
-    return services_of(config, loaded, Snapshot(), MemoryLedger(), DeadlineHeap(lambda: None), clock)
+    quotas = quotas_of(loaded, clock, _nothing_aside)
+    return services_of(config, loaded, Snapshot(), MemoryLedger(), DeadlineHeap(lambda: None), clock, quotas)
+
+
+def _nothing_aside(_awaitable: object) -> None:
+    raise AssertionError("a store in memory waits for nothing")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,7 @@ def test_tenants_and_bounds_are_those_of_the_file(services: Services) -> None:
     assert local.require_attested
     assert other.predicates is None
     assert services.bounds.subjects == 7
-    assert isinstance(services.quotas, MemoryQuotaStore)
+    assert services.quotas.peek(Charge("local", "x", None, 1, None, 3)) == Remaining(3)
 
 
 def test_every_provider_stands_under_its_guard(services: Services) -> None:
@@ -124,10 +131,31 @@ def test_embedded_defaults_compose(tmp_path: Path) -> None:
     assert list(services.tenants) == ["local"]
 
 
+def test_the_quota_store_is_the_plugins_where_one_brings_it() -> None:
+    class Store:
+        def admit_many(self, charges: Sequence[Charge]) -> Sequence[Remaining]:
+            return [Remaining(7) for _ in charges]
+
+        def release_many(self, charges: Sequence[Charge], *, signed: bool) -> None:
+            raise AssertionError("no slot was taken")
+
+        def seed(self, day: int, counts: dict[str, int]) -> None:
+            raise AssertionError("nothing was counted")
+
+    loaded = load_policy_plugins(plugin_entries(parse(TWO_TENANTS, "signerd.toml")), development=False)
+    loaded = dataclasses.replace(loaded, quota_store=Provided("other", Store()))
+    quotas = quotas_of(loaded, FakeClock(), _nothing_aside)
+    charge = Charge("local", "x", None, 1, None, 3)
+    assert quotas.peek(charge) is None
+    with pytest.raises(StopIteration) as ended:
+        quotas.admit(charge).send(None)
+    assert ended.value.value == Remaining(7)
+
+
 def test_a_reload_keeps_the_quotas_that_are_in_use() -> None:
     config = parse(TWO_TENANTS, "signerd.toml")
     loaded = load_policy_plugins(plugin_entries(config), development=False)
     clock = FakeClock()
-    store = MemoryQuotaStore(clock)
+    store = quotas_of(loaded, clock, _nothing_aside)
     again = services_of(config, loaded, Snapshot(), MemoryLedger(), DeadlineHeap(lambda: None), clock, store)
     assert again.quotas is store

@@ -1,11 +1,16 @@
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
-from signerd.daemon.reload import read_again, waiting
+from fakes.services import FakeClock
+from signerd.contracts.services import QuotaStore
+from signerd.daemon.reload import read_again, store_of, waiting
 from signerd.host.config import ConfigError, load
 from signerd.host.distribution import LoadError
+from signerd.host.load import Provided
+from signerd.pipeline.quota import MemoryQuotaStore
 
 FILE = """
 [daemon]
@@ -64,6 +69,15 @@ def test_a_file_that_cannot_be_used_is_refused(file: Path) -> None:
     file.write_text("[daemon]\nno_such_key = 1\n")
     with pytest.raises(ConfigError, match="no_such_key"):
         read_again(before)
+
+
+def test_the_quota_store_is_known_by_its_plugin_and_settings(file: Path) -> None:
+    config, loaded = read_again(load(file, env=os.environ))
+    assert store_of(config, loaded) is None
+    store: QuotaStore = MemoryQuotaStore(FakeClock())
+    brought = Provided("release-allowlist", store)
+    settings = {"releases": [{"digest": "sha256:" + "ab" * 32}]}
+    assert store_of(config, dataclasses.replace(loaded, quota_store=brought)) == ("release-allowlist", settings)
 
 
 def test_a_certificate_is_held_against_the_certifiers_of_the_start(file: Path, tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from signerd.daemon.snapshot import Snapshot
 from signerd.errors import SignerdError
 from signerd.host.clock import SystemClock
 from signerd.host.config import embedded
+from signerd.host.guard import Guard
+from signerd.pipeline.charging import Charging
+from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.quota import MemoryQuotaStore
 from signerd.wire.links import (
     Answer,
@@ -32,13 +35,17 @@ from signerd.wire.links import (
 SILENT_S = 0.3
 
 
+def _nothing_aside(_awaitable: object) -> None:
+    raise AssertionError("a store in memory waits for nothing")
+
+
 class Pair:
     """A front end's half: the process, its link, and a loop that serves both."""
 
     def __init__(self, state: Path) -> None:
         self.clock = SystemClock()
         self.snapshot = Snapshot()
-        self.quotas = MemoryQuotaStore(self.clock)
+        self.quotas = Charging(Guarded(MemoryQuotaStore(self.clock), Guard("quota", "memory")), _nothing_aside)
         self.woken = 0
         self.poller = Poller(self._turned)
         self.link = SealerLink(self.clock, SILENT_S, self._news)

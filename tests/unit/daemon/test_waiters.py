@@ -1,6 +1,6 @@
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from fakes.services import PEER, TOOL, FakeClock, Later, World, order, request, world
+from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, PlanLimits, Release
 from signerd.daemon import waiters as module
 from signerd.daemon.descriptors import check_files
@@ -261,3 +262,73 @@ async def test_a_refusal_is_answered_once_it_is_durable(monkeypatch: pytest.Monk
             "predicate.invalid",
             "audit.unavailable",
         ]
+
+
+class Gated:
+    """A quota store that answers once its gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = trio.Event()
+        self.held = self.most = 0
+        self.cancelled = 0
+
+    async def admit_many(self, charges: Sequence[Charge]) -> list[Remaining]:
+        try:
+            await self.gate.wait()
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
+        self.held += len(charges)
+        self.most = max(self.most, self.held)
+        return [Remaining(1) for _ in charges]
+
+    def release_many(self, charges: Sequence[Charge], *, signed: bool) -> None:
+        assert not signed
+        self.held -= len(charges)
+
+    def seed(self, day: int, counts: dict[str, int]) -> None:
+        raise AssertionError("nothing was counted")
+
+
+async def test_a_slot_that_comes_for_a_story_that_was_cut_short_is_given_back() -> None:
+    store = Gated()
+    given = world(store=store)
+    async with room(given) as here:
+        story = here.start(request())
+        await trio.testing.wait_all_tasks_blocked()
+        story.cut_short(CANCELLED)
+        assert here.reasons() == ["cancelled"]
+        await trio.testing.wait_all_tasks_blocked()
+        assert (store.held, store.cancelled) == (0, 0)
+        store.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (store.most, store.held) == (1, 0)
+        assert len(given.ledger.written) == 1
+        assert here.waiters._late == 0
+    await sent_on(given, store)
+
+
+async def sent_on(given: World, store: Gated) -> None:
+    """The next one is admitted, ends at the sealer that is down, and holds nothing."""
+    async with room(given) as here:
+        here.start(request())
+        await here.ended.wait()
+        assert here.reasons() == ["sealer_down"]
+        assert store.held == 0
+
+
+async def test_who_asks_and_cancels_again_and_again_leaves_so_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LATE", 2)
+    store = Gated()
+    async with room(world(store=store)) as here:
+        for _ in range(5):
+            story = here.start(request())
+            await trio.testing.wait_all_tasks_blocked()
+            story.cut_short(CANCELLED)
+        await trio.testing.wait_all_tasks_blocked()
+        assert here.reasons() == ["cancelled"] * 5
+        assert store.cancelled == 3
+        store.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert store.held == 0
+        assert here.waiters._late == 0

@@ -159,3 +159,9 @@ def test_the_overhead_on_the_hot_path_is_small() -> None:
             guarded(method, int, answer)
         best = min(best, (time.perf_counter() - start) / 2000)
     assert best < 5e-6, "about 0.3 µs where nothing else runs; the bound leaves room for a busy machine"
+
+
+def test_an_answer_that_is_not_as_the_contract_says_names_the_plugin() -> None:
+    error = Guard("quota", "redis").broken("two answers to one charge")
+    assert (error.code, error.reason, error.public) == ("internal", "plugin_answer", "a component of the signer failed")
+    assert str(error) == "internal (plugin_answer): quota(redis): two answers to one charge"

@@ -4,10 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.contracts import plugin
 from fakes.services import NOON, FakeClock
 from signerd.contracts.services import Charge, Remaining
 from signerd.errors import Refusal
+from signerd.host.clock import SystemClock
 from signerd.pipeline.quota import DAY_MS, MemoryQuotaStore
+from signerd_conformance.contracts import QuotaStoreContract
 
 DAY = NOON // DAY_MS
 MIDNIGHT = (DAY + 1) * DAY_MS
@@ -223,6 +226,16 @@ def test_a_new_sealers_count_leaves_rate_and_slots_as_they_are() -> None:
     assert store.peek(claim) == Remaining(999, rate=1, daily=4)
 
 
+def test_a_count_that_comes_again_lowers_nothing() -> None:
+    store = MemoryQuotaStore(FakeClock())
+    claim = charge(daily=10)
+    store.seed(DAY, {"acme": 5})
+    admit(store, claim)
+    store.release_many([claim], signed=True)
+    store.seed(DAY, {"acme": 5})
+    assert store.peek(claim) == Remaining(1000, daily=4)
+
+
 @pytest.mark.parametrize(
     ("claim", "code"),
     [
@@ -247,3 +260,15 @@ def test_each_charge_of_an_array_stands_alone() -> None:
 def test_without_limits_nothing_is_refused() -> None:
     store = MemoryQuotaStore(FakeClock())
     assert [admit(store, charge()) for _ in range(1000)][-1] == Remaining(0)
+
+
+def _by_itself(settings: dict[str, object]) -> MemoryQuotaStore:
+    if settings:
+        raise ValueError("no settings")
+    return MemoryQuotaStore(SystemClock())
+
+
+class TestContract(QuotaStoreContract):
+    """The contract of quota stores, which anybody's must keep to."""
+
+    plugin = plugin("signerd_quota_stores", _by_itself)
