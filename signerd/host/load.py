@@ -18,13 +18,14 @@ from typing import Final, Generic, TypeVar, cast
 import pluggy
 
 from signerd.contracts import hookspecs
-from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP, PROJECT
+from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP, PROJECT, PUBLISHERS_GROUP
 from signerd.contracts.providers import (
     Authenticator,
     EntitlementSource,
     KeyBackend,
     PredicateType,
     ReleaseCheck,
+    TransparencyLog,
 )
 from signerd.contracts.services import QuotaStore
 from signerd.host.arity import breaches
@@ -43,6 +44,8 @@ __all__ = [
     "load_key_backend",
     "load_policy_plugins",
     "load_predicates",
+    "load_publisher",
+    "publisher_entry",
 ]
 
 P = TypeVar("P")
@@ -56,11 +59,13 @@ _ONE: Final[Mapping[str, type]] = {
     "signerd_entitlements": EntitlementSource,
     "signerd_quota_stores": QuotaStore,
     "signerd_key_backends": KeyBackend,
+    "signerd_transparency_logs": TransparencyLog,
 }
 _PREDICATES: Final = ("signerd_predicates",)
 _KEY_BACKENDS: Final = ("signerd_key_backends",)
+_PUBLISHERS: Final = ("signerd_transparency_logs",)
 _POLICY: Final = (*_SEVERAL, "signerd_entitlements", "signerd_quota_stores")
-_OF_GROUP: Final = {PLUGINS_GROUP: _POLICY, KEY_BACKENDS_GROUP: _KEY_BACKENDS}
+_OF_GROUP: Final = {PLUGINS_GROUP: _POLICY, KEY_BACKENDS_GROUP: _KEY_BACKENDS, PUBLISHERS_GROUP: _PUBLISHERS}
 
 _finder: Final = VerifiedFinder()
 
@@ -113,7 +118,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class BackendEntry:
-    """A key backend as its metadata has it: nothing of it was imported."""
+    """A key backend or publisher as its metadata has it: nothing of it was imported."""
 
     scheme: str
     distribution: str
@@ -160,9 +165,20 @@ def key_backend_entry(
 
     Raises LoadError as loading it would.
     """
-    dist = verify(find_entry(KEY_BACKENDS_GROUP, scheme), development=development)
-    certified = check_certificate(scheme, certificate, certifiers, KEY_BACKENDS_GROUP, dist)
-    return BackendEntry(scheme, dist.name, dist.version, dist.record_sha256, dist.module, certified)
+    return _entry(KEY_BACKENDS_GROUP, scheme, development, certificate, certifiers)
+
+
+def publisher_entry(
+    plugin: str, *, development: bool = False, certificate: str = NONE, certifiers: tuple[str, ...] = ()
+) -> BackendEntry:
+    """Return what is known of a publisher's plugin, as :func:`key_backend_entry` does of a backend."""
+    return _entry(PUBLISHERS_GROUP, plugin, development, certificate, certifiers)
+
+
+def _entry(group: str, name: str, development: bool, certificate: str, certifiers: tuple[str, ...]) -> BackendEntry:  # noqa: FBT001  # passed through
+    dist = verify(find_entry(group, name), development=development)
+    certified = check_certificate(name, certificate, certifiers, group, dist)
+    return BackendEntry(name, dist.name, dist.version, dist.record_sha256, dist.module, certified)
 
 
 def load_key_backend(scheme: str, entry: PluginEntry, *, development: bool = False) -> KeyBackend:
@@ -172,6 +188,18 @@ def load_key_backend(scheme: str, entry: PluginEntry, *, development: bool = Fal
     """
     _, found = _load(KEY_BACKENDS_GROUP, {scheme: entry}, _KEY_BACKENDS, development=development)
     return cast("KeyBackend", found["signerd_key_backends"][0].provider)
+
+
+def load_publisher(plugin: str, entry: PluginEntry, kind: str, *, development: bool = False) -> TransparencyLog:
+    """Import the log or timestamp authority of ``plugin`` and return it; in a publisher only.
+
+    Raises LoadError for everything that is not as the contract says, another kind than ``kind`` included.
+    """
+    _, found = _load(PUBLISHERS_GROUP, {plugin: entry}, _PUBLISHERS, development=development)
+    provider = cast("TransparencyLog", found["signerd_transparency_logs"][0].provider)
+    if provider.kind != kind:
+        raise LoadError(plugin, f"the configuration says that it is a {kind}, and it is another kind")
+    return provider
 
 
 def _load(
