@@ -164,7 +164,7 @@ class Daemon:
         if before.plugins != config.plugins:
             self.documents.renew()
         services = services_of(
-            config, loaded, self.snapshot, self._ledger, self.deadlines, self._clock, self._quotas
+            msgspec.structs.replace(config, publishers=before.publishers), loaded, self.snapshot, self._ledger, self.deadlines, self._clock, self._quotas
         )
         await self.frontend.renew(services)
         _log.info("reload: done")

@@ -31,6 +31,7 @@ from signerd.host.config_model import (
     Key,
     Limits,
     Plugin,
+    Publisher,
     Socket,
     Sockets,
     Tenant,
@@ -54,7 +55,7 @@ MOST_BYTES: Final = 1024 * 1024
 """A configuration file is at most this long: anything larger is the wrong file."""
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _SECTIONS: Final = (
-    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys", "approvals"
+    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "publishers", "tenants", "keys", "approvals"
 )  # fmt: skip
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -152,6 +153,7 @@ def parse(
     conformance = reader.struct(Conformance, reader.table(document, "conformance", "conformance"), "conformance")
     plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
+    publishers = [_publisher(reader, name, table) for name, table in reader.tables(document, "publishers")]
     tenants = [
         reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
         for name, table in reader.tables(document, "tenants")
@@ -175,6 +177,7 @@ def parse(
         _all(keys),
         conformance,
         approvals,
+        _all(publishers),
         file,
     )
     return _checked(config, file)
@@ -199,6 +202,12 @@ def _backend(reader: TableReader, name: str, table: Mapping[str, object]) -> Bac
     where = f"backends.{quoted(name)}"
     reader.settings(reader.table(table, "settings", f"{where}.settings"), f"{where}.settings")
     return reader.struct(Backend, table, where, name=name)
+
+
+def _publisher(reader: TableReader, name: str, table: Mapping[str, object]) -> Publisher | None:
+    where = f"publishers.{quoted(name)}"
+    reader.settings(reader.table(table, "settings", f"{where}.settings"), f"{where}.settings")
+    return reader.struct(Publisher, table, where, name=name)
 
 
 def _approvals(reader: TableReader, table: Mapping[str, object]) -> Approvals | None:

@@ -40,12 +40,11 @@ __all__ = [
     "LoadedPlugin",
     "PluginEntry",
     "Provided",
-    "key_backend_entry",
     "load_key_backend",
     "load_policy_plugins",
     "load_predicates",
     "load_publisher",
-    "publisher_entry",
+    "worker_entry",
 ]
 
 P = TypeVar("P")
@@ -120,7 +119,7 @@ class Loaded:
 class BackendEntry:
     """A key backend or publisher as its metadata has it: nothing of it was imported."""
 
-    scheme: str
+    name: str
     distribution: str
     version: str
     record_sha256: str
@@ -157,25 +156,14 @@ def load_predicates(
     return _by_uri(found["signerd_predicates"])
 
 
-def key_backend_entry(
-    scheme: str, *, development: bool = False, certificate: str = NONE, certifiers: tuple[str, ...] = ()
+def worker_entry(
+    group: str, name: str, *, development: bool = False, certificate: str = NONE, certifiers: tuple[str, ...] = ()
 ) -> BackendEntry:
-    """Return what is known of the backend of ``scheme`` from its metadata alone, its files and its certificate verified
-    (T2).
+    """Return what is known of the key backend of that scheme, or of a publisher's plugin, from its metadata alone, its
+    files and its certificate verified (T2).
 
     Raises LoadError as loading it would.
     """
-    return _entry(KEY_BACKENDS_GROUP, scheme, development, certificate, certifiers)
-
-
-def publisher_entry(
-    plugin: str, *, development: bool = False, certificate: str = NONE, certifiers: tuple[str, ...] = ()
-) -> BackendEntry:
-    """Return what is known of a publisher's plugin, as :func:`key_backend_entry` does of a backend."""
-    return _entry(PUBLISHERS_GROUP, plugin, development, certificate, certifiers)
-
-
-def _entry(group: str, name: str, development: bool, certificate: str, certifiers: tuple[str, ...]) -> BackendEntry:  # noqa: FBT001  # passed through
     dist = verify(find_entry(group, name), development=development)
     certified = check_certificate(name, certificate, certifiers, group, dist)
     return BackendEntry(name, dist.name, dist.version, dist.record_sha256, dist.module, certified)

@@ -3,14 +3,21 @@
 import hashlib
 import mmap
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from signerd.attestation.dsse import pae_header
+from signerd.attestation.log_entry import LogEntry
+from signerd.contracts.validity import check_validity
+from signerd.errors import Refusal, SignerdError
+from signerd.verification import rekor2
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry, SealItem
 from signerd.wire.worker_calls import CallError
 
-__all__ = ["Job", "Pinned", "Violation"]
+__all__ = ["Job", "Pinned", "Violation", "pinned_keys", "unfit_key"]
 
 
 class Violation(Exception):  # a broken or hostile front end, not an error of ours
@@ -44,7 +51,7 @@ class Job:
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
-    large. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread reads
+    large. ``proofs`` has what was published of each signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread reads
     the memfds, which therefore stay open.
     """
 
@@ -60,6 +67,7 @@ class Job:
     leaf_hash: str = ""
     decision_digest: str = ""
     signatures: list[bytes | None] = field(default_factory=list)
+    proofs: list[list[LogEntry | bytes | None]] | None = None
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
     error: CallError | None = None
@@ -71,6 +79,17 @@ class Job:
     def durable(self) -> bool:
         """Whether the ``decided`` leaf is on disk."""
         return self.index >= 0
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the answer waits for a log or an authority: then nothing is signed before it is on the record."""
+        decision = self.item.decision
+        return decision.transparency == "required" or decision.timestamp is not UNSET
+
+    def beside(self, place: int) -> tuple[list[LogEntry], list[bytes]]:
+        """Return the log entries and stamps of one signature."""
+        proofs = () if self.proofs is None else self.proofs[place]
+        return [p for p in proofs if isinstance(p, LogEntry)], [p for p in proofs if isinstance(p, bytes)]
 
     @property
     def wants_message(self) -> bool:
@@ -93,3 +112,41 @@ class Job:
         for fd in fds:
             if fd is not None:
                 os.close(fd)
+
+
+def pinned_keys(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
+    """Return the keys that the item's decision names; Violation for one that no honest front end would name."""
+    audit_id, decision = item.audit_id, item.decision
+    keys = []
+    for use in decision.keys:
+        try:
+            pinned = ring[use.keyid]
+        except KeyError:
+            raise Violation("foreign_key", audit_id) from None
+        entry = pinned.entry
+        if entry.tenant != decision.tenant or entry.key != use.key:
+            raise Violation("foreign_key", audit_id)
+        if entry.version != use.version:
+            raise Violation("foreign_key_version", audit_id)
+        if pinned.plans is not None and decision.plan not in pinned.plans:
+            raise Violation("foreign_plan", audit_id)
+        if item.rekor_request or decision.transparency is not UNSET:
+            try:
+                rekor2.key_details(pinned.public)
+            except Refusal:
+                raise Violation("unlogged_key", audit_id) from None
+        keys.append(pinned)
+    return tuple(keys)
+
+
+def unfit_key(job: Job, ring: Mapping[str, Pinned], now: int) -> CallError | None:
+    """Return why a key of the job does not sign now (Unix milliseconds), None where all do."""
+    for used in job.keys:
+        pinned = ring.get(used.entry.keyid, used)
+        try:
+            check_validity(pinned.entry, now)
+        except SignerdError as error:
+            return CallError(error.code, error.reason, error.public)
+        if pinned.unfit is not None:
+            return pinned.unfit
+    return None

@@ -26,6 +26,7 @@ from signerd.host.clock import SystemClock
 from signerd.host.config import decode, load
 from signerd.host.config_model import Backend as ConfiguredBackend
 from signerd.host.config_model import Config
+from signerd.host.config_model import Publisher as ConfiguredPublisher
 from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
 from signerd.host.link import Link, LinkBroken, LinkClosed
@@ -41,11 +42,14 @@ from signerd.sealer.keyring import Keyring
 from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
+from signerd.sealer.outbox import FILE_NAME, Outbox
 from signerd.sealer.plugins import certified, plugin_facts
+from signerd.sealer.publishing import Publisher, Publishing
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.sealer.specs import key_specs
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_errors import TRANSPARENCY
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import Answer, BackendChanged, BackendState, Failed, Opened, Query, RingChanged, RingEntry
 from signerd.wire.worker_calls import CallError
@@ -77,8 +81,10 @@ class Process:
         self._aside = Aside()
         self._reader: AuditReader | None = None
         self.backends = {b.name: Backend(self._spec(b.name), clock, self._backend_changed) for b in config.backends}
-        for backend in self.backends.values():
-            backend.tick(clock.monotonic())
+        self.publishers = {p.name: Backend(self._publisher_spec(p), clock, _said) for p in config.publishers}
+        self._workers = [*self.backends.values(), *self.publishers.values()]
+        for worker in self._workers:
+            worker.tick(clock.monotonic())
         audit = state / "audit.sqlite"
         self._store = SqliteAuditStore(audit, config.limits.audit_write_s)
         self._copying = Aside(COPY_NICE)
@@ -88,7 +94,9 @@ class Process:
         versions = Versions(self._ring_store, self._store, clock)
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
-        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside)
+        self.sealing = Sealing(
+            self._store, self.ring.pins, self.backends, clock, self._aside, self._publishing()
+        )
         self.front = Front(link, self.sealing, self._query)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
@@ -109,8 +117,8 @@ class Process:
             self._violated(violation)
         finally:
             self.sealing.give_up()
-            for backend in self.backends.values():
-                backend.close(0.2)
+            for worker in self._workers:
+                worker.close(0.2)
 
     def _violated(self, violation: Violation) -> None:
         _log.error("the front end broke the link's rules: %s %s", violation.reason, violation.audit_id[:64])
@@ -119,7 +127,7 @@ class Process:
     def _turn(self) -> None:
         ready = self._poll()
         now = self._clock.monotonic()
-        for backend in self.backends.values():
+        for backend in self._workers:
             link, *pidfd = backend.descriptors() or (-1,)
             if link in ready:
                 backend.readable(self.front.progress)
@@ -134,7 +142,7 @@ class Process:
             self.front.read()
         self.sealing.turn()
         self._checkpoints.turn()
-        for backend in self.backends.values():
+        for backend in self._workers:
             backend.flush()
         self._open_if_ready(now)
         self._warn_of_age(now)
@@ -155,7 +163,7 @@ class Process:
             self._copying.fileno(): POLLIN,
         }
         looks = [self._ageing_at]
-        for backend in self.backends.values():
+        for backend in self._workers:
             fds = backend.descriptors()
             if fds:
                 wanted[fds[0]] = POLLIN | POLLOUT if backend.wants_write() else POLLIN
@@ -250,6 +258,41 @@ class Process:
 
         return start
 
+    def _publishing(self) -> Publishing:
+        """Return what is published, and the outbox beside it; without publishers there is none."""
+        configured = self._config.publishers
+        if not configured:
+            return Publishing()
+        made = [Publisher(p.name, p.kind, p.needed, self.publishers[p.name]) for p in configured]
+        logs = [p.name for p in configured if p.kind == "log"]
+        return Publishing(made, Outbox(self._state / FILE_NAME, logs, self._store, self._clock))
+
+    def _publisher_spec(self, configured: ConfiguredPublisher) -> BackendSpec:
+        limits = self._config.limits
+        deadline_s = configured.deadline_s(limits)
+        settings = {
+            "plugin": configured.plugin,
+            "name": configured.name,
+            "kind": configured.kind,
+            "call_s": deadline_s,
+            "settings": configured.settings,
+            "development": self._config.daemon.development,
+            "version": configured.version,
+            "record": configured.record,
+            "certificate": configured.certificate,
+            "certifiers": self._config.conformance.certifiers,
+        }
+        return BackendSpec(
+            configured.name,
+            configured.plugin,
+            # The publisher ends a call first, and says why; only one that hangs misses this.
+            deadline_s + 1.0,
+            lambda: spawn("signerd.worker.publisher", settings=msgspec.json.encode(settings)),
+            (limits.worker_backoff_first_s, limits.worker_backoff_longest_s),
+            TRANSPARENCY,
+            1,  # what is slow must not hold up what is not
+        )
+
     def _query(self, query: Query) -> None:
         def read() -> Answer:
             if self._reader is None:
@@ -263,6 +306,10 @@ class Process:
             self.front.send(answer)
 
         self._aside.run(lambda: answer_of(query, read), done)
+
+
+def _said(publisher: Backend) -> None:
+    _log.info("publisher %s is %s", publisher.spec.name, "up" if publisher.up else "down")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

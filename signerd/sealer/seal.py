@@ -13,18 +13,17 @@ from typing import Final, cast
 
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import AuditStore, Clock
-from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
-from signerd.host.memfd import check_sealed
 from signerd.sealer import large
 from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.group import Group, Groups
-from signerd.sealer.job import Job, Pinned, Violation
+from signerd.sealer.job import Job, Pinned, Violation, pinned_keys, unfit_key
+from signerd.sealer.publishing import Publishing
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, Sealed, SealItem, SealOutcome
-from signerd.wire.worker_calls import STATEMENT_BYTES, CallError, Descriptor, SignParams
+from signerd.wire.worker_calls import CallError, Descriptor, SignParams
 
 __all__ = ["Sealing"]
 
@@ -51,7 +50,9 @@ class Sealing:
         backends: Mapping[str, Backend],
         clock: Clock,
         aside: Aside,
+        publishing: Publishing | None = None,
     ) -> None:
+        self._publishing = publishing or Publishing()
         self._ring = ring
         self._backends = backends
         self._clock = clock
@@ -80,23 +81,12 @@ class Sealing:
         decision = item.decision
         if not decision.keys or item.request.tenant != decision.tenant:
             raise Violation("decision_shape", audit_id)
-        keys = []
-        for use in decision.keys:
-            try:
-                pinned = self._ring[use.keyid]
-            except KeyError:
-                raise Violation("foreign_key", audit_id) from None
-            entry = pinned.entry
-            if entry.tenant != decision.tenant or entry.key != use.key:
-                raise Violation("foreign_key", audit_id)
-            if entry.version != use.version:
-                raise Violation("foreign_key_version", audit_id)
-            if pinned.plans is not None and decision.plan not in pinned.plans:
-                raise Violation("foreign_plan", audit_id)
-            keys.append(pinned)
+        if not self._publishing.serves(decision):
+            raise Violation("foreign_publisher", audit_id)
+        keys = pinned_keys(item, self._ring)
         if payload_fd is not None:
-            _check_payload(item, payload_fd)
-        job = Job(item, tuple(keys), self._clock.monotonic() + item.deadline_ms / 1000, payload_fd)
+            large.check_payload(item, payload_fd)
+        job = Job(item, keys, self._clock.monotonic() + item.deadline_ms / 1000, payload_fd)
         error = self._refusal(job)
         if error is not None:
             self._refuse(job, error)
@@ -110,10 +100,16 @@ class Sealing:
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
-        """Put the job into the group and have each of its keys sign: the digest where the key takes it, or the PAE."""
+        """Put the job into the group and have its keys sign meanwhile; what will be published not before it is on the
+        record (T4)."""
         job.signatures = [None] * len(job.keys)
         job.missing = len(job.keys)
         self._groups.decide(job)
+        if not job.publishes:
+            self._call(job)
+
+    def _call(self, job: Job) -> None:
+        """Have each of the job's keys sign: the digest where the key takes it, or the PAE."""
         for place, pinned in enumerate(job.keys):
             done = partial(self.judge, job, place)
             if pinned.prehash:
@@ -190,6 +186,7 @@ class Sealing:
             self._backends[name].call_many(group)
             self._backends[name].flush()
         self.commit()
+        self._publishing.turn()
 
     def commit(self) -> None:
         """Make the group durable: outcomes of before, refusals, and the ``decided`` leaves of all that waits.
@@ -201,7 +198,8 @@ class Sealing:
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
-        return self._groups.next_look()
+        looks = [self._groups.next_look(), self._publishing.next_look(), float("-inf") if self._calls else None]
+        return min([look for look in looks if look is not None], default=None)
 
     def _committed(self, group: Group, result: int | SignerdError) -> None:
         """Take a commit's end: what it made durable is answered as soon as it is verified.
@@ -220,6 +218,10 @@ class Sealing:
         for place, job in enumerate(group.waiting):
             job.index = first + place
             job.leaf_hash = leaf_hash(group.decided[place].text).hex()
+            if job.publishes and job.error is None:
+                job.error = self._refusal(job)
+                if job.error is None:
+                    self._call(job)
             self._settle(job)
 
     def judge(self, job: Job, place: int, result: CallResult) -> None:
@@ -246,6 +248,8 @@ class Sealing:
             job.error = self._refusal(job)
         if job.error is not None:
             self._fail(job)
+        elif job.missing == 0 and job.publishes and job.proofs is None:
+            self._publishing.publish(job, self._settle)
         elif job.missing == 0:
             self.release(job)
 
@@ -270,6 +274,17 @@ class Sealing:
             self._release(job, result.sealed, result.fds)
 
     def _release(self, job: Job, result: Sealed, fds: tuple[int, ...] = ()) -> None:
+        """Answer, once what is to be published later is durable too."""
+        if not self._publishing.later(job, result, partial(self._released, job, result, fds)):
+            self._released(job, result, fds, None)
+
+    def _released(self, job: Job, result: Sealed, fds: tuple[int, ...], error: CallError | None) -> None:
+        if job.answered or error is not None:
+            large.discard(large.LargeSealed(result, fds))
+            job.error = job.error or error
+            if not job.answered:
+                self._fail(job)
+            return
         job.answered = True
         job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures])
         self._undelivered[job.item.audit_id] = self._jobs.pop(job.item.audit_id)
@@ -286,17 +301,9 @@ class Sealing:
         expires = job.item.principal_expires_at
         if expires and now >= expires:
             return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
-        for used in job.keys:
-            try:
-                pinned = self._ring[used.entry.keyid]
-            except KeyError:
-                pinned = used
-            try:
-                check_validity(pinned.entry, now)
-            except SignerdError as error:
-                return CallError(error.code, error.reason, error.public)
-            if pinned.unfit is not None:
-                return pinned.unfit
+        unfit = unfit_key(job, self._ring, now)
+        if unfit is not None:
+            return unfit
         if self._clock.monotonic() >= job.deadline:
             return CallError("request.deadline", "deadline", "the request's time is over")
         return None
@@ -381,16 +388,6 @@ class Sealing:
         error = self._groups.append_rest()
         if error is not None:
             _log.error("audit log: %s while closing", error)
-
-
-def _check_payload(item: SealItem, fd: int) -> None:
-    try:
-        assert isinstance(item.payload, Descriptor)
-        if item.payload.size < 1:
-            raise Violation("descriptor_size", item.audit_id)
-        check_sealed(fd, item.payload.size, STATEMENT_BYTES)
-    except SignerdError as error:
-        raise Violation(error.reason, item.audit_id) from error
 
 
 _REFUSED_LATE: Final = frozenset(

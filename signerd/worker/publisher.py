@@ -170,11 +170,10 @@ class Publisher:
             raise Refusal("request.unsupported", "method", "a publisher does not serve this method")
         wanted = decode_strict(_submit, msgspec.Raw(params))
         try:
-            proof = self._guard(
+            said = self._guard(
                 self._provider.submit, bytes, wanted.payload_digest, wanted.signature, wanted.verifier
             )
-            if not isinstance(proof, bytes):
-                proof = await self._guard.awaited(proof, bytes)
+            proof = said if isinstance(said, bytes) else await self._guard.awaited(said, bytes)
         except SignerdError as exc:
             if exc.code.startswith("transparency."):
                 raise

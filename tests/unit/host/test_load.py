@@ -13,7 +13,6 @@ from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP
 from signerd.host.distribution import LoadError
 from signerd.host.load import (
     PluginEntry,
-    key_backend_entry,
     load_key_backend,
     load_policy_plugins,
     load_predicates,
@@ -232,12 +231,12 @@ def test_a_key_backend_is_loaded_by_its_scheme_from_its_own_group(plugins: Plugi
 
 def test_of_a_key_backend_the_metadata_alone_is_read(plugins: Plugins) -> None:
     scheme = plugins.add("raise AssertionError('imported')", KEY_BACKENDS_GROUP)
-    found = key_backend_entry(scheme)
+    found = worker_entry(KEY_BACKENDS_GROUP, scheme)
     assert (found.distribution, found.version, len(found.record_sha256)) == (scheme, "1.2.3", 64)
     assert found.module not in sys.modules
     Path(plugins.record.parent.parent / found.module.replace(".", "/")).with_suffix(".py").write_text("")
     with pytest.raises(LoadError, match="not the one that RECORD lists"):
-        key_backend_entry(scheme)
+        worker_entry(KEY_BACKENDS_GROUP, scheme)
 
 
 def test_loading_five_plugins_is_quick(plugins: Plugins) -> None:
