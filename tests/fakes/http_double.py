@@ -41,12 +41,9 @@ class HttpDouble:
         self.asked: list[Asked] = []
         self._over = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = int(self._listening.getsockname()[1])
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
-
-    @property
-    def port(self) -> int:
-        return int(self._listening.getsockname()[1])
 
     @property
     def url(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import httpcore
+import trio
 
 from signerd.errors import Fault
 
@@ -55,11 +56,15 @@ class Exchange:
                 httpcore.AsyncConnectionPool(ssl_context=self._tls, max_connections=1) as pool,
                 pool.stream(method, url, headers=headers, content=body) as answer,
             ):
-                async for part in answer.aiter_stream():
-                    parts.append(part)
-                    size += len(part)
-                    if size > most:
-                        raise unavailable("answer_too_large", f"{url}: more than {most} bytes")
+                # Leaving httpcore's nested generators early would leave them open; cancelling ends them from within.
+                with trio.CancelScope() as enough:
+                    async for part in answer.aiter_stream():
+                        parts.append(part)
+                        size += len(part)
+                        if size > most:
+                            enough.cancel()
+                if size > most:
+                    raise unavailable("answer_too_large", f"{url}: more than {most} bytes")
                 told = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
                 return Answer(answer.status, told, b"".join(parts))
         except (
