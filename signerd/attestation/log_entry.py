@@ -1,6 +1,6 @@
 """The entry of a transparency log, as a bundle carries it and a Rekor v2 log answers it.
 
-Source: sigstore ``protobuf-specs`` (``sigstore_rekor.proto``, ``TransparencyLogEntry``) in the JSON mapping of protobuf.
+Source: sigstore ``protobuf-specs`` (``sigstore_rekor.proto``, ``TransparencyLogEntry``), in protobuf's JSON mapping.
 Values are kept as they came; absent and null members are the same and are left out where it is written, and so is an
 integrated time of zero.
 """
@@ -84,8 +84,8 @@ class LogEntry(msgspec.Struct, frozen=True):
 def parse_log_entry(text: bytes) -> LogEntry:
     """Read one ``TransparencyLogEntry``.
 
-    Refuses with ``verification.failed``: every reason of ``canonicalise``, ``log_entry_malformed`` (a missing or unknown
-    field, a number for an int64), ``base64_malformed``, ``int64_range``. Raises nothing else.
+    Refuses with ``verification.failed``: every reason of ``canonicalise``, ``log_entry_malformed`` (a missing or
+    unknown field, a number for an int64), ``base64_malformed``, ``int64_range``. Raises nothing else.
     """
     try:
         value = canonicalise(text).value

@@ -115,4 +115,5 @@ def _plugins(config: "Config") -> Iterator[str]:
         there = (found.version, found.record_sha256)
         for pin, expected, installed in zip(("version", "record"), pinned, there, strict=True):
             if expected is not None and expected != installed:
-                yield f"{config.source}: {where}.{pin}: expected the installed {installed or '(editable)'}, got {expected}"
+                there_is = installed or "(editable)"
+                yield f"{config.source}: {where}.{pin}: expected the installed {there_is}, got {expected}"

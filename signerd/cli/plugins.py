@@ -66,8 +66,8 @@ def listing(
     *,
     development: bool,
 ) -> list[dict[str, Any]]:
-    """Return a row for each installed plugin, sorted; ``plugins``, ``schemes`` and ``publishers`` are those that are let in, each
-    with what its entries say of a certificate.
+    """Return a row for each installed plugin, sorted; ``plugins``, ``schemes`` and ``publishers`` are
+    those that are let in, each with what its entries say of a certificate.
 
     What is let in but not installed has a row too, with the problem.
     """

@@ -163,9 +163,8 @@ def parse(
         for name, table in reader.tables(document, "keys")
     ]
     approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
-    if daemon is None or sockets is None or limits is None or conformance is None or approvals is None:
-        raise ConfigError(reader.problems)
-    if reader.problems:
+    whole = daemon is not None and sockets is not None and limits is not None
+    if reader.problems or not whole or conformance is None or approvals is None:
         raise ConfigError(reader.problems)
     config = Config(
         daemon,

@@ -198,7 +198,8 @@ def _publishers(config: Config) -> Iterator[str]:
     kinds = {publisher.kind for publisher in config.publishers if publisher.needed}
     for publisher in config.publishers:
         if publisher.kind == "stamp" and not publisher.needed:
-            yield f"publishers.{quoted(publisher.name)}.needed: expected true: a stamp that comes later has another time"
+            where = f"publishers.{quoted(publisher.name)}"
+            yield f"{where}.needed: expected true: a stamp that comes later has another time"
     for tenant in config.tenants:
         where = f"tenants.{quoted(tenant.name)}"
         if tenant.transparency != "none" and "log" not in kinds:

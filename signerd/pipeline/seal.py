@@ -209,7 +209,7 @@ def _ageing(key: RingEntry, tenant: Tenant, now: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def verify_command(
-    algorithm: str, predicate_type: str, artifact: str, logged: bool = False, stamped: bool = False  # noqa: FBT001, FBT002  # what the bundle has
+    algorithm: str, predicate_type: str, artifact: str, logged: bool = False, stamped: bool = False
 ) -> methods.VerifyCommand:
     """Return cosign's command line (3.0.4 and later, offline).
 

@@ -99,7 +99,7 @@ def _published(options: Options | UnsetType, tenant: Tenant, kinds: frozenset[st
     return transparency, timestamp
 
 
-def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str]) -> None:  # noqa: FBT001  # an option
+def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str]) -> None:  # an option
     if transparency != "none" and "log" not in kinds:
         raise _unserved(f"transparency={transparency}")
     if timestamp and "stamp" not in kinds:

@@ -51,8 +51,8 @@ class Job:
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
-    large. ``proofs`` has what was published of each signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread reads
-    the memfds, which therefore stay open.
+    large. ``proofs`` has what was published of each signature. ``ended`` is the outcome by which the front end gave the
+    job up meanwhile. While ``aside``, a thread reads the memfds, which therefore stay open.
     """
 
     item: SealItem

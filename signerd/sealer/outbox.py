@@ -89,6 +89,7 @@ class Outbox:
         self._arrived: list[tuple[Row, LogEntry]] = []
         self._failed: list[Row] = []
         self._due: dict[str, int | None] = {}
+        self._up: frozenset[str] = frozenset()
         self._retry_at = 0.0
         try:
             self._database = open_writable(path, _SCHEMA)
@@ -112,6 +113,7 @@ class Outbox:
 
     def turn(self, logs: Mapping[str, Send]) -> None:
         """Record what was published, and send what is due to those of ``logs`` that can take it."""
+        self._up = frozenset(logs)
         if self._clock.monotonic() < self._retry_at:
             return
         try:
@@ -129,12 +131,14 @@ class Outbox:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
         if self._arrived or self._failed:
             return max(self._clock.monotonic(), self._retry_at)
-        waiting = [due for name, due in self._due.items() if due is not None and len(self._flying[name]) < MOST_FLYING]
+        # What is down has to come up first, which wakes the loop.
+        waiting = [
+            due for name in self._up if (due := self._due[name]) is not None and len(self._flying[name]) < MOST_FLYING
+        ]
         if not waiting:
             return None
         ahead = max(0, min(waiting) - self._clock.now_ms()) / 1000
-        # A log that is down has its due rows waiting: it is looked at again, and not at every turn.
-        return max(self._clock.monotonic() + max(ahead, 0.05), self._retry_at)
+        return max(self._clock.monotonic() + ahead, self._retry_at)
 
     def _send(self, name: str, send: Send, now: int) -> None:
         flying = self._flying[name]
@@ -155,30 +159,29 @@ class Outbox:
             self._arrived.append((row, result))
 
     def _record(self) -> None:
-        """Store the entries, say so in the audit log, and end their rows; put off what failed."""
-        if not self._arrived and not self._failed:
-            return
+        """Put off what failed; store the entries, say so in the audit log, and end their rows."""
         now = self._clock.now_ms()
-        arrived, failed = self._arrived, self._failed
-        put_off = "UPDATE outbox SET attempts = ?, due_at = ? WHERE id = ?"
-        stored = "UPDATE outbox SET entry = ? WHERE id = ?"
-        self._write(
-            [(stored, (log_entry_json(entry), row.id)) for row, entry in arrived]
-            + [(put_off, (row.attempts + 1, now + _pause_ms(row.attempts), row.id)) for row in failed]
-        )
-        self._failed = []
+        failed, arrived = self._failed, self._arrived
+        if failed:
+            self._write([(_PUT_OFF, (row.attempts + 1, now + _pause_ms(row.attempts), row.id)) for row in failed])
+            self._failed = []
+            self._landed(failed)
         if arrived:
+            self._write([(_STORED, (log_entry_json(entry), row.id)) for row, entry in arrived])
             self._store.append_many(
                 [
                     published_leaf(row.audit_id, row.tenant, row.publisher, row.keyid, row.bundle_sha256, entry, now)
                     for row, entry in arrived
                 ]
             )
-            self._write([("UPDATE outbox SET published_at = ? WHERE id = ?", (now, row.id)) for row, _ in arrived])
-        self._arrived = []
-        for row in [*failed, *[row for row, _ in arrived]]:
+            self._write([(_ENDED, (now, row.id)) for row, _ in arrived])
+            self._arrived = []
+            self._landed([row for row, _ in arrived])
+
+    def _landed(self, rows: Sequence[Row]) -> None:
+        for row in rows:
             self._flying[row.publisher].discard(row.id)
-        for name in {row.publisher for row in [*failed, *[row for row, _ in arrived]]}:
+        for name in {row.publisher for row in rows}:
             self._look(name)
 
     def _look(self, name: str) -> None:
@@ -202,6 +205,9 @@ class Outbox:
             _unusable(exc)
 
 
+_PUT_OFF: Final = "UPDATE outbox SET attempts = ?, due_at = ? WHERE id = ?"
+_STORED: Final = "UPDATE outbox SET entry = ? WHERE id = ?"
+_ENDED: Final = "UPDATE outbox SET published_at = ? WHERE id = ?"
 _WAITING: Final = "SELECT DISTINCT publisher FROM outbox WHERE published_at = 0"
 _NEXT: Final = "SELECT id, due_at FROM outbox WHERE published_at = 0 AND publisher = ? ORDER BY due_at, id LIMIT ?"
 

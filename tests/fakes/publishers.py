@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fakes.http_double import Asked, HttpDouble, Reply
-from fakes.sigstore import Sigstore, Witnessing, b64, der, jcs
+from fakes.sigstore import Sigstore, Witnessing, b64, jcs
 from running.merkle import audit_path, tree_hash
 from signerd.verification.der import INTEGER, OCTET_STRING, SEQUENCE, Reader
 from signerd.verification.merkle import leaf_hash, node_hash
@@ -88,7 +88,8 @@ class LogDouble:
         )
         if body in self.leaves:
             index = self.leaves.index(body)
-            told = {"code": 6, "message": f"an equivalent entry already exists in the transparency log with index {index}"}
+            said = f"an equivalent entry already exists in the transparency log with index {index}"
+            told = {"code": 6, "message": said}
             return Reply(409, json.dumps(told).encode(), {"X-Log-Index": str(index)})
         self.leaves.append(body)
         entry = self._entry(len(self.leaves) - 1)

@@ -38,11 +38,11 @@ _INDEX: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 T = TypeVar("T")
 
 
-class _Again(Exception):  # noqa: N818  # an answer, no error
+class _Again(Exception):  # an answer, no error
     """The log is busy."""
 
 
-class _Frozen(Exception):  # noqa: N818  # an answer, no error
+class _Frozen(Exception):  # an answer, no error
     """The shard takes no more entries."""
 
 

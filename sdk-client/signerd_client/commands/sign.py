@@ -42,7 +42,7 @@ def subject_of(argument: str) -> Subject:
 def options_for(
     keys: Sequence[str],
     transparency: Literal["none", "async", "required"] | None = None,
-    timestamp: bool = False,  # noqa: FBT001, FBT002  # an option of the command
+    timestamp: bool = False,  # an option of the command
 ) -> Options | None:
     """Return the options that name the keys to sign with, and what to publish; None for the tenant's default."""
     if not keys and transparency is None and not timestamp:
