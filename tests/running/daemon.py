@@ -148,7 +148,12 @@ class Running:
         self._ready.set()
 
 
-MODULES = {"sealer": "signerd.sealer.main", "key": "signerd.worker.key", "document": "signerd.worker.document"}
+MODULES = {
+    "sealer": "signerd.sealer.main",
+    "key": "signerd.worker.key",
+    "document": "signerd.worker.document",
+    "publisher": "signerd.worker.publisher",
+}
 
 
 @contextlib.contextmanager
