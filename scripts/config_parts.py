@@ -22,6 +22,7 @@ from signerd.host.config_model import (
     Key,
     Limits,
     Plugin,
+    Publisher,
     Socket,
     Tenant,
 )
@@ -50,6 +51,7 @@ def parts() -> dict[str, str]:
         "conformance": Conformance,
         "plugin": Plugin,
         "backend": Backend,
+        "publisher": Publisher,
         "tenant": Tenant,
         "key": Key,
         "approvals": Approvals,

@@ -266,7 +266,9 @@ def test_what_was_not_asked_for_is_not_published(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"), [({"transparency": "async"}, "foreign_publisher"), ({"timestamp": True}, "foreign_publisher")]
 )
-def test_a_front_end_that_asks_for_what_is_not_there_is_broken(asked: dict[str, Any], reason: str, tmp_path: Path) -> None:
+def test_a_front_end_that_asks_for_what_is_not_there_is_broken(
+    asked: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
     bench = Bench(tmp_path)
     backends = cast("dict[str, Backend]", {"soft": bench.backend})
     bench.sealing = Sealing(bench.store, bench.ring, backends, bench.clock, bench.aside)

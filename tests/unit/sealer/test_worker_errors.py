@@ -17,7 +17,7 @@ def test_what_is_said_of_a_worker_is_of_its_kind(errors: WorkerErrors) -> None:
     assert len(set(reasons)) == len(reasons)
 
 
-@pytest.mark.parametrize("code", ["key.revoked", "internal", "auth.required", "transparency.made_up", "audit.unavailable"])
+@pytest.mark.parametrize("code", ["key.revoked", "internal", "auth.required", "transparency.made_up"])
 def test_a_publisher_has_no_other_codes(code: str) -> None:
     assert TRANSPARENCY.told(CallError(code, "lie", "no")) == TRANSPARENCY.foreign
     assert TRANSPARENCY.told(None) == TRANSPARENCY.foreign
