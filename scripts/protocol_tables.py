@@ -39,12 +39,17 @@ def error_table() -> str:
 
 
 def method_table() -> str:
-    """Every method with its scope."""
+    """Every method with its sockets and its scope."""
     rows = (
-        (f"`{name}`", f"`{spec.scope}`" if spec.scope else "none", "yes" if spec.principal_needed else "no")
+        (
+            f"`{name}`",
+            ", ".join(sorted(spec.sockets, reverse=True)),
+            f"`{spec.scope}`" if spec.scope else "none",
+            "yes" if spec.principal_needed else "no",
+        )
         for name, spec in METHODS.items()
     )
-    return table(("method", "scope", "needs a principal"), rows)
+    return table(("method", "socket", "scope", "needs a principal"), rows)
 
 
 def method_sections() -> str:

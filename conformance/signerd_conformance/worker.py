@@ -92,6 +92,8 @@ class Ending:
 class Worker:
     """One process and this side's end of its socket; OSError where the command cannot be started."""
 
+    _pidfd = -1  # of a process that was started here
+
     def __init__(self, start: Start) -> None:
         self._start = start
         self._reader = FrameReader(LINK_FRAME_BYTES)
@@ -253,10 +255,11 @@ class Worker:
 
     def _read(self) -> bool:
         """Take what comes in time; False at the end of the link."""
-        ready = select.select([self._link, self._pidfd], [], [], self._start.seconds)[0]
-        if not ready:
+        link = self._link.fileno()
+        watched = [link] if self._pidfd < 0 else [link, self._pidfd]
+        if not select.select(watched, [], [], self._start.seconds)[0]:
             raise Violation(f"no answer in {self._start.seconds:g} s")
-        if self._link not in ready and not select.select([self._link], [], [], 0)[0]:
+        if not select.select([link], [], [], 0)[0]:
             return False  # the worker has ended, and something that it left behind holds the link
         try:
             data, fds, _, _ = socket.recv_fds(self._link, _READ_BYTES, 16, socket.MSG_CMSG_CLOEXEC)

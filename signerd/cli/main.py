@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from signerd import __version__
-from signerd.cli import audit, check, plugins, serve
+from signerd.cli import admin, approve, audit, check, keys, plugins, serve, trust
 from signerd.errors import SignerdError, exit_code
 
 __all__ = ["main", "parser"]
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"signerd {__version__}")
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (serve, check, plugins, audit):
+    for module in (serve, check, plugins, keys, approve, admin, trust, audit):
         module.register(commands)
     return made
 

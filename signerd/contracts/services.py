@@ -124,6 +124,9 @@ class AuditStore(Protocol):
     def ring_leaves(self) -> Sequence[tuple[int, bytes]]:
         """Return index and text of every ``ring`` leaf, oldest first."""
 
+    def admin_leaves(self) -> Sequence[bytes]:
+        """Return the text of every ``admin`` leaf, oldest first."""
+
     def leaves_at(self, indices: Sequence[int]) -> Sequence[bytes]:
         """Return the texts of these leaves, in the log's order."""
 

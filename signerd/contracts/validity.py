@@ -6,9 +6,9 @@ Front end and sealer decide by this one function: the front end early, the seale
 from typing import Final
 
 from signerd.errors import Refusal
-from signerd.wire.links import RingEntry
+from signerd.wire.links import Grant, RingEntry
 
-__all__ = ["check_validity", "status_at"]
+__all__ = ["check_validity", "in_force", "status_at"]
 
 _SIGNING: Final = frozenset({"active", "retiring"})
 
@@ -33,6 +33,17 @@ def check_validity(entry: RingEntry, now_ms: int) -> None:
         raise Refusal("key.not_yet_valid", "not_yet_valid", "the key is not valid yet")
     if entry.status not in _SIGNING:
         raise Refusal("key.suspended", "status_unknown", "the key has a status that does not sign")
+
+
+def in_force(grant: Grant, now_ms: int, monotonic: float, boot: str) -> bool:
+    """Whether an admin's exception holds at ``now_ms`` (Unix milliseconds) and ``monotonic`` (seconds of ``boot``).
+
+    It ends by whichever clock comes first, so that a wall clock set back prolongs nothing; with a monotonic end, it
+    ends with the boot too.
+    """
+    if now_ms >= grant.expires_at:
+        return False
+    return not grant.until_ms or (grant.boot == boot and monotonic * 1000 < grant.until_ms)
 
 
 def status_at(entry: RingEntry, now_ms: int) -> str:

@@ -100,6 +100,7 @@ def services_of(
         catalogue=Catalogue(predicates),
         tenants=_tenants(config),
         ring=snapshot,
+        exceptions=snapshot,
         quotas=quotas,
         ledger=ledger,
         deadlines=deadlines,
@@ -137,6 +138,7 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
             },
             tenant.transparency,
             tenant.timestamp,
+            frozenset(key.backend for key in config.keys if key.tenant == tenant.name),
         )
         for tenant in config.tenants
     }

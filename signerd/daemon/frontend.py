@@ -4,9 +4,10 @@ import os
 import resource
 import socket
 from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 
-import msgspec
 import trio
 from msgspec import UNSET, Raw
 
@@ -16,25 +17,35 @@ from signerd.contracts.values import Caller, Peer, Principal
 from signerd.daemon.aggregate import NOBODY, Aggregate
 from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
+from signerd.daemon.audit_pages import cursor_of, page_of
 from signerd.daemon.closing import close_foreign, close_socket, held
 from signerd.daemon.faults import tell
 from signerd.daemon.peer import open_pidfd, read_peer
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import PROFILES, Reads
+from signerd.daemon.relay import AdminRelay
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
+from signerd.daemon.verifying import VERIFYING
 from signerd.errors import CODES, Fault, Refusal, SignerdError
 from signerd.host.config_model import Limits
 from signerd.pipeline.authenticate import bind
 from signerd.pipeline.services import Services
 from signerd.wire.links import Answer, PeerFacts, RequestFacts
 from signerd.wire.messages import VERSION, Hello, Request, Response
-from signerd.wire.methods import METHODS, AuditQuery, AuditRecord, AuditRecords, decode_params
+from signerd.wire.methods import (
+    ADMIN_RELAYED,
+    METHODS,
+    SERVED,
+    AuditQuery,
+    SocketName,
+    decode_params,
+)
 from signerd.wire.worker_calls import PAYLOAD_INLINE
 
-__all__ = ["Frontend"]
+__all__ = ["Doors", "Frontend"]
 
 SOFTWARE: Final = f"signerd/{__version__}"
 SIGNING: Final = frozenset({"sign.dsse", "sign.batch"})
@@ -42,8 +53,20 @@ DESCRIPTORS_SHARE: Final = 8
 """One uid may hold this part of the descriptors that the process may have open; hashing doubles each for a while."""
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who is let in by which socket, and where the calls of the admin socket go.
+
+    No uid in ``sign`` leaves it to the authenticators; none in ``admin`` lets nobody in.
+    """
+
+    sign: frozenset[int]
+    admin: frozenset[int]
+    relay: AdminRelay
+
+
 class Frontend:
-    """Owner of all sessions. ``uids``, unless it is empty, are the only ones that are let in at all."""
+    """Owner of all sessions."""
 
     def __init__(
         self,
@@ -55,7 +78,7 @@ class Frontend:
         poller: Poller,
         clock: Clock,
         aggregate: Aggregate,
-        uids: frozenset[int] = frozenset(),
+        doors: Doors,
     ) -> None:
         self._services = services
         self._signing = signing
@@ -69,30 +92,30 @@ class Frontend:
         self._sessions: set[Session] = set()
         self._openers: dict[Session, int] = {}
         self._by_uid: Counter[int] = Counter()
-        self._uids = uids
+        self._doors = doors
         self._draining = False
         self._most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_SHARE
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    async def accept(self, connection: socket.socket) -> None:
+    async def accept(self, via: SocketName, connection: socket.socket) -> None:
         """Take a new connection: the caps first, then the kernel's word on the peer, then the authenticators.
 
-        A peer that no authenticator knows keeps an unbound connection, on which it may ask for health. One that is
-        refused, or above a cap, is told why before its connection closes. One that waits for an authenticator counts
-        against the caps meanwhile.
+        On the admin socket the kernel's word is all that is asked for. On the sign socket, a peer that no authenticator
+        knows keeps an unbound connection, on which it may ask for health. One that is refused, or above a cap, is told
+        why before its connection closes. One that waits for an authenticator counts against the caps meanwhile.
         """
         try:
             peer = read_peer(connection)
         except (Refusal, OSError):
             close_socket(NOBODY, connection)
             return
-        principal, refusal = None, self._not_let_in(peer.uid)
+        principal, refusal = None, self._not_let_in(peer.uid, via)
         self._by_uid[peer.uid] += 1
         try:
             if refusal is None:
-                principal = await self._bind(peer)
+                principal = await self._bind(peer) if via == "sign" else _admin(peer)
         except SignerdError as error:
             tell(error)
             refusal = error
@@ -106,7 +129,7 @@ class Frontend:
             self._by_uid[peer.uid] -= 1
             close_socket(peer.uid, connection)
             return
-        session = Session(connection, peer, principal, self, self._poller, self._clock.monotonic())
+        session = Session(connection, peer, principal, self, self._poller, self._clock.monotonic(), via)
         self._sessions.add(session)
         self._openers[session] = pidfd
         self._poller.add(pidfd, _Opener(session))
@@ -120,7 +143,8 @@ class Frontend:
         self._reads.services = services
         async with trio.open_nursery() as binding:
             for session in list(self._sessions):
-                binding.start_soon(self._bind_anew, session)
+                if session.via == "sign":
+                    binding.start_soon(self._bind_anew, session)
 
     def tick(self, now: float) -> None:
         """Close connections that have not said hello in time, or are not bound in time; record what was counted."""
@@ -163,7 +187,7 @@ class Frontend:
             SOFTWARE,
             version=VERSION,
             limits=self._reads.limits,
-            methods=tuple(sorted(METHODS)),
+            methods=SERVED[session.via],
             profiles=PROFILES,
             nonce=os.urandom(32),
         )
@@ -178,16 +202,22 @@ class Frontend:
                 signing_fds, fds = fds, ()
                 self._signing.start(session, request, signing_fds)
                 return
+            if request.method in VERIFYING:
+                bundles, fds = fds, ()
+                self._reads.verifying.start(session, request, bundles, partial(self._note, session, request))
+                return
             if fds:
                 raise Refusal("request.malformed", "descriptor_surplus", "this method takes no descriptors")
+            if request.method in ADMIN_RELAYED:
+                self._doors.relay.call(session, request)
+                return
             params = decode_params(request.method, request.params)
             if isinstance(params, AuditQuery):
                 self._audit_query(session, request.id, params)
                 return
             result = self._reads.handlers[request.method](session, params)
         except SignerdError as error:
-            tell(error)
-            self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
+            self._note(session, request, error)
             session.refuse(request.id, error)
         else:
             session.answer(Response(request.id, Raw(encode(result))))
@@ -198,6 +228,7 @@ class Frontend:
     def cancel(self, session: Session, request_id: int) -> None:
         """Withdraw a request."""
         self._signing.cancel(session, request_id, "cancelled")
+        self._reads.verifying.cancel(session, request_id)
 
     def unbound_read(self, session: Session) -> None:
         """Refuse a uid whose unbound connections make the daemon hold too much."""
@@ -236,6 +267,12 @@ class Frontend:
         os.close(pidfd)
         self._by_uid[session.peer.uid] -= 1
         self._signing.hang_up(session)
+        self._reads.verifying.hang_up(session)
+
+    def _note(self, session: Session, request: Request, error: SignerdError) -> None:
+        """Take note of a refusal that has no record of its own."""
+        tell(error)
+        self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
 
     def _count(self, session: Session, code: str, reason: str, method: str) -> None:
         """Count a refusal that has no record of its own: nobody is bound, or it was to read only (T13)."""
@@ -272,9 +309,10 @@ class Frontend:
             for refusal in self._aggregate.flush(self._clock.monotonic(), self._audit_id, early=early):
                 self._sealer.refuse(refusal)
 
-    def _not_let_in(self, uid: int) -> SignerdError | None:
+    def _not_let_in(self, uid: int, via: SocketName) -> SignerdError | None:
         limits = self._limits
-        if self._uids and uid not in self._uids:
+        uids = self._doors.sign if via == "sign" else self._doors.admin
+        if uid not in uids and (uids or via == "admin"):
             return Refusal("auth.peer_denied", "uid_not_let_in", "this user is not let in")
         if held(uid) > self._most_descriptors:
             return Fault("daemon.overloaded", "descriptors", "too many descriptors are held for this user")
@@ -287,6 +325,13 @@ class Frontend:
         if self._draining:
             raise Fault("daemon.draining", "draining", "the daemon is shutting down")
         spec = METHODS.get(request.method)
+        if spec is not None and session.via not in spec.sockets:
+            raise Refusal(
+                "request.unsupported",
+                "other_socket",
+                "this method is not served on this socket",
+                details={"name": request.method},
+            )
         if spec is not None and spec.principal_needed and session.principal is None:
             raise Refusal("auth.required", "not_bound", "this connection is not bound to a principal")
         if request.token is not UNSET or request.proof is not UNSET:
@@ -306,22 +351,19 @@ class Frontend:
             raise Refusal("auth.scope_missing", "scope_missing", f"the scope {spec.scope} is missing")
 
     def _audit_query(self, session: Session, request_id: int, params: AuditQuery) -> None:
-        tenant = cast("Principal", session.principal).tenant
+        # Whoever may use the admin socket sees the records of all tenants.
+        tenant = cast("Principal", session.principal).tenant if session.via == "sign" else None
         filters = {
             n: str(v) for n in params.filters.__struct_fields__ if (v := getattr(params.filters, n)) is not UNSET
         }
-        cursor = 0
-        if params.cursor is not UNSET:
-            if not params.cursor.isascii() or not params.cursor.isdigit() or len(params.cursor) > 18:
-                raise Refusal("request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"})
-            cursor = int(params.cursor)
+        cursor = cursor_of(params)
 
         def answered(answer: Answer | SignerdError) -> None:
             if isinstance(answer, SignerdError):
                 self._count(session, answer.code, answer.reason, "audit.query")
                 session.refuse(request_id, answer)
             else:
-                session.answer(Response(request_id, Raw(encode(_page(answer)))))
+                session.answer(Response(request_id, Raw(encode(page_of(answer)))))
 
         self._sealer.query(tenant, filters, cursor, params.limit, answered)
 
@@ -340,19 +382,6 @@ class _Opener:
         self._session.close()
 
 
-def _page(answer: Answer) -> AuditRecords:
-    records = tuple(
-        AuditRecord(_audit_id(leaf), index, leaf) for index, leaf in zip(answer.indices, answer.records, strict=True)
-    )
-    return AuditRecords(records, str(answer.next) if answer.next else UNSET)
-
-
-class _WithId(msgspec.Struct):
-    audit_id: str = ""
-
-
-_with_id: Final = msgspec.json.Decoder(_WithId)
-
-
-def _audit_id(leaf: bytes) -> str:
-    return _with_id.decode(leaf).audit_id
+def _admin(peer: Peer) -> Principal:
+    """Return who is let in by the admin socket: the methods that both sockets have ask for a scope there too."""
+    return Principal(f"uid:{peer.uid}", "", frozenset({"signer.audit"}), "admin.sock")

@@ -1,6 +1,7 @@
 """Binds the sign socket and accepts: the path is checked first, so that nobody else's socket is served by mistake."""
 
 import contextlib
+import grp
 import os
 import socket
 import stat
@@ -18,8 +19,8 @@ BACKLOG: Final = 1024
 """As many as connections are allowed at all; the kernel's own limit applies too."""
 
 
-def bind(path: Path, mode: int) -> socket.socket:
-    """Return a socket that listens on ``path``.
+def bind(path: Path, mode: int, group: str = "") -> socket.socket:
+    """Return a socket that listens on ``path``; its file gets ``mode`` and, where one is named, ``group``.
 
     The directory is made (0700) where it is missing. Refused, with what is wrong: a symlink anywhere on the path, a
     directory that others may write to (they could put their own socket there: T11), a path that is no socket, one
@@ -42,13 +43,15 @@ def bind(path: Path, mode: int) -> socket.socket:
             listening.bind(os.fspath(path))
         finally:
             os.umask(previous)
+        if group:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid, follow_symlinks=False)
         os.chmod(path, mode)
         # Inherited by what is accepted: the kernel names the sender of every message (T12).
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         listening.listen(BACKLOG)
-    except OSError as exc:
+    except (OSError, KeyError) as exc:
         listening.close()
-        raise _unfit(path, f"cannot be bound: {exc.strerror}", "bind") from exc
+        raise _unfit(path, f"cannot be bound: {exc}", "bind") from exc
     return listening
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,6 +16,7 @@ from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifying import Verifying
 from signerd.errors import Fault, Refusal
 from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import remaining_of, verify_command
@@ -45,6 +46,8 @@ class Reads:
     plugins: Sequence[methods.PluginInfo]
     development: bool
     started: float
+    verifying: Verifying
+    """what is not answered from memory but by a worker; the front end hands it its requests itself"""
     handlers: Mapping[str, Read] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,16 +88,25 @@ class Reads:
             principal.tenant,
             tuple(sorted(principal.scopes)),
             NEVER if principal.expires_at is None else principal.expires_at,
-            self._backends(),
+            self._backends(session),
             self.limits,
             methods.PeerInfo(peer.uid, peer.gid, peer.pid, UNSET if peer.unit is None else peer.unit),
             UNSET if principal.installation is None else principal.installation,
         )
 
-    def _backends(self) -> tuple[methods.BackendState, ...]:
-        up = self.sealer.open
-        states = self.snapshot.backends
-        return tuple(methods.BackendState(name, up and states[name].up) for name in sorted(states))
+    def _backends(self, session: Session) -> tuple[methods.BackendState, ...]:
+        """Return the backends of the session's tenant; another's names would tell of its hardware and its plans (T14).
+
+        The admin socket belongs to no tenant: all of them.
+        """
+        if session.via == "admin":
+            return self._states(self.snapshot.backends)
+        tenant = self.services.tenants.get(_bound(session).tenant)
+        return () if tenant is None else self._states(tenant.backends & self.snapshot.backends.keys())
+
+    def _states(self, names: Iterable[str]) -> tuple[methods.BackendState, ...]:
+        up, states = self.sealer.open, self.snapshot.backends
+        return tuple(methods.BackendState(name, up and states[name].up) for name in sorted(names))
 
     def _entitlement(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         principal = _bound(session)
@@ -168,7 +180,7 @@ class Reads:
             __version__,
             int(self.clock.monotonic() - self.started),
             tuple(self.plugins),
-            self._backends(),
+            self._backends(session),
             PROFILES,
             self.limits,
             "off",
@@ -178,7 +190,7 @@ class Reads:
 
     def _health(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         audit = self.sealer.open
-        up = [state.up for state in self._backends()]
+        up = [state.up for state in self._states(self.snapshot.backends)]
         checks = (methods.Check("audit", audit), methods.Check("backends", bool(up) and all(up)))
         return methods.DaemonHealth(audit and any(up), checks)
 

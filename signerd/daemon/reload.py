@@ -1,9 +1,9 @@
 """SIGHUP: what a changed configuration file changes in the running daemon.
 
-Plugins with their settings, and tenants, take effect at once; the rest (state, sockets, limits, certifiers, backends,
-publishers, keys) belongs to processes and sockets that exist already, and waits for the next start. So does the quota
-store: slots go back to the one that they were taken from, and a new one would know nothing of the day. A file that
-cannot be used changes nothing.
+Plugins with their settings, tenants, and what bundles are verified against take effect at once; the rest (state,
+sockets, limits, certifiers, backends, publishers, keys) belongs to processes and sockets that exist already, and waits
+for the next start. So does the quota store: slots go back to the one that they were taken from, and a new one would
+know nothing of the day. A file that cannot be used changes nothing.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from signerd.daemon.compose import plugin_entries
-from signerd.host.config import load
+from signerd.host.config import load, settle_socket
 from signerd.host.config_model import Config
 from signerd.host.load import Loaded, load_policy_plugins
 
@@ -28,7 +28,7 @@ def read_again(config: Config) -> tuple[Config, Loaded]:
     Raises ConfigError or LoadError for what ``signerd check`` would refuse.
     """
     path = Path(config.sockets.sign.path)
-    read = load(Path(config.source), state=Path(config.daemon.state), socket=path)
+    read = settle_socket(load(Path(config.source), state=Path(config.daemon.state), socket=path), {})
     # As every section but two, who certifies is what it was at the start: the sealer knows of no other.
     entries = plugin_entries(msgspec.structs.replace(read, conformance=config.conformance))
     return read, load_policy_plugins(entries, development=config.daemon.development)

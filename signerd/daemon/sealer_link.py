@@ -6,22 +6,25 @@ Pending seals and refusals are answered by the sealer, or by :meth:`SealerLink.l
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
 from signerd.contracts.services import Clock, Sealing
-from signerd.errors import Fault, SignerdError, error_from
+from signerd.errors import Detail, Fault, SignerdError, error_from
 from signerd.host.link import Frame, Link, LinkClosed
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
+    AdminAnswer,
+    AdminCall,
     Answer,
     BackendChanged,
     Close,
     CloseMany,
     Failed,
+    GrantsChanged,
     Open,
     Opened,
     Query,
@@ -36,10 +39,10 @@ from signerd.wire.links import (
 )
 from signerd.wire.worker_calls import CallError, Descriptor
 
-__all__ = ["SealerLink", "told"]
+__all__ = ["Administered", "SealerLink", "told"]
 
 _message: Final = msgspec.msgpack.Decoder(
-    Opened | SealedMany | Recorded | Answer | RingChanged | BackendChanged | Failed
+    Opened | SealedMany | Recorded | Answer | AdminAnswer | RingChanged | GrantsChanged | BackendChanged | Failed
 )
 
 ITEMS_PER_FRAME: Final = 64
@@ -47,6 +50,8 @@ BYTES_PER_FRAME: Final = 2 * 1024 * 1024
 """Of payloads in a frame; with the facts beside them a frame stays below the link's limit."""
 
 T = TypeVar("T")
+Administered = Callable[[tuple[bytes, tuple[int, ...]] | SignerdError], None]
+"""Takes the end of a call of the admin plane: the result's msgpack with the descriptors in it, or why there is none."""
 
 
 class SealerLink:
@@ -62,6 +67,7 @@ class SealerLink:
         self._released: set[str] = set()
         self._records: dict[str, tuple[Callable[[SignerdError | None], None] | None, float]] = {}
         self._queries: dict[int, Callable[[Answer | SignerdError], None]] = {}
+        self._administered: dict[int, Administered] = {}
         self._items: list[tuple[SealItem, int | None]] = []
         self._closes: list[Close] = []
         self._refusals: list[Refusal] = []
@@ -139,13 +145,13 @@ class SealerLink:
 
     def query(
         self,
-        tenant: str,
+        tenant: str | None,
         filters: dict[str, str],
         cursor: int,
         limit: int,
         then: Callable[[Answer | SignerdError], None],
     ) -> None:
-        """Read the log; ``then`` gets the page or why there is none."""
+        """Read the log of ``tenant`` (None: of all); ``then`` gets the page or why there is none."""
         if self._link is None or not self._open:
             then(_unavailable("sealer_down"))
             return
@@ -153,6 +159,16 @@ class SealerLink:
         self._next_query += 1
         self._queries[number] = then
         self._link.queue(encode_frame(Query(number, tenant, filters, cursor, limit)))
+
+    def administer(self, method: str, params: bytes, uid: int, inline_max: int, then: Administered) -> None:
+        """Hand over a call of the admin plane, unread; ``then`` gets its end, and takes the descriptors over."""
+        if self._link is None or not self._open:
+            then(_unavailable("sealer_down"))
+            return
+        number = self._next_query
+        self._next_query += 1
+        self._administered[number] = then
+        self._link.queue(encode_frame(AdminCall(number, method, params, uid, inline_max)))
 
     # The link itself.
 
@@ -196,6 +212,7 @@ class SealerLink:
         seals, self._seals = self._seals, {}
         records, self._records = self._records, {}
         queries, self._queries = self._queries, {}
+        administered, self._administered = self._administered, {}
         for sealing, _ in seals.values():
             # Whether it was decided stands in the log, and whoever opens that next closes it as unknown.
             if sealing is not None:
@@ -203,7 +220,7 @@ class SealerLink:
         for then, _ in records.values():
             if then is not None:
                 then(_unavailable("sealer_lost"))
-        for answer in queries.values():
+        for answer in [*queries.values(), *administered.values()]:
             answer(_unavailable("sealer_lost"))
 
     def silent(self, now: float) -> bool:
@@ -230,9 +247,21 @@ class SealerLink:
             answered = self._queries.pop(message.id, None)
             if answered is not None:
                 answered(message if message.error is None else told(message.error))
+        elif isinstance(message, AdminAnswer):
+            self._administer_ended(message, fds)
         else:
             self._open = self._open or isinstance(message, Opened)
             self._news(message)
+
+    def _administer_ended(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
+        then = self._administered.pop(answer.id, None)
+        if then is not None and answer.error is None:
+            then((answer.result, fds))
+            return
+        for fd in fds:
+            os.close(fd)
+        if then is not None and answer.error is not None:
+            then(told(answer.error, answer.details))
 
     def _sealed(self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]) -> None:
         then, _ = self._seals.pop(audit_id, (None, 0.0))
@@ -248,9 +277,9 @@ class SealerLink:
             then(told(error) if error is not None else _unavailable("sealer_answer"))
 
 
-def told(error: CallError) -> SignerdError:
+def told(error: CallError, details: Mapping[str, Detail] | None = None) -> SignerdError:
     """Return a link's error as the exception that it was."""
-    return error_from(error.code, error.reason, error.message, operator=error.operator or None)
+    return error_from(error.code, error.reason, error.message, operator=error.operator or None, details=details)
 
 
 def _groups(

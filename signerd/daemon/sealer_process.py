@@ -18,7 +18,7 @@ from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned, spawn
 from signerd.host.supervision import Supervision
 from signerd.pipeline.charging import Charging
-from signerd.wire.links import BackendChanged, Failed, Opened, RingChanged
+from signerd.wire.links import BackendChanged, Failed, GrantsChanged, Opened, RingChanged
 
 __all__ = ["SealerProcess"]
 
@@ -108,6 +108,8 @@ class SealerProcess:
             self._opened.set()
         elif isinstance(message, RingChanged):
             (snapshot.take_ring if self._sealer.open else snapshot.take_early)(message.ring)
+        elif isinstance(message, GrantsChanged):
+            snapshot.grants = message.grants
         elif isinstance(message, BackendChanged):
             snapshot.take_backend(message)
         elif isinstance(message, Failed):

@@ -34,6 +34,7 @@ from signerd.wire.connection import (
     State,
 )
 from signerd.wire.messages import Cancel, Error, Goaway, Hello, Request, Response, error_from_exception
+from signerd.wire.methods import SocketName
 
 __all__ = ["Owner", "Session"]
 
@@ -108,6 +109,7 @@ class Session:
         "peer",
         "principal",
         "software",
+        "via",
     )
 
     def __init__(
@@ -118,6 +120,7 @@ class Session:
         owner: Owner,
         poller: Poller,
         now: float,
+        via: SocketName = "sign",
     ) -> None:
         connection.setblocking(False)
         self._socket = connection
@@ -139,6 +142,8 @@ class Session:
         self.peer = peer
         self.principal = principal
         self.software = ""
+        self.via = via
+        """the socket that it came in by: what it may ask for depends on that"""
         poller.add(connection.fileno(), self, READ)
 
     @property

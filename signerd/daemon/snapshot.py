@@ -1,9 +1,11 @@
-"""What the front end knows of the sealer: the ring, the backends. It decides by these copies; the sealer checks
-again."""
+"""What the front end knows of the sealer: the ring, the exceptions that admins have made, the backends. It decides by
+these copies; the sealer checks again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from signerd.wire.links import BackendChanged, BackendState, Opened, RingEntry
+from signerd.contracts.validity import in_force
+from signerd.host.clock import boot_id
+from signerd.wire.links import BackendChanged, BackendState, Grant, Opened, RingEntry
 
 __all__ = ["Snapshot"]
 
@@ -18,12 +20,15 @@ class Snapshot:
         self._early: list[RingEntry] = []
         self.backends: dict[str, BackendState] = {}
         self.separation = "process"
+        self.grants: Sequence[Grant] = ()
+        self._boot = boot_id()
 
     def opened(self, opened: Opened) -> None:
         """Take everything anew."""
         self._newest, self._held, self._sorted = {}, {}, {}
         early, self._early = self._early, []
         self.take_ring([*early, *opened.ring])
+        self.grants = opened.grants
         self.backends = {backend.name: backend for backend in opened.backends}
         self.separation = opened.separation
 
@@ -58,6 +63,24 @@ class Snapshot:
             known = tuple([versions[number] for _, versions in sorted(held.items()) for number in sorted(versions)])
             self._sorted[tenant] = known
         return known
+
+    def bypass(self, tenant: str, now_ms: int, monotonic: float) -> Grant | None:
+        """Return the bypass of the entitlement source that is in force for ``tenant``."""
+        return self._found("bypass", lambda grant: grant.tenant == tenant, now_ms, monotonic)
+
+    def approved_release(self, digest: str, tenant: str, now_ms: int, monotonic: float) -> Grant | None:
+        """Return the approval that is in force for a tool's digest, for ``tenant`` or for all."""
+
+        def covers(grant: Grant) -> bool:
+            return grant.subject == digest and grant.tenant in ("", tenant)
+
+        return self._found("release", covers, now_ms, monotonic)
+
+    def _found(self, kind: str, wanted: Callable[[Grant], bool], now_ms: int, monotonic: float) -> Grant | None:
+        for grant in self.grants:
+            if grant.kind == kind and wanted(grant) and in_force(grant, now_ms, monotonic, self._boot):
+                return grant
+        return None
 
 
 def _signing(versions: Mapping[int, RingEntry]) -> RingEntry:

@@ -1,10 +1,12 @@
 """What must agree across sections of the configuration: paths, limits, and who refers to whom."""
 
+import grp
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from signerd.errors import SignerdError
 from signerd.host.config_model import Approvals, Backend, Config, Limits, Tenant
+from signerd.host.config_trust import Trust, TrustedService, Verification
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey
 
@@ -48,13 +50,15 @@ def cross_problems(config: Config) -> list[str]:
         *_needed(config),
         *_approvals(config.approvals),
         *_publishers(config),
+        *_trust(config.trust),
+        *_verification(config.verification),
     ]
 
 
 def _paths(config: Config) -> Iterator[str]:
     for key, path in (
         ("daemon.state", config.daemon.state),
-        ("sockets.sign.path", config.sockets.sign.path or "/"),
+        *((f"sockets.{name}.path", path or "/") for name, path in _sockets(config)),
     ):
         if not path.startswith("/"):
             yield f"{key}: expected an absolute path, got {quoted(path)}"
@@ -64,8 +68,35 @@ def _paths(config: Config) -> Iterator[str]:
             # Bytes of the command line that are no UTF-8 come as lone surrogates; no other process could be
             # told them.
             yield f"{key}: expected a path in UTF-8, got {quoted(path)}"
-    if len(config.sockets.sign.path.encode("utf-8", "surrogateescape")) > SUN_PATH_MAX:
-        yield f"sockets.sign.path: expected at most {SUN_PATH_MAX} bytes: no Unix socket can have more"
+    for name, path in _sockets(config):
+        if len(path.encode("utf-8", "surrogateescape")) > SUN_PATH_MAX:
+            yield f"sockets.{name}.path: expected at most {SUN_PATH_MAX} bytes: no Unix socket can have more"
+    yield from _admin(config)
+
+
+def _sockets(config: Config) -> list[tuple[str, str]]:
+    admin = config.sockets.admin
+    return [("sign", config.sockets.sign.path), *([] if admin is None else [("admin", admin.path)])]
+
+
+def _admin(config: Config) -> Iterator[str]:
+    """A second uid needs a named group to open the file; a group without a second uid lets nobody in who may enter."""
+    admin = config.sockets.admin
+    if admin is None:
+        return
+    if admin.path and admin.path == config.sockets.sign.path:
+        yield "sockets.admin.path: expected another path than that of sockets.sign"
+    if len(set(admin.uids)) != len(admin.uids):
+        yield "sockets.admin.uids: expected each uid once"
+    if admin.group and len(admin.uids) < 2:
+        yield "sockets.admin.group: expected with a second uid in sockets.admin.uids only"
+    elif not admin.group and len(admin.uids) > 1:
+        yield "sockets.admin.group: missing; expected the group by which a second uid opens the socket"
+    if admin.group:
+        try:
+            grp.getgrnam(admin.group)
+        except (KeyError, ValueError):
+            yield f"sockets.admin.group: expected a group of this host, got {quoted(admin.group)}"
 
 
 def _limits(limits: Limits) -> Iterator[str]:
@@ -206,3 +237,29 @@ def _publishers(config: Config) -> Iterator[str]:
             yield f"{where}.transparency: expected none without a needed [publishers.NAME] of kind log"
         if tenant.timestamp and "stamp" not in kinds:
             yield f"{where}.timestamp: expected false without a [publishers.NAME] of kind stamp"
+
+
+def _trust(trust: Trust) -> Iterator[str]:
+    for name in ("fulcio", "ct_logs", "rekor", "tsa", "oidc"):
+        parts: Sequence[TrustedService] = getattr(trust, name)
+        for index, part in enumerate(parts):
+            where = f"trust.{name}[{index}]"
+            if part.until is not None and part.until < part.since:
+                yield f"{where}.until: expected a time not before since"
+            for key in ("chain", "key"):
+                path = getattr(part, key, "/")
+                if not _fit(path):
+                    yield f"{where}.{key}: expected an absolute path in UTF-8 without .., got {quoted(path)}"
+
+
+def _verification(verification: Verification) -> Iterator[str]:
+    root = verification.trusted_root
+    if root and not _fit(root):
+        yield f"verification.trusted_root: expected an absolute path in UTF-8 without .., got {quoted(root)}"
+    for path in verification.policies:
+        if not _fit(path):
+            yield f"verification.policies: expected absolute paths in UTF-8 without .., got {quoted(path)}"
+
+
+def _fit(path: str) -> bool:
+    return path.startswith("/") and not _UNFIT_PATH.search(path)

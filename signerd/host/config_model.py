@@ -10,7 +10,10 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.host.config_trust import Trust, Verification
+
 __all__ = [
+    "AdminSocket",
     "Approvals",
     "Approver",
     "Backend",
@@ -126,10 +129,31 @@ class Socket(msgspec.Struct, frozen=True):
     """The only uids that are let in, before any authenticator is asked. Empty: the authenticators alone decide."""
 
 
+class AdminSocket(msgspec.Struct, frozen=True):
+    """``[sockets.admin]``: where the admin plane is served. Without the section there is none.
+
+    An empty ``path`` is not settled yet, as a Socket's.
+    """
+
+    path: str = ""
+    """Where it listens, an absolute path of at most 107 bytes. Empty: `admin.sock` beside the sign socket."""
+    uids: Annotated[tuple[Uid, ...], Meta(max_length=64)] = ()
+    """Who is let in, by the uid that the kernel names. Empty: the daemon's own alone."""
+    group: str = ""
+    """Whose members may open the socket's file beside its owner (mode 0660); asked for where `uids` has a second one.
+    Empty: mode 0600."""
+
+    @property
+    def mode(self) -> int:
+        """The mode of the socket's file."""
+        return 0o660 if self.group else 0o600
+
+
 class Sockets(msgspec.Struct, frozen=True):
     """``[sockets.*]``: the sockets that the daemon listens on."""
 
     sign: Socket
+    admin: AdminSocket | None = None
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -358,5 +382,7 @@ class Config(msgspec.Struct, frozen=True):
     keys: tuple[Key, ...]
     conformance: Conformance = Conformance()
     approvals: Approvals = Approvals()
+    trust: Trust = Trust()
+    verification: Verification = Verification()
     publishers: tuple[Publisher, ...] = ()
     source: str = ""

@@ -14,10 +14,10 @@ from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.links import Close, Refusal, RingEntry
+from signerd.wire.links import Close, Grant, Refusal, RingEntry
 from signerd.wire.methods import SignDsse
 
-__all__ = ["Bounds", "Deadlines", "Ledger", "Ring", "Services"]
+__all__ = ["Bounds", "Deadlines", "Exceptions", "Ledger", "Ring", "Services"]
 
 
 class Ledger(Protocol):
@@ -42,6 +42,16 @@ class Ring(Protocol):
 
     def find(self, tenant: str, key: str) -> RingEntry | None:
         """Return the version of ``key`` that signs; another tenant's key does not exist (T14)."""
+
+
+class Exceptions(Protocol):
+    """What admins have allowed for a while although policy would not; times as in :class:`Clock`."""
+
+    def bypass(self, tenant: str, now_ms: int, monotonic: float) -> Grant | None:
+        """Return the bypass of the entitlement source that is in force for ``tenant``."""
+
+    def approved_release(self, digest: str, tenant: str, now_ms: int, monotonic: float) -> Grant | None:
+        """Return the approval that is in force for a tool's digest, for ``tenant`` or for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class Services:
     catalogue: Catalogue
     tenants: Mapping[str, Tenant]
     ring: Ring
+    exceptions: Exceptions
     quotas: Charging
     ledger: Ledger
     deadlines: Deadlines

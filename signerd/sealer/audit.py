@@ -56,6 +56,7 @@ CREATE INDEX IF NOT EXISTS leaves_signed ON leaves (time, tenant)
   WHERE kind = 'outcome' AND outcome IN ('signed', 'signed_undelivered');
 CREATE INDEX IF NOT EXISTS leaves_start ON leaves (leaf_index) WHERE kind = 'start';
 CREATE INDEX IF NOT EXISTS leaves_ring ON leaves (leaf_index) WHERE kind = 'ring';
+CREATE INDEX IF NOT EXISTS leaves_admin ON leaves (leaf_index) WHERE kind = 'admin';
 """
 _ROW: Final = "(?,?,?,?,?,?,?,?,?)"
 _LAST_RESORT_PAGES: Final = 16_384
@@ -201,6 +202,14 @@ class SqliteAuditStore:
             ).fetchall()
         except sqlite3.Error as exc:
             _unavailable(exc)
+
+    def admin_leaves(self) -> Sequence[bytes]:
+        """Return the text of every ``admin`` leaf, oldest first."""
+        try:
+            rows = self._reach().execute("SELECT leaf FROM leaves WHERE kind = 'admin' ORDER BY leaf_index").fetchall()
+        except sqlite3.Error as exc:
+            _unavailable(exc)
+        return [row[0] for row in rows]
 
     def leaves_at(self, indices: Sequence[int]) -> Sequence[bytes]:
         """Return the texts of these leaves, in the log's order."""

@@ -86,6 +86,8 @@ class Backend:
         self._next_id = 1
         self.methods: frozenset[str] = frozenset()
         """What the worker's hello named."""
+        self.latched = False
+        """Whether the worker has said that its PIN was refused, or is not presented until a person has looked (T18)."""
 
     @property
     def up(self) -> bool:
@@ -183,6 +185,11 @@ class Backend:
         """Say that the worker lied: it is killed at the next tick, and its next start is put off further."""
         _log.error("backend %s: %s; the worker is taken down", self.spec.name, why)
         self._supervision.condemn()
+        self._kill()
+
+    def restart(self) -> None:
+        """End the worker so that it is started anew; what is in flight fails."""
+        self.latched = False
         self._kill()
 
     def close(self, seconds: float) -> None:
@@ -287,7 +294,9 @@ class Backend:
         self._supervision.answered()
         for call, outcome in zip(calls, outcomes, strict=True):
             if outcome.ok is msgspec.UNSET:
-                call.done(self.spec.errors.told(outcome.error))
+                error = self.spec.errors.told(outcome.error)
+                self.latched = self.latched or error.reason.startswith("pin_")
+                call.done(error)
             elif outcome.error is None:
                 call.done(outcome.ok)
             else:

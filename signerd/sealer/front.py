@@ -21,6 +21,7 @@ from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
+    AdminCall,
     Answer,
     CloseMany,
     Open,
@@ -37,7 +38,7 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError, Descriptor
 __all__ = ["OUTCOMES_PER_FRAME", "Front", "answer_of"]
 
 _log = logging.getLogger(__name__)
-_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query)
+_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | AdminCall)
 
 OUTCOMES_PER_FRAME: Final = 8
 """Answers go out in groups of this size: the first callers need not wait for the last."""
@@ -48,10 +49,13 @@ OUTCOME_BYTES: Final = 384 * 1024
 class Front:
     """Takes frames, feeds :class:`Sealing`, and sends what it leaves."""
 
-    def __init__(self, link: Link, sealing: Sealing, query: Callable[[Query], None]) -> None:
+    def __init__(
+        self, link: Link, sealing: Sealing, query: Callable[[Query], None], admin: Callable[[AdminCall], None]
+    ) -> None:
         self._link = link
         self._sealing = sealing
         self._query = query
+        self._admin = admin
         self.opened = False
 
     def read(self) -> None:
@@ -124,6 +128,8 @@ class Front:
                 self._sealing.refuse(refusal)
         elif isinstance(message, Query):
             self._query(message)
+        elif isinstance(message, AdminCall):
+            self._admin(message)
 
     def _admit(self, item: SealItem, fds: list[int]) -> None:
         payload = item.payload

@@ -20,12 +20,15 @@ from signerd.attestation.log_entry import LogEntry
 from signerd.contracts.services import Leaf
 from signerd.errors import Fault
 from signerd.wire.ceremonies import Ceremony
-from signerd.wire.links import DecisionFacts, Refusal, RequestFacts, RingChange, RingEntry
+from signerd.wire.links import DecisionFacts, Grant, Refusal, RequestFacts, RingChange, RingEntry
 
 __all__ = [
     "LEAF_VERSION",
+    "AdminFacts",
     "Change",
     "PluginFacts",
+    "admin_facts",
+    "admin_leaf",
     "approval_leaf",
     "decided_leaf",
     "decision_digest",
@@ -131,6 +134,25 @@ class _Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str = ""
     needed: int = 0
     payload: msgspec.Raw | None = None
+
+
+class AdminFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an admin did beside keys: ``act`` is the method, ``grant`` the exception that it made."""
+
+    act: str
+    by: str
+    reason: str
+    grant: Grant | None = None
+    ceremony: str = ""
+
+
+_admin_facts: Final = msgspec.json.Decoder(AdminFacts).decode
+
+
+class _Admin(AdminFacts, frozen=True, omit_defaults=True, kw_only=True):
+    kind: str
+    time: int
+    v: int
 
 
 class _Start(msgspec.Struct, frozen=True):
@@ -292,6 +314,23 @@ def ring_change(text: bytes) -> RingChange:
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Fault(
             "audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: a ring leaf: {exc}"
+        ) from exc
+
+
+def admin_leaf(facts: AdminFacts, time: int) -> Leaf:
+    """Return the leaf of an act of the admin plane that changes no key."""
+    fields = {name: getattr(facts, name) for name in facts.__struct_fields__}
+    text = _encode(_Admin(**fields, kind="admin", time=time, v=LEAF_VERSION))
+    return Leaf(text, "", "admin", facts.grant.tenant if facts.grant else "", time)
+
+
+def admin_facts(text: bytes) -> AdminFacts:
+    """Return what an admin leaf says; ``audit.unavailable``, reason ``corrupt``, for what is none."""
+    try:
+        return _admin_facts(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Fault(
+            "audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: an admin leaf: {exc}"
         ) from exc
 
 

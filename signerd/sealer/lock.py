@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from signerd.errors import Refusal
 
-__all__ = ["LOCK_NAME", "LOCK_WAIT_S", "StateLock", "check_state", "prepare_state"]
+__all__ = ["LOCK_NAME", "LOCK_WAIT_S", "StateLock", "check_state", "is_locked", "prepare_state"]
 
 LOCK_NAME: Final = "lock"
 LOCK_WAIT_S: Final = 2.0
@@ -59,6 +59,23 @@ def prepare_state(path: Path) -> None:
     except OSError as exc:
         raise _unfit("unreadable", path, str(exc)) from exc
     check_state(path)
+
+
+def is_locked(state: Path) -> bool:
+    """Whether a daemon, or what is left of one, uses this state directory. Takes nothing and makes nothing."""
+    try:
+        fd = os.open(state / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise _unfit("unreadable", state / LOCK_NAME, str(exc)) from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 class StateLock:

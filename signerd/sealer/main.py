@@ -14,8 +14,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,32 +27,44 @@ from signerd.host.clock import SystemClock
 from signerd.host.config import decode, load
 from signerd.host.config_model import Backend as ConfiguredBackend
 from signerd.host.config_model import Config
-from signerd.host.config_model import Publisher as ConfiguredPublisher
 from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
 from signerd.host.link import Link, LinkBroken, LinkClosed
 from signerd.host.spawn import Spawned, spawn
 from signerd.host.worker_socket import Connected, connect
+from signerd.sealer.admin import AdminDesk
+from signerd.sealer.approvals import ApprovalLedger
 from signerd.sealer.aside import Aside
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.checkpoint import Checkpoints
 from signerd.sealer.front import Front, answer_of
+from signerd.sealer.grants import Grants
 from signerd.sealer.job import Violation
 from signerd.sealer.keyring import Keyring
 from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
-from signerd.sealer.outbox import FILE_NAME, Outbox
 from signerd.sealer.plugins import certified, plugin_facts
-from signerd.sealer.publishing import Publisher, Publishing
+from signerd.sealer.publishing import publisher_spec, publishing_of, said
+from signerd.sealer.ring import FILE_NAME as RING_FILE
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.sealer.specs import key_specs
 from signerd.sealer.versions import Versions
-from signerd.sealer.worker_errors import TRANSPARENCY
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import Answer, BackendChanged, BackendState, Failed, Opened, Query, RingChanged, RingEntry
+from signerd.wire.links import (
+    AdminAnswer,
+    Answer,
+    BackendChanged,
+    BackendState,
+    Failed,
+    GrantsChanged,
+    Opened,
+    Query,
+    RingChanged,
+    RingEntry,
+)
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Process", "main"]
@@ -66,6 +79,9 @@ request beside a large payload would wait so long at each of its system calls.""
 COPY_NICE = 10
 ENTRIES_PER_FRAME = 2048
 """Versions of keys that a frame tells of: with an SPKI of RSA-4096 and a long PKCS#11 URI each, still within 4 MiB."""
+PIN_CONFIRMED = "SIGNERD_PIN_CONFIRMED"
+"""In the environment of a worker, once: an admin has confirmed its PIN. No configuration can say so for good."""
+T = TypeVar("T")
 OPEN_LIMIT_S = 5.0
 """Seconds after which ``opened`` is sent although a backend has not said whether it works: others need not wait."""
 
@@ -73,15 +89,19 @@ OPEN_LIMIT_S = 5.0
 class Process:
     """The composition root of the sealer, and its loop."""
 
-    def __init__(self, config: Config, link: Link, clock: Clock, state: Path) -> None:
+    def __init__(
+        self, config: Config, link: Link, clock: Clock, state: Path, admins: Collection[int] | None = None
+    ) -> None:
+        """``admins`` are the uids whose admin calls are taken; None: those of the configured admin socket."""
         self._config = config
         self._clock = clock
         self._state = state
         self._link = link
         self._aside = Aside()
         self._reader: AuditReader | None = None
+        self._pin_confirmed: set[str] = set()
         self.backends = {b.name: Backend(self._spec(b.name), clock, self._backend_changed) for b in config.backends}
-        self.publishers = {p.name: Backend(self._publisher_spec(p), clock, _said) for p in config.publishers}
+        self.publishers = {p.name: Backend(publisher_spec(config, p), clock, said) for p in config.publishers}
         self._workers = [*self.backends.values(), *self.publishers.values()]
         for worker in self._workers:
             worker.tick(clock.monotonic())
@@ -90,19 +110,40 @@ class Process:
         self._copying = Aside(COPY_NICE)
         self._checkpoints = Checkpoints(audit, self._store, self._copying)
         self._begin_log()
-        self._ring_store = RingStore(state / "ring.sqlite")
+        self._ring_store = RingStore(state / RING_FILE)
         versions = Versions(self._ring_store, self._store, clock)
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
         self.sealing = Sealing(
-            self._store, self.ring.pins, self.backends, clock, self._aside, self._publishing()
+            self._store,
+            self.ring.pins,
+            self.backends,
+            clock,
+            self._aside,
+            publishing_of(config, self.publishers, state, self._store, clock),
         )
-        self.front = Front(link, self.sealing, self._query)
+        self.grants = Grants(self._store, clock)
+        self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
+        self.front = Front(link, self.sealing, self._query, self._desk(admins).call)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
         self._answered_open = False
         self._open_limit = clock.monotonic() + OPEN_LIMIT_S
         self._ageing_at = clock.monotonic()
+
+    def _desk(self, admins: Collection[int] | None) -> AdminDesk:
+        config = self._config
+        configured = config.sockets.admin.uids if config.sockets.admin else ()
+        return AdminDesk(
+            self,
+            self.life,
+            self._approvals,
+            self.grants,
+            self._store,
+            self._clock,
+            frozenset(configured if admins is None else admins),
+            frozenset(tenant.name for tenant in config.tenants),
+        )
 
     def run(self) -> None:
         """Serve until the front end's link ends; then close what is open and end the workers."""
@@ -194,8 +235,7 @@ class Process:
 
     def _open_if_ready(self, now: float) -> None:
         if self._answered_open:
-            if self.ring.changed:
-                self._tell(self.ring.changes())
+            self._tell_changes()
             return
         if not self.front.opened or not (self.ring.settled or now >= self._open_limit):
             return
@@ -203,7 +243,13 @@ class Process:
         day = self._clock.now_ms() // DAY_MS
         states = tuple(self._backend_state(backend) for backend in self.backends.values())
         ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
-        self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process"))
+        self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process", self.grants.snapshot()))
+
+    def _tell_changes(self) -> None:
+        if self.ring.changed:
+            self._tell(self.ring.changes())
+        if self.grants.changed:
+            self.front.send(GrantsChanged(self.grants.snapshot()))
 
     def _tell(self, entries: tuple[RingEntry, ...], keep: int = 0) -> tuple[RingEntry, ...]:
         """Send the ring's news in as many frames as they take, but for the last ``keep``, which are returned."""
@@ -254,74 +300,63 @@ class Process:
         }
 
         def start() -> Spawned:
-            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings))
+            confirmed = {PIN_CONFIRMED: "1"} if configured.name in self._pin_confirmed else {}
+            self._pin_confirmed.discard(configured.name)
+            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings), environment=confirmed)
 
         return start
 
-    def _publishing(self) -> Publishing:
-        """Return what is published, and the outbox beside it; without publishers there is none."""
-        configured = self._config.publishers
-        if not configured:
-            return Publishing()
-        made = [Publisher(p.name, p.kind, p.needed, self.publishers[p.name]) for p in configured]
-        logs = [p.name for p in configured if p.kind == "log"]
-        return Publishing(made, Outbox(self._state / FILE_NAME, logs, self._store, self._clock))
-
-    def _publisher_spec(self, configured: ConfiguredPublisher) -> BackendSpec:
-        limits = self._config.limits
-        deadline_s = configured.deadline_s(limits)
-        settings = {
-            "plugin": configured.plugin,
-            "name": configured.name,
-            "kind": configured.kind,
-            "call_s": deadline_s,
-            "settings": configured.settings,
-            "development": self._config.daemon.development,
-            "version": configured.version,
-            "record": configured.record,
-            "certificate": configured.certificate,
-            "certifiers": self._config.conformance.certifiers,
-        }
-        return BackendSpec(
-            configured.name,
-            configured.plugin,
-            # The publisher ends a call first, and says why; only one that hangs misses this.
-            deadline_s + 1.0,
-            lambda: spawn("signerd.worker.publisher", settings=msgspec.json.encode(settings)),
-            (limits.worker_backoff_first_s, limits.worker_backoff_longest_s),
-            TRANSPARENCY,
-            1,  # what is slow must not hold up what is not
-        )
-
     def _query(self, query: Query) -> None:
-        def read() -> Answer:
-            if self._reader is None:
-                self._reader = AuditReader(self._state / "audit.sqlite")
-            page = self._reader.read(query.tenant, query.filters, query.cursor, query.limit)
-            return Answer(query.id, page.records, page.indices, page.next)
-
         def done(answer: Answer | SignerdError) -> None:
             if isinstance(answer, SignerdError):
                 answer = Answer(query.id, error=CallError(answer.code, answer.reason, answer.public))
             self.front.send(answer)
 
-        self._aside.run(lambda: answer_of(query, read), done)
+        self._aside.run(lambda: answer_of(query, lambda: self.read_log(query)), done)
 
+    # The admin desk's hands.
 
-def _said(publisher: Backend) -> None:
-    _log.info("publisher %s is %s", publisher.spec.name, "up" if publisher.up else "down")
+    def read_log(self, query: Query) -> Answer:
+        """Read a page of the log, in the thread aside."""
+        if self._reader is None:
+            self._reader = AuditReader(self._state / "audit.sqlite")
+        page = self._reader.read(query.tenant, query.filters, query.cursor, query.limit)
+        return Answer(query.id, page.records, page.indices, page.next)
+
+    def aside(self, work: Callable[[], T], done: Callable[[T | SignerdError], None]) -> None:
+        """Run ``work`` in the thread aside."""
+        self._aside.run(work, done)
+
+    def answer(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
+        """Queue the end of an admin call, behind what it has changed: who is told that it is done may rely on it."""
+        if self._answered_open:
+            self._tell_changes()
+        self.front.send(answer, fds)
+
+    def confirm_pins(self) -> tuple[str, ...]:
+        """Start the workers anew whose PIN is latched, with the word that it may be presented again (T18).
+
+        One that is a service of its own is not started here: its operator removes the mark.
+        """
+        ours = sorted(configured.name for configured in self._config.backends if not configured.socket)
+        latched = [name for name in ours if self.backends[name].latched]
+        for name in latched:
+            self._pin_confirmed.add(name)
+            self.backends[name].restart()
+        return tuple(latched)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sealer; the front end is the only one who starts it."""
+    parser = argparse.ArgumentParser(prog="python -m signerd.sealer.main")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--admin", action="store_true", help="take admin calls of the own uid: an operator's command")
+    parser.add_argument("--config", type=Path, help="configuration file; else embedded defaults on standard input")
+    arguments = parser.parse_args(argv)
     harden(die_with_parent=False)  # it must outlive the front end for as long as it takes to close the records
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_S)
-    parser = argparse.ArgumentParser(prog="python -m signerd.sealer.main")
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--config", type=Path, help="configuration file; else embedded defaults on standard input")
-    arguments = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
     logging.Formatter.converter = time.gmtime
     link = Link(socket.socket(fileno=arguments.fd))
@@ -332,8 +367,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         certified(config)
         prepare_state(state)
         with StateLock(state):
+            admins = {os.geteuid()} if arguments.admin else None
             gc.disable()  # a large ring is read then, and all of it stays
-            process = Process(config, link, SystemClock(), state)
+            process = Process(config, link, SystemClock(), state, admins)
             gc.collect()
             gc.freeze()
             gc.enable()

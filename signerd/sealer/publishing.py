@@ -6,19 +6,26 @@ before the answer leaves. A publisher checks what its log or authority says; tha
 checked here again, as for every worker (T17, T24).
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from signerd.attestation.log_entry import LogEntry, parse_log_entry
+from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Refusal, SignerdError
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.host.config_model import Config
+from signerd.host.config_model import Publisher as ConfiguredPublisher
+from signerd.host.spawn import spawn
+from signerd.sealer.backends import Backend, BackendSpec, Call, CallResult
 from signerd.sealer.job import Job
-from signerd.sealer.outbox import Outbox, Row
+from signerd.sealer.outbox import FILE_NAME, Outbox, Row
 from signerd.sealer.signatures import signed_of
+from signerd.sealer.worker_errors import TRANSPARENCY
 from signerd.verification import rekor2
 from signerd.verification.keys import PublicKey
 from signerd.verification.merkle import leaf_hash, verify_inclusion
@@ -28,8 +35,9 @@ from signerd.wire.decoding import BROKEN
 from signerd.wire.links import DecisionFacts, Sealed
 from signerd.wire.worker_calls import CallError, SubmitParams, SubmitResult
 
-__all__ = ["Publisher", "Publishing", "proof_of"]
+__all__ = ["Publisher", "Publishing", "proof_of", "publisher_spec", "publishing_of", "said"]
 
+_log = logging.getLogger(__name__)
 _result: Final = msgspec.msgpack.Decoder(SubmitResult)
 _REFUTED: Final = CallError("transparency.unavailable", "proof_refused", "the publisher failed")
 
@@ -189,3 +197,47 @@ def _send(log: Publisher, row: Row, done: Callable[[LogEntry | CallError], None]
         done(entry)
 
     log.backend.call_many([Call("submit", _params(log, signed), told)])
+
+
+def publisher_spec(config: Config, configured: ConfiguredPublisher) -> BackendSpec:
+    """Return how the publisher's process is started, and how long its calls may take."""
+    limits = config.limits
+    deadline_s = configured.deadline_s(limits)
+    settings = {
+        "plugin": configured.plugin,
+        "name": configured.name,
+        "kind": configured.kind,
+        "call_s": deadline_s,
+        "settings": configured.settings,
+        "development": config.daemon.development,
+        "version": configured.version,
+        "record": configured.record,
+        "certificate": configured.certificate,
+        "certifiers": config.conformance.certifiers,
+    }
+    return BackendSpec(
+        configured.name,
+        configured.plugin,
+        # The publisher ends a call first, and says why; only one that hangs misses this.
+        deadline_s + 1.0,
+        lambda: spawn("signerd.worker.publisher", settings=msgspec.json.encode(settings)),
+        (limits.worker_backoff_first_s, limits.worker_backoff_longest_s),
+        TRANSPARENCY,
+        1,  # what is slow must not hold up what is not
+    )
+
+
+def publishing_of(
+    config: Config, backends: Mapping[str, Backend], state: Path, store: AuditStore, clock: Clock
+) -> Publishing:
+    """Return what is published by the configuration, and the outbox beside it; without publishers there is none."""
+    if not config.publishers:
+        return Publishing()
+    made = [Publisher(p.name, p.kind, p.needed, backends[p.name]) for p in config.publishers]
+    logs = [p.name for p in made if p.kind == "log"]
+    return Publishing(made, Outbox(state / FILE_NAME, logs, store, clock))
+
+
+def said(publisher: Backend) -> None:
+    """Tell the operator that a publisher came up or went down."""
+    _log.info("publisher %s is %s", publisher.spec.name, "up" if publisher.up else "down")

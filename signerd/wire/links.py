@@ -12,6 +12,8 @@ from signerd.wire.worker_calls import CallError, Descriptor
 
 __all__ = [
     "LINK_VERSION",
+    "AdminAnswer",
+    "AdminCall",
     "Answer",
     "BackendChanged",
     "BackendState",
@@ -19,6 +21,8 @@ __all__ = [
     "CloseMany",
     "DecisionFacts",
     "Failed",
+    "Grant",
+    "GrantsChanged",
     "KeyUse",
     "Open",
     "Opened",
@@ -177,10 +181,10 @@ class RefuseMany(msgspec.Struct, frozen=True, tag_field="type", tag="refuse_many
 
 
 class Query(msgspec.Struct, frozen=True, tag_field="type", tag="query"):
-    """Read the log, from a read-only connection: records of ``tenant``, newest last; at most 200."""
+    """Read the log, from a read-only connection: records of ``tenant`` (None: of all), newest last; at most 200."""
 
     id: int
-    tenant: str
+    tenant: str | None
     filters: dict[str, str]
     cursor: int
     limit: int
@@ -241,6 +245,52 @@ class BackendState(msgspec.Struct, frozen=True):
     up: bool
 
 
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An exception that an admin has made for a while: ``bypass`` of the entitlement source, or ``release`` approval.
+
+    ``subject`` is the plan or the tool's digest; ``tenant`` is empty where it is for all. It ends at ``expires_at``
+    (Unix milliseconds) and, where ``until_ms`` is not 0, when the monotonic clock of the boot ``boot`` reads that.
+    """
+
+    id: str
+    kind: str
+    subject: str
+    expires_at: int
+    tenant: str = ""
+    version: str = ""
+    boot: str = ""
+    until_ms: int = 0
+
+
+class GrantsChanged(msgspec.Struct, frozen=True, tag_field="type", tag="grants_changed"):
+    """All exceptions that are in force now."""
+
+    grants: tuple[Grant, ...]
+
+
+class AdminCall(msgspec.Struct, frozen=True, tag_field="type", tag="admin_call"):
+    """A call of the admin plane, unread: the sealer decodes and decides.
+
+    ``params`` is msgpack, ``uid`` the caller's as the kernel named it, ``inline_max`` the largest value that the caller
+    wants within a frame.
+    """
+
+    id: int
+    method: str
+    params: bytes
+    uid: int
+    inline_max: int
+
+
+class AdminAnswer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="admin_answer"):
+    """Its end: ``result`` is msgpack, whose descriptors come with this frame; or ``error`` with its ``details``."""
+
+    id: int
+    result: bytes = b""
+    error: CallError | None = None
+    details: dict[str, str | int | list[str]] = {}
+
+
 class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
     """Answer to ``open``: what the front end decides by. ``daily`` counts what was signed per tenant on ``day``.
 
@@ -252,6 +302,7 @@ class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
     daily: dict[str, int]
     backends: tuple[BackendState, ...]
     separation: str
+    grants: tuple[Grant, ...] = ()
 
 
 class SealedSignature(msgspec.Struct, frozen=True):

@@ -198,7 +198,7 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     plugins: tuple[PluginInfo, ...]
     """see PluginInfo"""
     backends: tuple[BackendState, ...]
-    """see BackendState"""
+    """key backends of the tenant; on the admin socket those of all"""
     profiles: tuple[str, ...]
     """output profiles that it serves"""
     limits: Limits

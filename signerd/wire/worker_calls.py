@@ -9,6 +9,9 @@ from typing import Final
 
 import msgspec
 
+from signerd.wire.params import Identity
+from signerd.wire.verified import BundleVerified
+
 __all__ = [
     "LINK_FRAME_BYTES",
     "PAYLOAD_INLINE",
@@ -16,6 +19,7 @@ __all__ = [
     "BatchCall",
     "BatchParams",
     "BatchResult",
+    "BundleJudged",
     "CallError",
     "CallOutcome",
     "CheckDocument",
@@ -24,6 +28,7 @@ __all__ = [
     "Descriptor",
     "DocumentChecked",
     "GenerateParams",
+    "JudgeBundle",
     "RotateParams",
     "RotateResult",
     "SignParams",
@@ -184,3 +189,25 @@ class DocumentChecked(msgspec.Struct, frozen=True, omit_defaults=True, tag_field
     predicate_sha256: str = ""
     error: CallError | None = None
     pointer: str = ""
+
+
+class JudgeBundle(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="judge_bundle"):
+    """Verify one bundle for a caller of ``tenant``: by ``key`` (PEM), ``identity``, or the policy of that id."""
+
+    id: int
+    tenant: str
+    bundle: bytes | Descriptor
+    artifact_sha256: str | None = None
+    predicate_type: str | None = None
+    key: str | None = None
+    identity: Identity | None = None
+    policy: str | None = None
+
+
+class BundleJudged(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="bundle_judged"):
+    """What came of it: a :class:`~signerd.wire.verified.BundleVerified`, or the refusal."""
+
+    id: int
+    result: BundleVerified | None = None
+    error: CallError | None = None
+    details: dict[str, str] = {}

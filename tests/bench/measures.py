@@ -15,6 +15,7 @@ from bench.caller import Caller, sealed_memfd, verify_bundle
 from bench.load import PartMissing, Sample
 from bench.peers import RELEASE, Daemon
 from bench.processes import MemoryWatch, usages
+from bench.ring import large_ring
 from bench.rows import Row, Unmeasured, pair_rows, sample_row
 from bench.run import KEY, Run, Taken, say
 from bench.templates import Template, cyclonedx, sign_batch, sign_dsse, sign_params
@@ -234,6 +235,7 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
     "token-worker": token_worker,
     "token": token,
     "wedged": wedged,
+    "ring": large_ring,
 }
 """The rows of a run without `--only`; each of signerd's brings ssh-agent's of the same load with it."""
 

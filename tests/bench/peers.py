@@ -71,7 +71,7 @@ class Agent:
 
 
 class Daemon:
-    """`signerd serve` with the whole gate on and a fresh state directory.
+    """`signerd serve` with the whole gate on and a state directory of its own.
 
     On embedded defaults, with one ES256 key, or by the text of a configuration file.
     """

@@ -85,9 +85,16 @@ class Run:
         return _or_raise(self._daemon)
 
     @contextmanager
-    def fresh_daemon(self, config: str | None = None) -> Iterator[Daemon]:
-        """A signerd with a new state directory and a new key, gone at the end; by the text `config` if there is one."""
+    def fresh_daemon(
+        self, config: str | None = None, prepare: Callable[[Path], object] | None = None
+    ) -> Iterator[Daemon]:
+        """A signerd with a new state directory and a new key, gone at the end; by the text `config` if there is one.
+
+        `prepare` makes the state directory that it finds.
+        """
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
+            if prepare is not None:
+                prepare(Path(directory) / "state")
             daemon = Daemon(Path(directory), config)
             try:
                 yield daemon

@@ -29,10 +29,13 @@ from signerd.sealer.main import Process
 from signerd.wire.frames import FrameReader, encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
+    AdminAnswer,
+    AdminCall,
     Answer,
     BackendChanged,
     DecisionFacts,
     Failed,
+    GrantsChanged,
     KeyUse,
     Open,
     Opened,
@@ -59,7 +62,7 @@ STATEMENT = (
 TESTS = str(Path(__file__).parent.parent)
 M = TypeVar("M", bound=msgspec.Struct)
 _decode = msgspec.msgpack.Decoder(
-    Opened | SealedMany | Recorded | Answer | RingChanged | BackendChanged | Failed
+    Opened | SealedMany | Recorded | Answer | AdminAnswer | RingChanged | GrantsChanged | BackendChanged | Failed
 ).decode
 
 
@@ -150,6 +153,14 @@ class FrontEnd:
         }
         return SealItem(**fields)
 
+    def administer(self, method: str, uid: int | None = None, **params: object) -> AdminAnswer:
+        """Call a method of the admin plane, and wait for its end."""
+        self._ids += 1
+        uid = os.geteuid() if uid is None else uid
+        self.send(AdminCall(self._ids, method, msgspec.msgpack.encode(params), uid, 1 << 20))
+        self.wait(lambda: any(answer.id == self._ids for answer in self.got(AdminAnswer)))
+        return next(answer for answer in self.got(AdminAnswer) if answer.id == self._ids)
+
     def seal(self, *items: SealItem) -> list[SealOutcome]:
         """Have items sealed, and wait for their outcomes."""
         self.send(SealMany(items))
@@ -228,3 +239,4 @@ class LyingProcess(Process):
         self._aside.close()
         self._store.close()
         self._ring_store.close()
+        self._approvals.close()

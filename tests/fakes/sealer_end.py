@@ -11,6 +11,7 @@ from signerd.host.link import Link
 from signerd.pipeline.waits import SealWait
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
+    AdminCall,
     BackendState,
     Close,
     CloseMany,
@@ -28,11 +29,12 @@ from signerd.wire.links import (
 
 __all__ = ["SealerEnd"]
 
-_decode = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query)
+_decode = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | AdminCall)
 
 
 class SealerEnd:
-    """``link`` is the front end's side; what it sent is in ``items``, ``closes``, ``refusals`` and ``queries``."""
+    """``link`` is the front end's side; what it sent is in ``items``, ``closes``, ``refusals``, ``queries``
+    and ``calls``."""
 
     def __init__(self, given: World, clock: FakeClock) -> None:
         ours, theirs = socket.socketpair()
@@ -44,6 +46,7 @@ class SealerEnd:
         self.closes: list[Close] = []
         self.refusals: list[Refusal] = []
         self.queries: list[Query] = []
+        self.calls: list[AdminCall] = []
         self._fds: dict[str, int] = {}
         self.link.connect(Link(ours))
         ring = tuple(held.entry for held in given.sealer.keys.values())
@@ -76,6 +79,8 @@ class SealerEnd:
             self.refusals += message.items
         elif isinstance(message, Query):
             self.queries.append(message)
+        elif isinstance(message, AdminCall):
+            self.calls.append(message)
 
     def serve(self) -> None:
         """Seal and record all that is asked for, as the sealer does."""

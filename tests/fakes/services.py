@@ -32,6 +32,7 @@ from signerd.contracts.values import (
 )
 from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.descriptors import check_claims, check_files
+from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.story import Story
 from signerd.errors import Detail, SignerdError, error_from
 from signerd.errors import Refusal as Refused
@@ -332,6 +333,7 @@ def world(
     checks: Sequence[Releases] | None = None,
     types: Sequence[PredicateTypeFake] = TYPES,
     store: Any = None,
+    exceptions: Snapshot | None = None,
     **bounds: int,
 ) -> World:
     """A daemon's worth of services; ``bounds`` replace the usual limits."""
@@ -360,6 +362,7 @@ def world(
         catalogue=Catalogue([Guarded(kind, Guard("predicate", "fake")) for kind in types]),
         tenants={tenant.name: tenant for tenant in tenants},
         ring=sealer,
+        exceptions=exceptions or Snapshot(),
         quotas=Charging(Guarded(quotas if store is None else store, Guard("quota", "fake")), asides.append),
         ledger=ledger,
         deadlines=deadlines,

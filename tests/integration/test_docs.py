@@ -19,9 +19,10 @@ from typing import Any, Self
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 
 from outside.parts import ROOT
+from running.authority import code_signing_authority
 from running.daemon import RELEASE, Running
 from signerd.attestation.log_entry import LogEntry
 from signerd.cli.main import main as signerd
@@ -29,7 +30,7 @@ from signerd.daemon import faults, sealer_process
 from signerd.daemon import main as front_end
 from signerd.daemon.documents import LONGEST_S, QUEUE
 from signerd.errors import SignerdError
-from signerd.host import config_model, supervision
+from signerd.host import config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
 from signerd.sealer import checkpoint, group, leaves, lock
@@ -104,6 +105,15 @@ def placed(tmp_path: Path) -> Callable[[str], str]:
     pem = tmp_path / "etc" / "umbra-reports.pem"
     pem.touch(mode=0o600)
     pem.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    trust = tmp_path / "etc" / "trust"
+    for name in ("fulcio", "tsa"):
+        made = code_signing_authority(tmp_path / name)
+        trust.mkdir(exist_ok=True)
+        (trust / f"{name}-chain.pem").write_bytes(made.chain.read_bytes())
+    for name in ("ct", "rekor"):
+        (trust / f"{name}.pub").write_bytes(
+            private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
     return at_home
 
 
@@ -122,6 +132,7 @@ def test_a_whole_example_is_accepted(
 
 
 NONE = 'certificate = "none"\n'
+TRUSTED = (config_trust.TrustedAuthority, config_trust.TrustedRekor, config_trust.TrustedService)
 PARTS = {
     "plugins.auth-peercred": NONE,
     "plugins.entitlement-file": NONE,
@@ -132,6 +143,8 @@ PARTS = {
     "tenants.local": 'keys = ["file:default"]\n',
     'keys."file:default"': 'backend = "file"\ntenant = "local"\n',
     "approvals": "",
+    "sockets.admin": "",
+    "trust": "",
 }
 """A configuration in its parts: an example that shows one part of its own gets the others from here."""
 
@@ -235,6 +248,8 @@ def test_every_section_of_the_file_has_its_table() -> None:
         "tenants.NAME": config_model.Tenant,
         'keys."REF"': config_model.Key,
         "approvals": config_model.Approvals,
+        "trust": config_trust.Trust,
+        "verification": config_trust.Verification,
     }
     named_otherwise = {"approvals": {"approvers"}, "plugins.NAME": {"name", "settings"}}
     for title, cls in sections.items():
@@ -243,6 +258,10 @@ def test_every_section_of_the_file_has_its_table() -> None:
         if title == "approvals":  # its array of tables has one of its own there
             assert names_of(config_model.Approver, "") <= listed
             listed -= names_of(config_model.Approver, "")
+        if title == "trust":
+            of_tables = set[str]().union(*(names_of(each, "") for each in TRUSTED))
+            assert of_tables <= listed
+            listed -= of_tables
         assert names_of(cls, "") - of_the_header == listed, title
     assert len(sections) == len(config_model.Config.__struct_fields__) - 1  # the file's own name is no section
 
@@ -416,6 +435,7 @@ def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]
 
 
 LEAVES: list[tuple[str, list[type[msgspec.Struct]]]] = [
+    ("admin", [leaves._Admin, links.Grant]),
     ("approval", [leaves._Approval]),
     ("decided", [leaves._Decided, links.DecisionFacts, links.ReleaseFacts, links.RequestFacts, links.PeerFacts]),
     ("outcome", [leaves._Outcome]),

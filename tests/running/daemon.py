@@ -73,7 +73,7 @@ class Running:
         return self
 
     def children(self) -> dict[str, int]:
-        """Pids of the other processes by role: ``sealer``, ``key``, ``document``."""
+        """Pids of the other processes by role: ``sealer``, ``key``, ``document``, ``verify``."""
         found: dict[str, int] = {}
         waiting = [self.pid]
         while waiting:
@@ -153,6 +153,7 @@ MODULES = {
     "key": "signerd.worker.key",
     "document": "signerd.worker.document",
     "publisher": "signerd.worker.publisher",
+    "verify": "signerd.worker.verify",
 }
 
 

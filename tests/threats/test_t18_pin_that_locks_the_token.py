@@ -3,15 +3,21 @@
 Each restart is a new process of the real key worker. The module before SoftHSM counts what reaches the token.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
+from fakes.front_end import SealerProcess
 from fakes.links import Peer
 from fakes.tokens import PIN, Shim
+from running.configured import until
+from signerd.host.config import embedded
+from signerd.host.config_model import AdminSocket, Backend, Key, Sockets, Tenant
 
 pytestmark = pytest.mark.needs("softhsm2", "gcc")
 
@@ -86,6 +92,38 @@ def test_an_admin_who_removes_the_mark_gets_one_more_login(made: Shim) -> None:
         *["key.backend_fault pin_latched"] * 2,
     ]
     assert len(made.calls("C_Login")) == 2
+
+
+def confirmed(sealer: SealerProcess) -> list[str]:
+    """The backends that an admin's word lets present their PIN again."""
+    answer = sealer.administer("admin.confirm", what="pin", reason="the token was reset")
+    backends: list[str] = msgspec.msgpack.decode(answer.result)["backends"]
+    return backends
+
+
+def test_an_admin_who_confirms_the_pin_gets_one_more_login_and_no_restart_gets_another(made: Shim) -> None:
+    base = made.hsm.base
+    config = embedded(base / "daemon", base / "sign.sock")
+    config = msgspec.structs.replace(
+        config,
+        sockets=Sockets(config.sockets.sign, AdminSocket(uids=(os.geteuid(),))),
+        backends=(Backend("hsm", "pkcs11", settings=made.settings(), certificate="none"),),
+        keys=(Key(KEY, "hsm", "local"),),
+        tenants=(Tenant("local", (KEY,), KEY),),
+    )
+    made.hsm.set_pin_file("0000")
+    assert described(made) == "key.backend_fault pin_incorrect"
+    sealer = SealerProcess(base / "daemon", config)
+    try:
+        sealer.open()
+        assert made.calls("C_Login") == [(WRONG, USER)]
+        for logins in (2, 3):
+            until(lambda: confirmed(sealer) == ["hsm"])  # once the worker has said that its PIN was refused
+            until(lambda logins=logins: len(made.calls("C_Login")) == logins)  # type: ignore[misc]  # bound now
+        assert described(made) == "key.backend_fault pin_latched"
+        assert len(made.calls("C_Login")) == 3
+    finally:
+        sealer.close()
 
 
 def killed_at_login(made: Shim) -> None:

@@ -7,7 +7,7 @@ from fakes.contracts import failing, plugin
 from fakes.flawed_worker import Flawed
 from signerd_conformance.contracts import KeyBackendContract
 
-DESCRIBED, ANOTHER, SIGNED, DIGEST, ABSENT, NOT_ONE, DECLARED, GENERATED = (
+DESCRIBED, ANOTHER, SIGNED, DIGEST, ABSENT, NOT_ONE, DECLARED, GENERATED, ROTATED = (
     "a_description_is_of_one_key",
     "another_instance_describes_the_same_keys",
     "signatures_verify_and_name_their_key",
@@ -16,6 +16,7 @@ DESCRIBED, ANOTHER, SIGNED, DIGEST, ABSENT, NOT_ONE, DECLARED, GENERATED = (
     "a_reference_that_is_none_is_refused",
     "capabilities_are_declared_and_there",
     "a_key_is_generated_once_and_never_overwritten",
+    "a_rotated_key_stays_and_the_new_one_has_a_name_of_its_own",
 )
 
 
@@ -33,8 +34,8 @@ class Contract(KeyBackendContract):
     ("flaw", "failed"),
     [
         ("none", set()),
-        ("algorithm", {DESCRIBED, SIGNED, GENERATED}),
-        ("keyid", {DESCRIBED, SIGNED}),
+        ("algorithm", {DESCRIBED, SIGNED, GENERATED, ROTATED}),
+        ("keyid", {DESCRIBED, SIGNED, ROTATED}),
         ("spki", {DESCRIBED, SIGNED}),
         ("prehash", {DESCRIBED, SIGNED, DIGEST}),
         ("hashes_again", {SIGNED}),
@@ -42,12 +43,13 @@ class Contract(KeyBackendContract):
         ("empty", {SIGNED}),
         ("short", {SIGNED}),
         ("takes_anything", {DIGEST}),
-        ("any_key", {ABSENT, NOT_ONE, GENERATED}),
-        ("other_code", {ABSENT}),
+        ("any_key", {ABSENT, NOT_ONE, GENERATED, ROTATED}),
+        ("other_code", {ABSENT, ROTATED}),
         ("capability", {DECLARED}),
-        ("other_algorithm", {GENERATED}),
-        ("forgets", {GENERATED}),
-        ("overwrites", {GENERATED}),
+        ("other_algorithm", {GENERATED, ROTATED}),
+        ("forgets", {GENERATED, ROTATED}),
+        ("keeps_the_name", {ROTATED}),
+        ("overwrites", {GENERATED, ROTATED}),
     ],
 )
 def test_key_backends(flaw: str, failed: set[str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ __all__ = ["MOST_UNCERTAIN", "PinLatch"]
 
 MOST_UNCERTAIN: Final = 2
 """Logins with one PIN of which nobody saw the end."""
+_MARK: Final = re.compile(r"pin-[0-9a-f]{32}\.json")
 _MOST_BYTES: Final = 4096
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -97,6 +99,18 @@ class PinLatch:
                 raise
             self._restore(folder, token, None)
             return result
+
+    def confirm(self) -> None:
+        """Remove every mark: a person has looked, and each PIN may be presented once more. ``latch_folder`` as
+        :meth:`login`."""
+        with self._locked() as folder:
+            try:
+                for name in os.listdir(folder):
+                    if _MARK.fullmatch(name):
+                        os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+            except OSError as exc:
+                raise fault("latch_folder", f"{self._path} cannot be written: {exc.strerror}") from exc
 
     def _latched(self, token: str, mark: _Mark) -> Fault:
         why = "was refused" if mark.rejected else "was presented before, and nobody saw how that ended"

@@ -5,6 +5,7 @@ one more wrong PIN would lock it.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -47,6 +48,9 @@ class OpenToken:
                 _log.debug("closing a session: %s", type(exc).__name__)
 
 
+CONFIRMED: Final = "SIGNERD_PIN_CONFIRMED"
+
+
 class Tokens:
     """The tokens of all modules; each is opened at its first use."""
 
@@ -54,6 +58,9 @@ class Tokens:
         self._settings = settings
         self._libraries = Libraries(settings.modules, settings.environment)
         self._latch = None if settings.state is None else PinLatch(settings.state)
+        # Set by the sealer for one start alone, after an admin's `admin.confirm pin`; nobody's configuration has it.
+        if os.environ.pop(CONFIRMED, "") and self._latch is not None:
+            self._latch.confirm()
         self._open: dict[str, OpenToken] = {}
 
     def get(self, uri: KeyUri) -> OpenToken:

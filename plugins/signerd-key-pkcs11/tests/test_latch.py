@@ -202,3 +202,25 @@ def test_two_processes_do_not_present_a_wrong_pin_twice(folder: Path) -> None:
     for thread in threads:
         thread.join(20)
     assert (card.presented, ended) == (["4321"], ["pin_latched"])
+
+
+def test_a_person_who_has_looked_opens_every_latch_once(folder: Path) -> None:
+    latch, card = PinLatch(str(folder)), Card("1234")
+    for token in ("one", "two"):
+        with pytest.raises(Wrong):
+            latch.login(token, "0000", lambda: card.login("0000"), rejected=(Wrong,), unjudged=(Away,))
+    (folder / "other").write_text("kept")
+    latch.confirm()
+    assert [file.name for file in folder.iterdir()] == ["other"]
+    with pytest.raises(Wrong):
+        latch.login("one", "0000", lambda: card.login("0000"), rejected=(Wrong,), unjudged=(Away,))
+    with pytest.raises(SignerdError, match="pin_latched"):
+        latch.login("one", "0000", lambda: card.login("0000"), rejected=(Wrong,), unjudged=(Away,))
+    assert card.presented == ["0000"] * 3
+
+
+def test_a_folder_that_others_may_enter_confirms_nothing(folder: Path) -> None:
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    with pytest.raises(SignerdError, match="latch_folder"):
+        PinLatch(str(folder)).confirm()

@@ -1,9 +1,9 @@
 import msgspec
 import pytest
 
-from signerd.contracts.validity import check_validity
+from signerd.contracts.validity import check_validity, in_force
 from signerd.errors import Refusal
-from signerd.wire.links import RingEntry
+from signerd.wire.links import Grant, RingEntry
 
 ENTRY = RingEntry("file:a", "local", 1, "sha256:" + "a" * 64, "ES256", b"\x30", "generated", "active", 1000)
 
@@ -35,3 +35,21 @@ def test_whether_a_key_may_sign_now(change, now, refused):
     with pytest.raises(Refusal) as caught:
         check_validity(entry, now)
     assert (caught.value.code, caught.value.reason) == refused
+
+
+BYPASS = Grant("id", "bypass", "gold", 5000, "acme", boot="this", until_ms=900)
+
+
+@pytest.mark.parametrize(
+    ("grant", "now", "monotonic", "boot", "holds"),
+    [
+        (BYPASS, 4999, 0.899, "this", True),
+        (BYPASS, 5000, 0.1, "this", False),
+        (BYPASS, 1, 0.9, "this", False),  # the wall clock was set back
+        (BYPASS, 1, 0.1, "another", False),
+        (Grant("id", "release", "sha256:x", 5000), 4999, 1e9, "any", True),
+        (Grant("id", "release", "sha256:x", 5000), 5000, 0.0, "any", False),
+    ],
+)
+def test_an_exception_ends_by_whichever_clock_comes_first(grant, now, monotonic, boot, holds):
+    assert in_force(grant, now, monotonic, boot) is holds

@@ -108,6 +108,7 @@ def test_tenants_and_bounds_are_those_of_the_file(services: Services) -> None:
     assert local.require_attested
     assert other.predicates is None
     assert services.bounds.subjects == 7
+    assert local.backends == other.backends == {"file"}
     assert services.quotas.peek(Charge("local", "x", None, 1, None, 3)) == Remaining(3)
 
 

@@ -20,12 +20,15 @@ from signerd.contracts.values import Caller, Principal
 from signerd.daemon import frontend as module
 from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.documents import Documents
-from signerd.daemon.frontend import Frontend
+from signerd.daemon.frontend import Doors, Frontend
 from signerd.daemon.poller import READ, Poller
 from signerd.daemon.reads import Reads
+from signerd.daemon.relay import AdminRelay
 from signerd.daemon.session import UNREAD_BYTES, Session
 from signerd.daemon.signing import Signing
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifier import Verifier
+from signerd.daemon.verifying import Verifying
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Refusal
 from signerd.host.config_model import Limits
@@ -37,6 +40,7 @@ from signerd.wire.connection import NEED_DATA, Connection, Role
 from signerd.wire.links import Answer
 from signerd.wire.messages import Error, Goaway, Hello, Message, Request, Response
 from signerd.wire.messages import Limits as Told
+from signerd.wire.methods import SERVED, SocketName
 
 HELLO = Hello((1,), "test")
 READER = msgspec.structs.replace(PRINCIPAL, scopes=frozenset({"signer.keys"}))
@@ -45,8 +49,9 @@ READER = msgspec.structs.replace(PRINCIPAL, scopes=frozenset({"signer.keys"}))
 class Line:
     """One connection: the peer's end, and the session that the front end made of ours."""
 
-    def __init__(self, frontend: Frontend) -> None:
+    def __init__(self, frontend: Frontend, via: SocketName = "sign") -> None:
         self._frontend = frontend
+        self.via: SocketName = via
         ours, self.peer = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.peer.setblocking(False)
@@ -56,7 +61,7 @@ class Line:
 
     async def accepted(self) -> "Line":
         known = set(self._frontend._sessions)
-        await self._frontend.accept(self.ours)
+        await self._frontend.accept(self.via, self.ours)
         self.session = next(iter(self._frontend._sessions - known), None)
         return self
 
@@ -90,7 +95,9 @@ class Line:
 class House:
     """A front end with its parts."""
 
-    def __init__(self, nursery: trio.Nursery, authenticator: Any, limits: Limits, uids: frozenset[int]) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, authenticator: Any, limits: Limits, uids: frozenset[int], admins: frozenset[int]
+    ) -> None:
         self.clock = FakeClock()
         self.given = world()
         self.sealer = SealerEnd(self.given, self.clock)
@@ -103,20 +110,27 @@ class House:
         waiters = Waiters(self.sealer.link, documents, nursery, lambda: None)
         signing = Signing(services, waiters, self.sealer.link, limits, self.clock)
         told = Told(4 << 20, 1 << 20, 1 << 27, 64, 256, 1024, 32, 64, 120_000)
-        reads = Reads(services, Snapshot(), self.sealer.link, told, self.clock, (), False, 0.0)
+        verifying = Verifying(Verifier(_never, self.poller, self.clock), Limits(), self.clock, lambda: None)
+        reads = Reads(services, Snapshot(), self.sealer.link, told, self.clock, (), False, 0.0, verifying)
         self.aggregate = Aggregate(1 << 20, self.clock.monotonic())
+        self.reloads: list[str] = []
+        doors = Doors(uids, admins, AdminRelay(self.sealer.link, self._reload, nursery))
         self.frontend = Frontend(
-            services, signing, reads, self.sealer.link, limits, self.poller, self.clock, self.aggregate, uids
+            services, signing, reads, self.sealer.link, limits, self.poller, self.clock, self.aggregate, doors
         )
         self.lines: list[Line] = []
 
-    async def line(self) -> Line:
-        line = await Line(self.frontend).accepted()
+    async def _reload(self) -> list[str]:
+        self.reloads.append("again")
+        return ["limits"]
+
+    async def line(self, via: SocketName = "sign") -> Line:
+        line = await Line(self.frontend, via).accepted()
         self.lines.append(line)
         return line
 
-    async def greeted(self) -> Line:
-        line = await self.line()
+    async def greeted(self, via: SocketName = "sign") -> Line:
+        line = await self.line(via)
         line.send(HELLO)
         assert isinstance(line.said(), Hello)
         return line
@@ -135,10 +149,13 @@ def _never() -> Any:
 
 @asynccontextmanager
 async def house(
-    authenticator: Any = PRINCIPAL, uids: frozenset[int] = frozenset(), **limits: Any
+    authenticator: Any = PRINCIPAL,
+    uids: frozenset[int] = frozenset(),
+    admins: frozenset[int] = frozenset(),
+    **limits: Any,
 ) -> AsyncIterator[House]:
     async with trio.open_nursery() as nursery:
-        made = House(nursery, authenticator, Limits(**limits), uids)
+        made = House(nursery, authenticator, Limits(**limits), uids, admins)
         try:
             yield made
         finally:
@@ -389,7 +406,7 @@ async def test_a_session_ends_with_the_process_that_opened_it() -> None:
         _, (copy,), _, _ = socket.recv_fds(ours, 1, 1)
         accepted, _ = listening.accept()
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        await here.frontend.accept(accepted)
+        await here.frontend.accept("sign", accepted)
         assert len(here.frontend) == 1
         ours.send(b"x")
         await trio.to_thread.run_sync(os.waitpid, child, 0)
@@ -515,3 +532,42 @@ async def test_what_was_counted_is_recorded_when_its_minute_is_over_and_at_the_e
         here.frontend.close()
         here.sealer.hear()
         assert len(here.sealer.refusals) == 2
+
+
+OWN = frozenset({os.geteuid()})
+
+
+async def test_each_socket_lists_and_serves_its_own_methods() -> None:
+    async with house(admins=OWN) as here:
+        admin = await here.line("admin")
+        admin.send(HELLO)
+        greeting = admin.said()
+        assert isinstance(greeting, Hello)
+        assert greeting.methods == SERVED["admin"]
+        assert "keys.rotate" in SERVED["admin"]
+        assert not {"sign.dsse", "keys.list"} & set(SERVED["admin"])
+        assert reason(admin.ask("sign.dsse")) == "request.unsupported/other_socket"
+        sign = await here.greeted()
+        for number, method in enumerate(sorted(set(SERVED["admin"]) - set(SERVED["sign"])), 1):
+            assert reason(sign.ask(method, number=number)) == "request.unsupported/other_socket"
+        assert not here.sealer.calls
+
+
+async def test_the_admin_socket_lets_in_the_listed_uids_alone_and_asks_no_authenticator() -> None:
+    async with house(Refusal("auth.peer_denied", "not_asked", "no"), admins=OWN) as here:
+        line = await here.greeted("admin")
+        assert line.session is not None
+        assert line.session.principal is not None
+        assert line.session.principal.name == f"uid:{os.geteuid()}"
+    async with house(admins=frozenset({os.geteuid() + 1})) as here:
+        assert reason((await here.line("admin")).said()) == "auth.peer_denied/uid_not_let_in"
+    async with house() as here:
+        assert reason((await here.line("admin")).said()) == "auth.peer_denied/uid_not_let_in"
+
+
+async def test_an_admin_reads_the_records_of_all_tenants() -> None:
+    async with house(admins=OWN) as here:
+        line = await here.greeted("admin")
+        assert line.ask("audit.query", {"filters": {}, "limit": 5}) is None
+        here.sealer.hear()
+        assert [query.tenant for query in here.sealer.queries] == [None]

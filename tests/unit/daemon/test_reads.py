@@ -7,18 +7,23 @@ import pytest
 
 from fakes.sealer_end import SealerEnd
 from fakes.services import NOON, PEER, PRINCIPAL, FakeClock, HeldKey, Later, World, world
-from signerd.contracts.values import Entitlement, PlanLimits
+from signerd.contracts.values import Entitlement, PlanLimits, Principal
 from signerd.daemon.reads import NEVER, PROFILES, Reads
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifying import Verifying
 from signerd.errors import SignerdError
+from signerd.pipeline.tenants import Tenant
 from signerd.wire import methods
 from signerd.wire.links import BackendChanged, BackendState, Opened
 from signerd.wire.messages import Limits
 
 LIMITS = Limits(4 << 20, 1 << 20, 1 << 27, 64, 256, 1024, 32, 64, 120_000)
-BOUND = cast("Session", SimpleNamespace(principal=PRINCIPAL, peer=PEER))
-UNBOUND = cast("Session", SimpleNamespace(principal=None, peer=PEER))
+NO_WORKER = cast("Verifying", None)  # no test here asks for what a worker does
+BOUND = cast("Session", SimpleNamespace(principal=PRINCIPAL, peer=PEER, via="sign"))
+NO_TENANT = Principal("uid:7", "", frozenset(), "x")
+ADMIN = cast("Session", SimpleNamespace(principal=NO_TENANT, peer=PEER, via="admin"))
+UNBOUND = cast("Session", SimpleNamespace(principal=None, peer=PEER, via="sign"))
 
 
 class Desk:
@@ -32,7 +37,7 @@ class Desk:
         self.snapshot.opened(opened)
         plugins = (methods.PluginInfo("signerd-x", "1.0", "ab"),)
         self.reads = Reads(
-            self.given.services, self.snapshot, self.sealer.link, LIMITS, self.clock, plugins, False, 900.0
+            self.given.services, self.snapshot, self.sealer.link, LIMITS, self.clock, plugins, False, 900.0, NO_WORKER
         )
 
     def ask(self, method: str, session: Session = BOUND, **params: Any) -> Any:
@@ -140,10 +145,23 @@ def test_info_and_health(desk: Desk) -> None:
     assert info.uptime_s == 100
     assert [plugin.name for plugin in info.plugins] == ["signerd-x"]
     assert (info.profiles, info.checkpoints) == (PROFILES, "off")
-    assert [(backend.name, backend.up) for backend in info.backends] == [("soft", True)]
     health = desk.ask("daemon.health", UNBOUND)
     assert health.ready
     assert all(check.ok for check in health.checks)
+
+
+def test_backends_are_the_tenants_own_but_on_the_admin_socket() -> None:
+    desk = Desk(world(tenants=[Tenant("acme", "file:acme", backends=frozenset({"soft", "not yet there"}))]))
+    desk.snapshot.take_backend(BackendChanged(BackendState("theirs", "file", up=True)))
+
+    def told(method: str, session: Session = BOUND) -> list[tuple[str, bool]]:
+        return [(backend.name, backend.up) for backend in desk.ask(method, session).backends]
+
+    assert told("session.bind") == told("session.status") == told("daemon.info") == [("soft", True)]
+    assert told("daemon.info", ADMIN) == [("soft", True), ("theirs", True)]
+    nobodys = cast("Session", SimpleNamespace(principal=NO_TENANT, peer=PEER, via="sign"))
+    assert told("daemon.info", nobodys) == []
+    desk.sealer.close()
 
 
 def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
@@ -158,5 +176,5 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
-    elsewhere = {"sign.dsse", "sign.batch", "audit.query"}
-    assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere
+    elsewhere = {"sign.dsse", "sign.batch", "verify.bundle", "verify.batch", "audit.query"}
+    assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED

@@ -3,7 +3,8 @@ import pytest
 
 from fakes.services import HeldKey
 from signerd.daemon.snapshot import Snapshot
-from signerd.wire.links import BackendChanged, BackendState, Opened, RingEntry
+from signerd.host.clock import boot_id
+from signerd.wire.links import BackendChanged, BackendState, Grant, Opened, RingEntry
 
 OURS = HeldKey.make("file:a", "acme").entry
 OTHER = HeldKey.make("file:b", "other").entry
@@ -60,3 +61,21 @@ def test_one_backend_changes_alone() -> None:
     snapshot.take_backend(BackendChanged(BackendState("hsm", "pkcs11", up=True)))
     snapshot.take_backend(BackendChanged(BackendState("soft", "file", up=False)))
     assert {name: state.up for name, state in snapshot.backends.items()} == {"soft": False, "hsm": True}
+
+
+def test_exceptions_are_those_of_the_tenant_and_the_digest() -> None:
+    snapshot = Snapshot()
+    grants = (
+        Grant("1", "bypass", "gold", 100, "acme", boot=boot_id(), until_ms=2000),
+        Grant("2", "release", "sha256:a", 100, "acme", "2026.1"),
+        Grant("3", "release", "sha256:b", 100),
+    )
+    snapshot.opened(Opened((), 1, {}, (), "process", grants))
+    assert snapshot.bypass("acme", 99, 1.9) is grants[0]
+    assert snapshot.bypass("acme", 99, 2.0) is None
+    assert snapshot.bypass("other", 99, 1.0) is None
+    assert snapshot.approved_release("sha256:a", "acme", 99, 1.0) is grants[1]
+    assert snapshot.approved_release("sha256:a", "other", 99, 1.0) is None
+    assert snapshot.approved_release("sha256:b", "other", 99, 1.0) is grants[2]
+    assert snapshot.approved_release("sha256:b", "other", 100, 1.0) is None
+    assert snapshot.approved_release("gold", "acme", 99, 1.0) is None

@@ -1,7 +1,7 @@
 import time
 
 from signerd.contracts.services import Clock
-from signerd.host.clock import SystemClock
+from signerd.host.clock import SystemClock, boot_id
 
 
 def test_it_tells_the_systems_time() -> None:
@@ -16,3 +16,8 @@ def test_its_seconds_never_go_back() -> None:
     seconds = [clock.monotonic() for _ in range(1000)]
     assert seconds == sorted(seconds)
     assert abs(time.monotonic() - clock.monotonic()) < 1
+
+
+def test_a_boot_is_told_from_others_by_the_kernels_word() -> None:
+    assert boot_id() == boot_id()
+    assert len(boot_id()) == 36

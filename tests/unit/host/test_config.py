@@ -133,7 +133,7 @@ def test_a_handed_configuration_that_is_none(raw):
         ("mode = 0o660", 'mode = "0660"', "sockets.sign.mode: expected `int`, got `str`"),
         ("mode = 0o660", "mod = 0o660", "sockets.sign.mod: unknown key; expected one of mode, path, uids"),
         ("uids = [1000, 1001]", "uids = [1000, -1]", "sockets.sign.uids: at [1]: expected `int` >= 0"),
-        ("[sockets.sign]", "[sockets.admin]", "sockets.admin: unknown key; expected one of sign"),
+        ("[sockets.sign]", "[sockets.other]", "sockets.other: unknown key; expected one of admin, sign"),
         ("[limits]", "[limit]", "limit: unknown key; expected one of approvals, backends, conformance, daemon,"),
         ("connections = 300", "connections = 0", "limits.connections: expected `int` >= 1"),
         (
@@ -398,3 +398,45 @@ def test_approvals_that_cannot_be_read_are_all_told(old, new, problem):
     with pytest.raises(ConfigError) as caught:
         parse(text, "f.toml")
     assert any(line.startswith(f"f.toml: {problem}") for line in caught.value.problems), caught.value.problems
+
+
+def administered(text, **paths):
+    return parse(GOOD.replace("[limits]", f"[sockets.admin]\n{text}\n[limits]", 1), "f", **paths)
+
+
+def test_the_admin_socket_is_off_unless_it_is_named():
+    assert parse(GOOD, "f").sockets.admin is None
+    found = administered("")
+    assert (found.sockets.admin.uids, found.sockets.admin.mode) == ((os.geteuid(),), 0o600)
+    settled = settle_socket(found, {"XDG_RUNTIME_DIR": "/run/user/7"})
+    beside = Path(settled.sockets.sign.path).parent
+    assert settled.sockets.admin.path == str(beside / "admin.sock")
+    assert settle_socket(settled, {}) is settled
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("mode = 0o666", "sockets.admin.mode: unknown key; expected one of group, path, uids"),
+        ("uids = [1, 2]", "sockets.admin.group: missing; expected the group by which a second uid opens the socket"),
+        ("uids = [1, 1]\ngroup = 'root'", "sockets.admin.uids: expected each uid once"),
+        ("group = 'root'", "sockets.admin.group: expected with a second uid in sockets.admin.uids only"),
+        ("uids = [1, 2]\ngroup = 'no such'", "sockets.admin.group: expected a group of this host, got \"no such\""),
+        ("path = 'here'", "sockets.admin.path: expected an absolute path, got here"),
+        (f"path = '/{'a' * 107}'", "sockets.admin.path: expected at most 107 bytes: no Unix socket can have more"),
+    ],
+)
+def test_what_the_admin_socket_may_not_have(text, problem):
+    with pytest.raises(ConfigError) as caught:
+        administered(text)
+    assert f"f: {problem}" in caught.value.problems
+
+
+def test_the_two_sockets_have_two_paths():
+    path = parse(GOOD, "f").sockets.sign.path
+    with pytest.raises(ConfigError, match="expected another path"):
+        administered(f"path = '{path}'")
+
+
+def test_a_second_admin_comes_by_a_group():
+    assert administered("uids = [1, 2]\ngroup = 'root'").sockets.admin.mode == 0o660

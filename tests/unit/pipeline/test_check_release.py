@@ -17,10 +17,12 @@ from fakes.services import (
     world,
 )
 from signerd.contracts.values import Entitlement, Release
+from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault, Refusal
 from signerd.pipeline.check_release import WAIVED, check_release
 from signerd.pipeline.evidence import Cleared
 from signerd.pipeline.tenants import Tenant
+from signerd.wire.links import Grant
 
 WINDOWED = Entitlement("default", LIMITS, "fake", ("2026.2", "2026.11"))
 OTHER = "sha256:" + "cd" * 32
@@ -153,3 +155,33 @@ def test_without_a_window_no_version_is_asked_for() -> None:
 
 def test_a_plan_with_a_window_covers_what_needs_no_release() -> None:
     assert clear(world(plan=WINDOWED), predicate_type=EXEMPT).binding == "exempt"
+
+
+@pytest.mark.parametrize(
+    ("answer", "saved"),
+    [
+        (Refusal("release.untrusted", "not_listed", "no"), True),
+        (Refusal("release.approval_required", "unsigned", "no"), True),
+        (Fault("release.unavailable", "registry", "no"), True),
+        (Release(OTHER, "signature"), False),
+    ],
+)
+def test_an_admins_approval_is_the_last_resort(answer: object, saved: bool) -> None:
+    exceptions = Snapshot()
+    given = world(release=answer, exceptions=exceptions)
+    far = given.services.clock.now_ms() + 1000
+    exceptions.grants = (Grant("1", "release", TOOL, far, "", "2026.3"),)
+    if saved:
+        assert clear(given).release == Release(TOOL, "approval", "2026.3")
+    else:
+        assert refused(given)[1] == "other_digest"
+    exceptions.grants = (Grant("1", "release", OTHER, far),)
+    assert refused(given)[0].startswith("release.")
+
+
+def test_an_approval_changes_nothing_where_the_checks_pass() -> None:
+    exceptions = Snapshot()
+    release = Release(TOOL, "signature")
+    given = world(release=release, exceptions=exceptions)
+    exceptions.grants = (Grant("1", "release", TOOL, given.services.clock.now_ms() + 1000),)
+    assert clear(given).release == release

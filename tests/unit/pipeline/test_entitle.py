@@ -2,8 +2,11 @@ import pytest
 
 from fakes.services import LIMITS, Later, complete, order, refusal, request, understood, world
 from signerd.contracts.values import Entitlement, ProofOfEntitlement
+from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault, Refusal
-from signerd.pipeline.entitle import entitle
+from signerd.host.clock import boot_id
+from signerd.pipeline.entitle import BYPASS, BYPASS_LIMITS, entitle
+from signerd.wire.links import Grant
 from signerd.wire.methods import Poe
 
 PLAN = Entitlement("gold", LIMITS, "fake", degraded=("entitlement_cached",))
@@ -53,3 +56,15 @@ def test_a_yes_is_no_entitlement(answer: object) -> None:
     given = world(plan=answer)
     stage = entitle(understood(given, request()), given.services)
     assert refusal(stage, given) == ("entitlement.unavailable", "plugin_type", {})
+
+
+def test_under_a_bypass_the_source_is_not_asked_and_the_plan_says_so() -> None:
+    exceptions = Snapshot()
+    given = world(plan=Fault("entitlement.unavailable", "outage", "no"), exceptions=exceptions)
+    far = given.services.clock.now_ms() + 1000
+    exceptions.grants = (Grant("1", "bypass", "gold", far, "acme", boot=boot_id(), until_ms=2**60),)
+    found = complete(entitle(understood(given, request()), given.services), given).entitlement
+    assert (found.plan, found.limits, found.degraded, found.window) == ("gold", BYPASS_LIMITS, (BYPASS,), None)
+    assert given.plans.proofs == []
+    exceptions.grants = (Grant("1", "bypass", "gold", far, "other", boot=boot_id(), until_ms=2**60),)
+    assert refusal(entitle(understood(given, request()), given.services), given)[1] == "outage"

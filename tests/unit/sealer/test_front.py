@@ -19,6 +19,7 @@ from signerd.sealer.job import Violation
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
+    AdminCall,
     Answer,
     Close,
     CloseMany,
@@ -43,8 +44,9 @@ class Ends:
         ours, theirs = socket.socketpair()
         self.bench = Bench()
         self.queries: list[Query] = []
+        self.calls: list[AdminCall] = []
         self.link = Link(theirs)
-        self.front = Front(self.link, self.bench.sealing, self.queries.append)
+        self.front = Front(self.link, self.bench.sealing, self.queries.append, self.calls.append)
         self.peer = FrontEnd(ours)
         self.peer.ring = {key.entry.key: key.entry for key in self.bench.keys}
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from signerd.errors import Refusal
-from signerd.sealer.lock import LOCK_NAME, StateLock, check_state, prepare_state
+from signerd.sealer.lock import LOCK_NAME, StateLock, check_state, is_locked, prepare_state
 
 
 def reason(call, *arguments):
@@ -99,3 +99,15 @@ def test_a_lock_file_that_is_a_symlink_is_refused(tmp_path):
     (tmp_path / LOCK_NAME).symlink_to(tmp_path / "elsewhere")
     assert reason(StateLock, tmp_path) == "unreadable"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_whether_somebody_holds_it_can_be_asked_without_taking_it(tmp_path):
+    assert is_locked(tmp_path) is False
+    assert list(tmp_path.iterdir()) == []
+    held = StateLock(tmp_path)
+    assert is_locked(tmp_path) is True
+    held.close()
+    assert is_locked(tmp_path) is False
+    (tmp_path / LOCK_NAME).unlink()
+    (tmp_path / LOCK_NAME).symlink_to(tmp_path / "elsewhere")
+    assert reason(is_locked, tmp_path) == "unreadable"
