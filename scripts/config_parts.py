@@ -101,6 +101,7 @@ _NO_KEYS = {
     (Plugin, "name"),
     (Plugin, "settings"),
     (Backend, "name"),
+    (Publisher, "name"),
     (Tenant, "name"),
     (Key, "key"),
     (Approvals, "approvers"),

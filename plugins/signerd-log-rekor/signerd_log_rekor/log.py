@@ -6,6 +6,7 @@ Source: ``rekor-tiles/CLIENTS.md`` and its ``service.go``, v2.3.0; C2SP tlog-til
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
@@ -72,7 +73,7 @@ class RekorLog:
                 if place in self._frozen:
                     continue
                 try:
-                    entry = await self._insisting(lambda shard=shard: self._enter(shard, signed, request))
+                    entry = await self._insisting(partial(self._enter, shard, signed, request))
                 except _Frozen:
                     self._frozen.add(place)
                     _log.warning("%s takes no more entries", shard.url)
@@ -98,7 +99,7 @@ class RekorLog:
         if answer.status == 405:
             raise _Frozen
         if answer.status == 409:
-            return await self._insisting(lambda: self._rebuilt(shard, signed, _index(answer)))
+            return await self._insisting(partial(self._rebuilt, shard, signed, _index(answer)))
         if answer.status not in {200, 201}:
             raise unavailable("log_refused", f"{shard.url}: status {answer.status}: {answer.body[:200]!r}")
         try:
