@@ -88,7 +88,9 @@ class Job:
 
     def beside(self, place: int) -> tuple[list[LogEntry], list[bytes]]:
         """Return the log entries and stamps of one signature."""
-        proofs = () if self.proofs is None else self.proofs[place]
+        if self.proofs is None:
+            return [], []
+        proofs = self.proofs[place]
         return [p for p in proofs if isinstance(p, LogEntry)], [p for p in proofs if isinstance(p, bytes)]
 
     @property

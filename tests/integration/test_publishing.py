@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -126,7 +128,7 @@ def test_what_goes_into_the_log_later_is_told_by_the_audit_log(publisher: Runnin
     assert leaf["bundle_sha256"] == one.result.bundle_sha256[0]
     with contextlib.closing(sqlite3.connect(f"file:{publisher.state}/outbox.sqlite?mode=ro", uri=True)) as database:
         (kept,) = database.execute(
-            "SELECT entry FROM outbox WHERE audit_id = ? AND published_at > 0", (leaf["record"],)
+            "SELECT entry FROM outbox WHERE audit_id = ?", (leaf["record"],)
         ).fetchone()
     entry = parse_log_entry(kept)
     assert (entry.log_index, entry.log_id.hex()) == (leaf["log_index"], leaf["log_id"])
@@ -146,6 +148,24 @@ def test_a_real_log_takes_the_request_as_it_is(publisher: Running, sigstore_stac
     content = parse_bundle(one.bundles[0]).content
     assert isinstance(content, Envelope)
     check_body(entry, Signed_.over_envelope(content, key, None))
+
+
+def test_signerctl_asks_for_it_and_verifies_it(publisher: Running, root: Path, tmp_path: Path) -> None:
+    def signerctl(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [Path(sys.executable).parent / "signerctl", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (tmp_path / "app").write_text("app")
+    (tmp_path / "sbom.json").write_text('{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}')
+    place = ("--socket", str(publisher.socket))
+    what = ("sign", "sbom", "--subject", "app", "--release", publisher.release, "sbom.json")
+    done = signerctl(*what, *place, "--transparency", "required", "--timestamp", "--out", "b.json")
+    assert done.returncode == 0, done.stderr
+    assert signerctl("keys", *place, "--public", "key.pub").returncode == 0
+    verified = signerctl(
+        "verify", "b.json", "--offline", "--key", "key.pub", "--subject", "app", "--trusted-root", str(root)
+    )
+    assert verified.returncode == 0, verified.stderr
 
 
 def test_many_at_once_cost_one_wait(publisher: Running) -> None:
