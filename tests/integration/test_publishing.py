@@ -152,7 +152,7 @@ def test_a_real_log_takes_the_request_as_it_is(publisher: Running, sigstore_stac
 
 def test_signerctl_asks_for_it_and_verifies_it(publisher: Running, root: Path, tmp_path: Path) -> None:
     def signerctl(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [Path(sys.executable).parent / "signerctl", *arguments]
+        command: list[str | Path] = [Path(sys.executable).parent / "signerctl", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     (tmp_path / "app").write_text("app")
