@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         sys.stdout.flush()
     except SignerdError as exc:
-        print(f"signerd: {exc}", file=sys.stderr)
+        from signerd.cli.printing import cell
+
+        field = exc.details.get("field")
+        print(f"signerd: {exc}" + (f": {cell(field)}" if field else ""), file=sys.stderr)
         return exit_code(exc.code)
     except BrokenPipeError:
         # Whoever read the output has gone. Python would complain once more while it closes stdout.

@@ -29,11 +29,11 @@ from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
 from signerd.daemon.verifying import VERIFYING
-from signerd.errors import CODES, Fault, Refusal, SignerdError
+from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.config_model import Limits
 from signerd.pipeline.authenticate import bind
 from signerd.pipeline.services import Services
-from signerd.wire.links import Answer, PeerFacts, RequestFacts
+from signerd.wire.links import Answer, PeerFacts, RequestFacts, outcome_of
 from signerd.wire.messages import VERSION, Hello, Request, Response
 from signerd.wire.methods import (
     ADMIN_RELAYED,
@@ -279,8 +279,7 @@ class Frontend:
         principal = session.principal
         peer = PeerFacts(session.peer.uid, session.peer.pid)
         tenant, name = (principal.tenant, principal.name) if principal else ("", "")
-        outcome = "refused" if CODES[code].kind == "refusal" else "fault"
-        self._aggregate.count(RequestFacts(method, peer, tenant, name), outcome, code, reason)
+        self._aggregate.count(RequestFacts(method, peer, tenant, name), outcome_of(code), code, reason)
 
     async def _bind(self, peer: Peer) -> Principal | None:
         while True:

@@ -26,7 +26,6 @@ from signerd.wire.methods import (
     decode_bundles,
     decode_params,
 )
-from signerd.wire.worker_calls import Descriptor as Handed
 from signerd.wire.worker_calls import JudgeBundle
 
 __all__ = ["VERIFYING", "Verifying"]
@@ -127,7 +126,7 @@ class Verifying:
         call = JudgeBundle(
             0,
             running.owner[0],
-            Handed(0, bundle.size) if isinstance(bundle, Descriptor) else bundle,
+            Descriptor(0, bundle.size) if isinstance(bundle, Descriptor) else bundle,
             order.artifact_sha256 or None,
             order.predicate_type or None,
             order.key or None,

@@ -206,11 +206,15 @@ def _needed(config: Config) -> Iterator[str]:
 def _approvals(approvals: Approvals) -> Iterator[str]:
     names: dict[str, int] = {}
     owners: dict[bytes, int] = {}
+    uids: dict[int, int] = {}
     for index, approver in enumerate(approvals.approvers):
         where = f"approvals.approvers[{index}]"
         first = names.setdefault(approver.name, index)
         if first != index:
             yield f"{where}.name: expected each name once, {approver.name} is that of approvers[{first}]"
+        if approver.uid is not None and (first := uids.setdefault(approver.uid, index)) != index:
+            # Somebody with two keys would be two of those who must agree.
+            yield f"{where}.uid: expected each uid once, {approver.uid} is that of approvers[{first}]"
         try:
             blob = SshPublicKey.from_line(approver.key).blob
         except SignerdError as error:

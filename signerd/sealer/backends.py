@@ -39,6 +39,7 @@ _message: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Mess
 CALLS_PER_FRAME: Final = 8
 """A batch is cut here, so that its first signatures are verified and released while the last are made."""
 
+
 _DYING_S: Final = 0.05
 """Seconds; the loop stands still meanwhile, once per worker that breaks its link and lives."""
 

@@ -3,21 +3,17 @@
 import hashlib
 import mmap
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
-from signerd.contracts.validity import check_validity
-from signerd.errors import Refusal, SignerdError
-from signerd.verification import rekor2
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry, SealItem
 from signerd.wire.worker_calls import CallError
 
-__all__ = ["Job", "Pinned", "Violation", "pinned_keys", "unfit_key"]
+__all__ = ["Job", "Pinned", "Violation"]
 
 
 class Violation(Exception):  # a broken or hostile front end, not an error of ours
@@ -114,41 +110,3 @@ class Job:
         for fd in fds:
             if fd is not None:
                 os.close(fd)
-
-
-def pinned_keys(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
-    """Return the keys that the item's decision names; Violation for one that no honest front end would name."""
-    audit_id, decision = item.audit_id, item.decision
-    keys = []
-    for use in decision.keys:
-        try:
-            pinned = ring[use.keyid]
-        except KeyError:
-            raise Violation("foreign_key", audit_id) from None
-        entry = pinned.entry
-        if entry.tenant != decision.tenant or entry.key != use.key:
-            raise Violation("foreign_key", audit_id)
-        if entry.version != use.version:
-            raise Violation("foreign_key_version", audit_id)
-        if pinned.plans is not None and decision.plan not in pinned.plans:
-            raise Violation("foreign_plan", audit_id)
-        if item.rekor_request or decision.transparency is not UNSET:
-            try:
-                rekor2.key_details(pinned.public)
-            except Refusal:
-                raise Violation("unlogged_key", audit_id) from None
-        keys.append(pinned)
-    return tuple(keys)
-
-
-def unfit_key(job: Job, ring: Mapping[str, Pinned], now: int) -> CallError | None:
-    """Return why a key of the job does not sign now (Unix milliseconds), None where all do."""
-    for used in job.keys:
-        pinned = ring.get(used.entry.keyid, used)
-        try:
-            check_validity(pinned.entry, now)
-        except SignerdError as error:
-            return CallError(error.code, error.reason, error.public)
-        if pinned.unfit is not None:
-            return pinned.unfit
-    return None

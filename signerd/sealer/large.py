@@ -12,13 +12,13 @@ from typing import Final
 from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle
 from signerd.attestation.dsse import encode_base64, encode_envelope, pae_header
 from signerd.errors import SignerdError
-from signerd.host.memfd import check_sealed, seal_memfd
-from signerd.sealer.job import Job, Violation
+from signerd.host.memfd import seal_memfd
+from signerd.sealer.job import Job
 from signerd.sealer.signatures import rekor_requests, signers
-from signerd.wire.links import Sealed, SealedSignature, SealItem
-from signerd.wire.worker_calls import STATEMENT_BYTES, Descriptor
+from signerd.wire.links import Sealed, SealedSignature
+from signerd.wire.params import Descriptor
 
-__all__ = ["PART_BYTES", "SLICE_BYTES", "LargeSealed", "assemble", "check_payload", "discard", "hash_payload"]
+__all__ = ["PART_BYTES", "SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
 
 SLICE_BYTES: Final = 24 * 1024
 """A multiple of 3, so that the base64 of the slices is that of the whole; and so short that the loop, which waits for
@@ -38,17 +38,6 @@ class LargeSealed:
     def __init__(self, sealed: Sealed, fds: tuple[int, ...]) -> None:
         self.sealed = sealed
         self.fds = fds
-
-
-def check_payload(item: SealItem, fd: int) -> None:
-    """Raise Violation unless ``fd`` is sealed and holds what the item says."""
-    try:
-        assert isinstance(item.payload, Descriptor)
-        if item.payload.size < 1:
-            raise Violation("descriptor_size", item.audit_id)
-        check_sealed(fd, item.payload.size, STATEMENT_BYTES)
-    except SignerdError as error:
-        raise Violation(error.reason, item.audit_id) from error
 
 
 def hash_payload(job: Job) -> None:

@@ -20,7 +20,7 @@ from signerd.attestation.log_entry import LogEntry
 from signerd.contracts.services import Leaf
 from signerd.errors import Fault
 from signerd.wire.ceremonies import Ceremony
-from signerd.wire.links import DecisionFacts, Grant, Refusal, RequestFacts, RingChange, RingEntry
+from signerd.wire.links import DecisionFacts, Grant, RefusedRecord, RequestFacts, RingChange, RingEntry
 
 __all__ = [
     "LEAF_VERSION",
@@ -242,7 +242,7 @@ def published_leaf(
     return Leaf(text, "", "published", tenant, time)
 
 
-def refused_leaf(refusal: Refusal, time: int) -> Leaf:
+def refused_leaf(refusal: RefusedRecord, time: int) -> Leaf:
     """Return the single leaf of a request that ended before ``decided``; ``count`` stands where it is an
     aggregate.
     """

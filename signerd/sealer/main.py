@@ -54,6 +54,7 @@ from signerd.sealer.specs import key_specs
 from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
+    AbsentKeys,
     AdminAnswer,
     Answer,
     BackendChanged,
@@ -114,14 +115,8 @@ class Process:
         versions = Versions(self._ring_store, self._store, clock)
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
-        self.sealing = Sealing(
-            self._store,
-            self.ring.pins,
-            self.backends,
-            clock,
-            self._aside,
-            publishing_of(config, self.publishers, state, self._store, clock),
-        )
+        publishing = publishing_of(config, self.publishers, state, self._store, clock)
+        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside, publishing)
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
         self.front = Front(link, self.sealing, self._query, self._desk(admins).call)
@@ -130,6 +125,7 @@ class Process:
         self._answered_open = False
         self._open_limit = clock.monotonic() + OPEN_LIMIT_S
         self._ageing_at = clock.monotonic()
+        self._asking_at = 0.0
 
     def _desk(self, admins: Collection[int] | None) -> AdminDesk:
         config = self._config
@@ -186,8 +182,19 @@ class Process:
         for backend in self._workers:
             backend.flush()
         self._open_if_ready(now)
+        self._ask_again(now)
         self._warn_of_age(now)
         self.front.flush()
+
+    def _ask_again(self, now: float) -> None:
+        """Look for keys that could not be reached as often as for a worker that keeps crashing."""
+        if not self.ring.unreached:
+            self._asking_at = now + self._config.limits.worker_backoff_longest_s
+        elif now >= self._asking_at:
+            self._asking_at = now + self._config.limits.worker_backoff_longest_s
+            for backend in self.backends.values():
+                if backend.up:
+                    self.ring.ask_again(backend)
 
     def _warn_of_age(self, now: float) -> None:
         """Say once a day which keys are near their end."""
@@ -214,6 +221,8 @@ class Process:
                 looks.append(look)
         if self.front.opened and not self._answered_open:
             looks.append(self._open_limit)
+        if self.ring.unreached:
+            looks.append(self._asking_at)
         look = self.sealing.next_look()
         if look is not None:
             looks.append(look)
@@ -244,10 +253,13 @@ class Process:
         states = tuple(self._backend_state(backend) for backend in self.backends.values())
         ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
         self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process", self.grants.snapshot()))
+        self._tell_changes()
 
     def _tell_changes(self) -> None:
         if self.ring.changed:
             self._tell(self.ring.changes())
+        if (absent := self.ring.absent()) is not None:
+            self.front.send(AbsentKeys(absent))
         if self.grants.changed:
             self.front.send(GrantsChanged(self.grants.snapshot()))
 

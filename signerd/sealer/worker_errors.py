@@ -1,5 +1,6 @@
 """What the sealer says when a worker fails, and which errors of its own a worker may have: by its kind."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,11 +9,14 @@ from signerd.wire.worker_calls import CallError
 
 __all__ = ["KEY", "TRANSPARENCY", "WorkerErrors"]
 
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerErrors:
-    """``prefix`` begins every code that the worker may send. The rest is said of it: it is ``down``, its answer was
-    ``late`` or out of ``shape``, it ``died`` with the call, it had a ``foreign`` code."""
+    """``prefix`` begins every code that the worker may send. The rest is said of it, by these very objects, for a
+    worker may give the same reasons: it is ``down``, its answer was ``late`` or out of ``shape``, it ``died`` with the
+    call, it had a ``foreign`` code."""
 
     prefix: str
     down: CallError
@@ -22,10 +26,18 @@ class WorkerErrors:
     foreign: CallError
 
     def told(self, error: CallError | None) -> CallError:
-        """Return a worker's error if it may have it; anything else is a lie."""
+        """Return a worker's error if it may have it, anything else is a lie; its texts are cut and printable, and a
+        reason that is no snake_case word is ``refused``."""
         if error is None or error.code not in CODES or not error.code.startswith(self.prefix):
             return self.foreign
-        return CallError(error.code, error.reason[:64], error.message[:200], error.operator)
+        reason = error.reason if _REASON.fullmatch(error.reason) else "refused"
+        return CallError(error.code, reason, _plain(error.message, 200), _plain(error.operator, 1000))
+
+
+def _plain(text: str, most: int) -> str:
+    """Return the front of what a worker wrote with everything escaped that does not print: it must not forge a line of
+    the log, nor fill it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])[:most]
 
 
 KEY: Final = WorkerErrors(

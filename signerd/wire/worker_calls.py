@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from signerd.wire.params import Identity
+from signerd.wire.params import Descriptor, Identity
 from signerd.wire.verified import BundleVerified
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "CheckDocument",
     "DescribeParams",
     "DescribeResult",
-    "Descriptor",
     "DocumentChecked",
     "GenerateParams",
     "JudgeBundle",
@@ -45,13 +44,6 @@ STATEMENT_BYTES: Final = 140 * 1024 * 1024
 """A Statement is at most this long: the largest payload with its subjects, and its bundle, base64, stays below what
 verifiers take (192 MiB). RFC 8785 may write a number longer than it came, so a smaller document can exceed it too.
 """
-
-
-class Descriptor(msgspec.Struct, frozen=True):
-    """A value that travels as a descriptor: ``fd`` is its index in the frame's SCM_RIGHTS, ``size`` in bytes."""
-
-    fd: int
-    size: int
 
 
 class CallError(msgspec.Struct, frozen=True, omit_defaults=True):

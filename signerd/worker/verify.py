@@ -30,8 +30,9 @@ from signerd.verification.policy import Policy, parse_policy
 from signerd.verification.trusted_root import TrustedRoot, parse_trusted_root
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
+from signerd.wire.params import Descriptor
 from signerd.wire.verified import BundleVerified, VerificationCheck
-from signerd.wire.worker_calls import BundleJudged, CallError, Descriptor, JudgeBundle
+from signerd.wire.worker_calls import BundleJudged, CallError, JudgeBundle
 from signerd.worker import process
 
 __all__ = ["Judge", "VerifyWorkerSettings", "main"]

@@ -529,6 +529,21 @@ def test_the_files_to_read_are_there_and_in_this_order() -> None:
     assert all((ROOT / name).exists() for name in walk)
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    text = section(ROOT / "README.md", "Where to read on")
+    pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert sorted(set(re.findall(r"\]\(docs/([\w-]+\.md)\)", text))) == pages
+
+
+@pytest.mark.parametrize("name", ["configuration", "operations", "protocol"])
+def test_a_page_lists_all_its_sections(name: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / f"{name}.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    contents, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    titles = [section.partition("\n")[0] for section in sections]
+    expected = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+    assert re.findall(r"\]\(#([^)]+)\)", contents.partition("\n- ")[2]) == expected
+
+
 def test_the_decisions_are_all_listed() -> None:
     folder = ROOT / "docs" / "adr"
     listed = re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())

@@ -24,7 +24,7 @@ def test_a_publisher_has_no_other_codes(code: str) -> None:
 
 
 def test_a_publishers_own_error_passes_cut() -> None:
-    made = TRANSPARENCY.told(CallError("transparency.unavailable", "x" * 1000, "y" * 1000, "operator"))
+    made = TRANSPARENCY.told(CallError("transparency.unavailable", "x" * 64, "y" * 1000, "operator\n"))
     assert (made.code, len(made.reason), len(made.message), made.operator) == (
-        "transparency.unavailable", 64, 200, "operator",
+        "transparency.unavailable", 64, 200, "operator\\n",
     )  # fmt: skip

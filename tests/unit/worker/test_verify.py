@@ -9,8 +9,8 @@ from signerd.attestation.bundle import keyful_bundle
 from signerd.attestation.dsse import encode_base64, pae
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.host.memfd import sealed_memfd
-from signerd.wire.params import Identity
-from signerd.wire.worker_calls import Descriptor, JudgeBundle
+from signerd.wire.params import Descriptor, Identity
+from signerd.wire.worker_calls import JudgeBundle
 from signerd.worker.verify import Judge, VerifyWorkerSettings
 
 KEY = Key()

@@ -1,0 +1,103 @@
+"""What an item is checked by before it is sealed, and again before it is released.
+
+The front end may be broken (T27), so nothing that it says of keys is believed: the ring says whose they are, for which
+plans, and whether they sign now. What no honest front end sends is a :class:`~signerd.sealer.job.Violation`; what may
+end in the middle of a request is an error that its caller is told.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import UNSET
+
+from signerd.attestation.statement import PAYLOAD_TYPE
+from signerd.contracts.services import Clock
+from signerd.contracts.validity import check_validity
+from signerd.errors import SignerdError
+from signerd.host.memfd import check_sealed
+from signerd.sealer.job import Job, Pinned, Violation
+from signerd.verification.rekor2 import key_details
+from signerd.wire.links import SealItem
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import STATEMENT_BYTES, CallError
+
+__all__ = ["LONGEST_ID", "check_id", "check_payload", "keys_of", "refusal_of"]
+
+LONGEST_ID: Final = 64
+
+
+def check_id(audit_id: str) -> None:
+    """Raise Violation for what is no audit id: 1 to 64 letters and digits of ASCII."""
+    if not 0 < len(audit_id) <= LONGEST_ID or not audit_id.isascii() or not audit_id.isalnum():
+        raise Violation("audit_id_shape", audit_id)
+
+
+def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
+    """Return the pinned versions that an item is decided for, in its order.
+
+    Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
+    a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14),
+    a key of which no log takes signatures where one is to have them.
+    """
+    audit_id, decision = item.audit_id, item.decision
+    if item.payload_type != PAYLOAD_TYPE:
+        raise Violation("payload_type", audit_id)
+    if not decision.keys or item.request.tenant != decision.tenant:
+        raise Violation("decision_shape", audit_id)
+    keys = []
+    for use in decision.keys:
+        try:
+            pinned = ring[use.keyid]
+        except KeyError:
+            raise Violation("foreign_key", audit_id) from None
+        entry = pinned.entry
+        if entry.tenant != decision.tenant or entry.key != use.key:
+            raise Violation("foreign_key", audit_id)
+        if entry.version != use.version:
+            raise Violation("foreign_key_version", audit_id)
+        if pinned.plans is not None and decision.plan not in pinned.plans:
+            raise Violation("foreign_plan", audit_id)
+        if item.rekor_request or decision.transparency is not UNSET:
+            _check_logged(pinned, audit_id)
+        keys.append(pinned)
+    return tuple(keys)
+
+
+def _check_logged(pinned: Pinned, audit_id: str) -> None:
+    try:
+        key_details(pinned.public)
+    except SignerdError:
+        raise Violation("unlogged_key", audit_id) from None
+
+
+def check_payload(item: SealItem, fd: int) -> None:
+    """Raise Violation for a memfd that is empty, unsealed, too large or of another size than the item names."""
+    try:
+        assert isinstance(item.payload, Descriptor)
+        if item.payload.size < 1:
+            raise Violation("descriptor_size", item.audit_id)
+        check_sealed(fd, item.payload.size, STATEMENT_BYTES)
+    except SignerdError as error:
+        raise Violation(error.reason, item.audit_id) from error
+
+
+def refusal_of(job: Job, ring: Mapping[str, Pinned], clock: Clock) -> CallError | None:
+    """Return why the job may not be signed or released now: its principal, its keys, its time."""
+    now = clock.now_ms()
+    expires = job.item.principal_expires_at
+    if expires and now >= expires:
+        return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
+    for used in job.keys:
+        try:
+            pinned = ring[used.entry.keyid]
+        except KeyError:
+            pinned = used
+        try:
+            check_validity(pinned.entry, now)
+        except SignerdError as error:
+            return CallError(error.code, error.reason, error.public)
+        if pinned.unfit is not None:
+            return pinned.unfit
+    if clock.monotonic() >= job.deadline:
+        return CallError("request.deadline", "deadline", "the request's time is over")
+    return None
