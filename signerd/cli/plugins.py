@@ -54,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
     if output == "json":
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
-        _print_table(rows)
+        from signerd.cli.printing import cell, print_table
+
+        # Names come from other people's packages.
+        print_table(_COLUMNS, [[cell(row.get(column, "")) for column in _COLUMNS] for row in rows])
     return 0
 
 
@@ -108,17 +111,3 @@ def _found(
     except LoadError as exc:
         row["problem"] = exc.expectation if exc.file is None else f"{exc.file}: {exc.expectation}"
     return row
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    texts = [[_text(row.get(column, "")) for column in _COLUMNS] for row in rows]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *texts, strict=True)]
-    for line in (_COLUMNS, *texts):
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    # Names come from other people's packages: nothing in them may drive the terminal.
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in str(value))

@@ -4,12 +4,12 @@ import datetime
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["cell", "moment", "show", "write_whole"]
+__all__ = ["cell", "moment", "print_table", "show", "write_whole"]
 
 
 def cell(value: object) -> str:
@@ -34,18 +34,22 @@ def show(output: str | None, rows: Sequence[msgspec.Struct], columns: Iterable[s
         print(msgspec.json.format(msgspec.json.encode(list(rows))).decode())
         return
     names = list(columns)
-    cells = [names]
-    for row in rows:
-        values = msgspec.to_builtins(row)
-        cells.append(
-            [
-                moment(values.get(name)) if name.endswith("_at") or name == "time" else cell(values.get(name, ""))
-                for name in names
-            ]
-        )
+    print_table(names, [_cells(msgspec.to_builtins(row), names) for row in rows])
+
+
+def print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print ``names`` and, below them, ``rows`` of as many texts, which :func:`cell` has made harmless."""
+    cells = [names, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cells(values: Mapping[str, object], names: Iterable[str]) -> list[str]:
+    return [
+        moment(values.get(name)) if name.endswith("_at") or name == "time" else cell(values.get(name, ""))
+        for name in names
+    ]
 
 
 def write_whole(path: Path, content: bytes) -> None:
