@@ -23,6 +23,7 @@ from signerd.host.config_model import (
     Key,
     Limits,
     Plugin,
+    Publisher,
     Socket,
     Tenant,
 )
@@ -55,6 +56,7 @@ def parts() -> dict[str, str]:
         "conformance": Conformance,
         "plugin": Plugin,
         "backend": Backend,
+        "publisher": Publisher,
         "tenant": Tenant,
         "key": Key,
         "approvals": Approvals,
@@ -99,6 +101,7 @@ _NO_KEYS = {
     (Plugin, "name"),
     (Plugin, "settings"),
     (Backend, "name"),
+    (Publisher, "name"),
     (Tenant, "name"),
     (Key, "key"),
     (Approvals, "approvers"),

@@ -87,6 +87,14 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     signing.add_argument(
         "--key", metavar="REF", action="append", default=[], help="key to sign with; may be repeated"
     )
+    signing.add_argument(
+        "--transparency",
+        choices=("none", "async", "required"),
+        help="have signatures logged, before the answer or after it; default: the tenant's",
+    )
+    signing.add_argument(
+        "--timestamp", action="store_true", help="have signatures stamped by a timestamp authority (RFC 3161)"
+    )
     single = argparse.ArgumentParser(add_help=False)
     single.add_argument(
         "--subject",

@@ -24,6 +24,7 @@ __all__ = [
     "Key",
     "Limits",
     "Plugin",
+    "Publisher",
     "Socket",
     "Sockets",
     "Tenant",
@@ -248,6 +249,36 @@ class Backend(msgspec.Struct, frozen=True):
         }[self.kind]
 
 
+class Publisher(msgspec.Struct, frozen=True):
+    """``[publishers.NAME]``: a transparency log or timestamp authority, in a process of its own with the network and
+    without keys.
+    """
+
+    name: Name
+    """As records name it."""
+    plugin: Name
+    """The entry point of its plugin, as `signerd plugins` lists it."""
+    kind: Literal["log", "stamp"]
+    """What it brings: an entry of a log, or a timestamp. What its plugin says must be the same."""
+    certificate: Certificate
+    """As a plugin's."""
+    settings: dict[str, object] = {}
+    """The plugin's own table. Only its process understands it: a fault in it shows when that starts."""
+    needed: bool = True
+    """Whether an answer that needs its kind waits for this one. A log of which this is false is a mirror: it gets its
+    entries later, from the outbox."""
+    call_deadline_s: Seconds | None = None
+    """A deadline of its own for each call, in place of `worker_call_network_s`."""
+    version: Annotated[str, Meta(min_length=1)] | None = None
+    """Pin, as a plugin's."""
+    record: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    """Pin, as a plugin's."""
+
+    def deadline_s(self, limits: Limits) -> float:
+        """Return how many seconds a call to it may take."""
+        return limits.worker_call_network_s if self.call_deadline_s is None else self.call_deadline_s
+
+
 class Tenant(msgspec.Struct, frozen=True):
     """``[tenants.NAME]``. ``predicates`` None allows the whole catalogue; ``default_key`` may be left out
     with one key.
@@ -272,6 +303,10 @@ class Tenant(msgspec.Struct, frozen=True):
     """Refuse keys that their backend does not attest to have been made in hardware that they cannot leave."""
     default_keys: dict[str, KeyReference] = {}
     """By plan: the key that signs in place of `default_key` for callers of this plan."""
+    transparency: Literal["none", "async", "required"] = "none"
+    """Where a request does not say: whether signatures go into the logs, before the answer or after it."""
+    timestamp: bool = False
+    """Where a request does not say: whether signatures are stamped."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -351,4 +386,5 @@ class Config(msgspec.Struct, frozen=True):
     approvals: Approvals = Approvals()
     trust: Trust = Trust()
     verification: Verification = Verification()
+    publishers: tuple[Publisher, ...] = ()
     source: str = ""

@@ -10,7 +10,7 @@ from signerd.attestation.algorithms import SIGNATURE_DIGEST
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Remaining
 from signerd.errors import Fault, Refusal
-from signerd.pipeline.admit import choose_key
+from signerd.pipeline.admit import choose_key, wants
 from signerd.pipeline.evidence import BuiltStatement, Cleared, Signed
 from signerd.pipeline.record import Entry
 from signerd.pipeline.services import Services
@@ -49,7 +49,6 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
     decision = decision_of(built)
     expires_at = order.principal.expires_at
     request = order.request
-    options = order.params.options
     item = SealItem(
         request.record_id,
         entry.hand_over(),
@@ -57,8 +56,9 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         PAYLOAD_TYPE,
         built.payload,
         max(1, int((request.deadline - services.clock.monotonic()) * 1000)),
-        envelope=options is not UNSET and options.include is not UNSET and "envelope" in options.include,
+        envelope=wants(order, "envelope"),
         principal_expires_at=expires_at or 0,
+        rekor_request=wants(order, "rekor_request"),
     )
     answer, fds = await sealed(item, built.payload_fd)
     return Signed(request.record_id, _result(built, decision, answer, services.clock.now_ms()), fds)
@@ -93,10 +93,20 @@ def decision_of(built: BuiltStatement) -> DecisionFacts:
     admission = built.admission
     cleared = admission.cleared
     entitlement = cleared.entitled.entitlement
-    principal = cleared.entitled.order.principal
+    order = cleared.entitled.order
+    principal = order.principal
     degraded = entitlement.degraded + cleared.degraded
     keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
-    return DecisionFacts(principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded)
+    return DecisionFacts(
+        principal.name,
+        principal.tenant,
+        entitlement.plan,
+        _release_facts(cleared),
+        keys,
+        degraded,
+        UNSET if order.transparency == "none" else order.transparency,
+        order.timestamp or UNSET,
+    )
 
 
 def _release_facts(cleared: Cleared) -> ReleaseFacts:
@@ -120,7 +130,14 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         signing_identity=tuple([_identity(key) for key in keys]),
         cosign_verifiable=True,
         warnings=tuple([w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)]),
-        verify_command=tuple([verify_command(key.algorithm, order.predicate_type.uri, name) for key in keys]),
+        verify_command=tuple(
+            [
+                verify_command(
+                    key.algorithm, order.predicate_type.uri, name, order.transparency == "required", order.timestamp
+                )
+                for key in keys
+            ]
+        ),
         entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
             order.request.record_id,
@@ -130,6 +147,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
             answer.decision_digest,
         ),
         envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
+        rekor_request=tuple([s.rekor_request for s in answer.signatures]) if wants(order, "rekor_request") else UNSET,
     )
 
 
@@ -151,6 +169,8 @@ def shown_decision(decision: DecisionFacts) -> methods.Decision:
             ]
         ),
         decision.degraded,
+        decision.transparency,
+        decision.timestamp,
     )
 
 
@@ -188,10 +208,13 @@ def _ageing(key: RingEntry, tenant: Tenant, now: int) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def verify_command(algorithm: str, predicate_type: str, artifact: str) -> methods.VerifyCommand:
+def verify_command(
+    algorithm: str, predicate_type: str, artifact: str, logged: bool = False, stamped: bool = False
+) -> methods.VerifyCommand:
     """Return cosign's command line (3.0.4 and later, offline).
 
-    ``--type`` is always there: cosign's default is ``custom``.
+    ``--type`` is always there: cosign's default is ``custom``. What was ``logged`` or ``stamped`` is verified by the
+    trusted root of its log and authority.
     """
     digest = SIGNATURE_DIGEST.get(algorithm)
     argv = (
@@ -201,7 +224,9 @@ def verify_command(algorithm: str, predicate_type: str, artifact: str) -> method
         "key.pub",
         "--bundle",
         "bundle.sigstore.json",
-        "--insecure-ignore-tlog",
+        *(() if logged else ("--insecure-ignore-tlog",)),
+        *(("--use-signed-timestamps",) if stamped else ()),
+        *(("--trusted-root", "trusted_root.json") if logged or stamped else ()),
         *(("--signature-digest-algorithm", digest) if digest else ()),
         "--type",
         predicate_type,

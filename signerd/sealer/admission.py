@@ -8,12 +8,15 @@ end in the middle of a request is an error that its caller is told.
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import UNSET
+
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
 from signerd.sealer.job import Job, Pinned, Violation
+from signerd.verification.rekor2 import key_details
 from signerd.wire.links import SealItem
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import STATEMENT_BYTES, CallError
@@ -33,7 +36,8 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     """Return the pinned versions that an item is decided for, in its order.
 
     Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
-    a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14).
+    a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14),
+    a key of which no log takes signatures where one is to have them.
     """
     audit_id, decision = item.audit_id, item.decision
     if item.payload_type != PAYLOAD_TYPE:
@@ -53,8 +57,17 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
             raise Violation("foreign_key_version", audit_id)
         if pinned.plans is not None and decision.plan not in pinned.plans:
             raise Violation("foreign_plan", audit_id)
+        if item.rekor_request or decision.transparency is not UNSET:
+            _check_logged(pinned, audit_id)
         keys.append(pinned)
     return tuple(keys)
+
+
+def _check_logged(pinned: Pinned, audit_id: str) -> None:
+    try:
+        key_details(pinned.public)
+    except SignerdError:
+        raise Violation("unlogged_key", audit_id) from None
 
 
 def check_payload(item: SealItem, fd: int) -> None:

@@ -5,7 +5,10 @@ import mmap
 import os
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from signerd.attestation.dsse import pae_header
+from signerd.attestation.log_entry import LogEntry
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry, SealItem
 from signerd.wire.worker_calls import CallError
@@ -44,8 +47,8 @@ class Job:
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
-    large. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread reads
-    the memfds, which therefore stay open.
+    large. ``proofs`` has what was published of each signature. ``ended`` is the outcome by which the front end gave the
+    job up meanwhile. While ``aside``, a thread reads the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -60,6 +63,7 @@ class Job:
     leaf_hash: str = ""
     decision_digest: str = ""
     signatures: list[bytes | None] = field(default_factory=list)
+    proofs: list[list[LogEntry | bytes | None]] | None = None
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
     error: CallError | None = None
@@ -71,6 +75,19 @@ class Job:
     def durable(self) -> bool:
         """Whether the ``decided`` leaf is on disk."""
         return self.index >= 0
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the answer waits for a log or an authority: then nothing is signed before it is on the record."""
+        decision = self.item.decision
+        return decision.transparency == "required" or decision.timestamp is not UNSET
+
+    def beside(self, place: int) -> tuple[list[LogEntry], list[bytes]]:
+        """Return the log entries and stamps of one signature."""
+        if self.proofs is None:
+            return [], []
+        proofs = self.proofs[place]
+        return [p for p in proofs if isinstance(p, LogEntry)], [p for p in proofs if isinstance(p, bytes)]
 
     @property
     def wants_message(self) -> bool:

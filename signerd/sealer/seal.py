@@ -20,6 +20,7 @@ from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.group import Group, Groups
 from signerd.sealer.job import Job, Pinned, Violation
+from signerd.sealer.publishing import Publishing
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
@@ -50,7 +51,9 @@ class Sealing:
         backends: Mapping[str, Backend],
         clock: Clock,
         aside: Aside,
+        publishing: Publishing | None = None,
     ) -> None:
+        self._publishing = publishing or Publishing()
         self._ring = ring
         self._backends = backends
         self._clock = clock
@@ -74,6 +77,8 @@ class Sealing:
         """
         audit_id = item.audit_id
         self._check_id(audit_id)
+        if not self._publishing.serves(item.decision):
+            raise Violation("foreign_publisher", audit_id)
         keys = keys_of(item, self._ring)
         if payload_fd is not None:
             check_payload(item, payload_fd)
@@ -91,10 +96,16 @@ class Sealing:
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
-        """Put the job into the group and have each of its keys sign: the digest where the key takes it, or the PAE."""
+        """Put the job into the group and have its keys sign meanwhile; what will be published not before it is on the
+        record (T4)."""
         job.signatures = [None] * len(job.keys)
         job.missing = len(job.keys)
         self._groups.decide(job)
+        if not job.publishes:
+            self._call(job)
+
+    def _call(self, job: Job) -> None:
+        """Have each of the job's keys sign: the digest where the key takes it, or the PAE."""
         for place, pinned in enumerate(job.keys):
             done = partial(self.judge, job, place)
             if pinned.prehash:
@@ -171,6 +182,7 @@ class Sealing:
             self._backends[name].call_many(group)
             self._backends[name].flush()
         self.commit()
+        self._publishing.turn()
 
     def commit(self) -> None:
         """Make the group durable: outcomes of before, refusals, and the ``decided`` leaves of all that waits.
@@ -182,7 +194,8 @@ class Sealing:
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
-        return self._groups.next_look()
+        looks = [self._groups.next_look(), self._publishing.next_look(), float("-inf") if self._calls else None]
+        return min([look for look in looks if look is not None], default=None)
 
     def _committed(self, group: Group, result: int | SignerdError) -> None:
         """Take a commit's end: what it made durable is answered as soon as it is verified.
@@ -201,6 +214,10 @@ class Sealing:
         for place, job in enumerate(group.waiting):
             job.index = first + place
             job.leaf_hash = leaf_hash(group.decided[place].text).hex()
+            if job.publishes and job.error is None:
+                job.error = refusal_of(job, self._ring, self._clock)
+                if job.error is None:
+                    self._call(job)
             self._settle(job)
 
     def judge(self, job: Job, place: int, result: CallResult) -> None:
@@ -227,6 +244,8 @@ class Sealing:
             job.error = refusal_of(job, self._ring, self._clock)
         if job.error is not None:
             self._fail(job)
+        elif job.missing == 0 and job.publishes and job.proofs is None:
+            self._publishing.publish(job, self._settle)
         elif job.missing == 0:
             self.release(job)
 
@@ -251,6 +270,17 @@ class Sealing:
             self._release(job, result.sealed, result.fds)
 
     def _release(self, job: Job, result: Sealed, fds: tuple[int, ...] = ()) -> None:
+        """Answer, once what is to be published later is durable too."""
+        if not self._publishing.later(job, result, partial(self._released, job, result, fds)):
+            self._released(job, result, fds, None)
+
+    def _released(self, job: Job, result: Sealed, fds: tuple[int, ...], error: CallError | None) -> None:
+        if job.answered or error is not None:
+            large.discard(large.LargeSealed(result, fds))
+            job.error = job.error or error
+            if not job.answered:
+                self._fail(job)
+            return
         job.answered = True
         job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures])
         self._undelivered[job.item.audit_id] = self._jobs.pop(job.item.audit_id)

@@ -105,7 +105,10 @@ class KeyUse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DecisionFacts(msgspec.Struct, frozen=True):
-    """The decision; its RFC 8785 form is what ``decision_digest`` is the SHA-256 of."""
+    """The decision; its RFC 8785 form is what ``decision_digest`` is the SHA-256 of.
+
+    ``transparency`` (async or required) and ``timestamp`` (true) are there where something is to be published.
+    """
 
     principal: str
     tenant: str
@@ -113,6 +116,8 @@ class DecisionFacts(msgspec.Struct, frozen=True):
     release: ReleaseFacts
     keys: tuple[KeyUse, ...]
     degraded: tuple[str, ...] = ()
+    transparency: str | msgspec.UnsetType = msgspec.UNSET
+    timestamp: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
@@ -125,7 +130,7 @@ class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
 class SealItem(msgspec.Struct, frozen=True):
     """One payload to sign with each of ``decision.keys``. ``deadline_ms`` is what is left of the request's time.
 
-    ``envelope`` asks for the combined DSSE envelope too.
+    ``envelope`` asks for the combined DSSE envelope too, ``rekor_request`` for what a Rekor v2 log takes.
     """
 
     audit_id: str
@@ -136,6 +141,7 @@ class SealItem(msgspec.Struct, frozen=True):
     deadline_ms: int
     envelope: bool = False
     principal_expires_at: int = 0
+    rekor_request: bool = False
 
 
 class SealMany(msgspec.Struct, frozen=True, tag_field="type", tag="seal_many"):
@@ -310,7 +316,10 @@ class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
 
 
 class SealedSignature(msgspec.Struct, frozen=True):
-    """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes)."""
+    """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes).
+
+    ``rekor_request`` is the body of a post to a Rekor v2 log, where the item asked for it.
+    """
 
     key: str
     keyid: str
@@ -318,6 +327,7 @@ class SealedSignature(msgspec.Struct, frozen=True):
     bundle: bytes | Descriptor
     bundle_sha256: str
     envelope_sha256: str
+    rekor_request: bytes = b""
 
 
 class Sealed(msgspec.Struct, frozen=True):

@@ -89,7 +89,7 @@ def _sign(signer: Signer, lines: list[bytes], arguments: argparse.Namespace) -> 
             places.append(place)
         except SignerdError as error:
             outcomes[place] = BatchOutcome(place, error=error)
-    options = options_for(arguments.key)
+    options = options_for(arguments.key, arguments.transparency, arguments.timestamp)
     answers = signer.sign_batch(requests, options=options, deadline_s=arguments.deadline) if requests else []
     outcomes.update(zip(places, answers, strict=True))
     return [outcomes[place] for place in range(len(lines))]

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec import UNSET
 
@@ -38,9 +39,19 @@ def subject_of(argument: str) -> Subject:
         raise unreadable(path, error) from error
 
 
-def options_for(keys: Sequence[str]) -> Options | None:
-    """Return the options that name the keys to sign with; None for the tenant's default."""
-    return Options(keys=tuple(keys)) if keys else None
+def options_for(
+    keys: Sequence[str],
+    transparency: Literal["none", "async", "required"] | None = None,
+    timestamp: bool = False,  # an option of the command
+) -> Options | None:
+    """Return the options that name the keys to sign with, and what to publish; None for the tenant's default."""
+    if not keys and transparency is None and not timestamp:
+        return None
+    return Options(
+        keys=tuple(keys) or UNSET,
+        transparency=UNSET if transparency is None else transparency,
+        timestamp=timestamp or UNSET,
+    )
 
 
 def release_digest(text: str | None) -> str | None:
@@ -64,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         else detect_type(document, arguments.kind),
         predicate=document,
         scanner_image_digest=release_digest(arguments.release),
-        options=options_for(arguments.key),
+        options=options_for(arguments.key, arguments.transparency, arguments.timestamp),
     )
     with connect(arguments) as signer:
         signed = signer.sign_dsse(request, deadline_s=arguments.deadline)

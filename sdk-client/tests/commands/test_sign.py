@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from signerd.errors import Refusal
+from signerd.wire.params import Options
 from signerd_client.cli import main
 from signerd_client.commands.sign import options_for, release_digest, subject_of
 
@@ -84,6 +85,11 @@ def test_a_release_has_the_wires_form() -> None:
             release_digest(wrong)
     assert options_for([]) is None
     assert options_for(["a", "b"]).keys == ("a", "b")  # type: ignore[union-attr]
+
+
+def test_what_is_to_be_published_is_said_where_it_is_asked_for() -> None:
+    assert options_for([], "required", timestamp=True) == Options(transparency="required", timestamp=True)
+    assert options_for(["a"], "none") == Options(keys=("a",), transparency="none")
 
 
 @pytest.mark.usefixtures("files")
