@@ -108,6 +108,7 @@ def test_a_default_key_that_the_ring_lacks() -> None:
         ({"status": "pending"}, "key.not_yet_valid", "not_yet_valid"),
         ({"added_at": NOON + 1}, "key.not_yet_valid", "not_yet_valid"),
         ({"status": "blessed"}, "key.suspended", "status_unknown"),
+        ({"status": "unlogged", "spki": b""}, "key.backend_fault", "ring_unlogged"),
         ({"algorithm": "RSA-PSS-SHA256"}, "key.algorithm_refused", "outside_profile"),
         ({"algorithm": "ML-DSA-65"}, "key.algorithm_refused", "outside_profile"),
     ],
