@@ -29,6 +29,8 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "sign.batch": lambda tenant, name: {"items": [order(tenant, name)]},
     "keys.describe": lambda tenant, name: {"key": name},
     "audit.query": lambda tenant, name: {"filters": {"audit_id": name}, "limit": 200},
+    "verify.bundle": lambda tenant, name: {"bundle": b"{}", "policy": name},
+    "verify.batch": lambda tenant, name: {"items": [{"bundle": b"{}", "policy": name}]},
     "session.bind": lambda tenant, name: {"tenant": name},
     "session.status": lambda tenant, name: {"key": name},
     "entitlement.status": lambda tenant, name: {"key": name},
@@ -39,9 +41,12 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
 }
 """How a method is asked about something of that name, by a caller of that tenant."""
 
-UNKNOWN = {"audit.query": "", "session.bind": "auth.tenant_mismatch other_tenant"} | dict.fromkeys(
-    ("sign.dsse", "sign.batch", "keys.describe"), NOT_FOUND
-)
+UNKNOWN = {
+    "audit.query": "",
+    "session.bind": "auth.tenant_mismatch other_tenant",
+    **dict.fromkeys(("sign.dsse", "sign.batch", "keys.describe"), NOT_FOUND),
+    **dict.fromkeys(("verify.bundle", "verify.batch"), "request.malformed policy_unknown"),
+}
 """What it says of what is not there, where that is not that it takes no such name at all; empty: finds nothing."""
 
 SIGNS = {
