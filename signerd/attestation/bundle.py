@@ -25,6 +25,7 @@ __all__ = [
     "MessageSignature",
     "dsse_envelope_bytes",
     "keyful_bundle",
+    "keyless_bundle",
     "parse_bundle",
 ]
 
@@ -221,6 +222,20 @@ def keyful_bundle(payload_b64: bytes, payload_type: str, signature: bytes, hint:
             b',"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":',
             canonical_json(hint),
             b"}}}",
+        )
+    )
+
+
+def keyless_bundle(payload_b64: bytes, payload_type: str, signature: bytes, certificate: bytes) -> bytes:
+    """Write a bundle that a certificate verifies, as RFC 8785 bytes: as :func:`keyful_bundle`, with the leaf's DER
+    alone, as v0.3 demands."""
+    return b"".join(
+        (
+            b'{"dsseEnvelope":',
+            dsse_envelope_bytes(payload_b64, payload_type, signature),
+            b',"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"certificate":{"rawBytes":"',
+            encode_base64(certificate),
+            b'"}}}',
         )
     )
 

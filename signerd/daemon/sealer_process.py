@@ -15,7 +15,7 @@ from signerd.errors import Fault, SignerdError
 from signerd.host.config import encode
 from signerd.host.config_model import Config
 from signerd.host.link import Link, LinkClosed
-from signerd.host.spawn import Spawned, spawn
+from signerd.host.spawn import Spawned, identity_environment, spawn
 from signerd.host.supervision import Supervision
 from signerd.pipeline.charging import Charging
 from signerd.wire.links import BackendChanged, Failed, GrantsChanged, Opened, RingChanged
@@ -61,7 +61,9 @@ class SealerProcess:
         """Start a sealer; its configuration goes by standard input, or it reads the file itself."""
         source = self._config.source
         args = ["--config", source] if source else []
-        self._spawned = spawn("signerd.sealer.main", args, settings=encode(self._config))
+        keyless = any(key.keyless is not None for key in self._config.keys)
+        environment = identity_environment() if keyless else None
+        self._spawned = spawn("signerd.sealer.main", args, settings=encode(self._config), environment=environment)
         link = Link(self._spawned.socket)
         self._supervision.started(self._clock.monotonic())
         self._fd, self._events = link.fileno(), READ

@@ -20,6 +20,7 @@ __all__ = [
     "Daemon",
     "GatedOperation",
     "Key",
+    "Keyless",
     "Limits",
     "Plugin",
     "Socket",
@@ -85,6 +86,7 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1, le=GIB)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 KeyReference = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*:[!-~]+\Z", max_length=256)]
+AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\x00]*\Z", max_length=4096, description="an absolute path")]
 Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Uri = Annotated[str, Meta(min_length=1, max_length=2048)]
 Certificate = Annotated[
@@ -272,6 +274,27 @@ class Tenant(msgspec.Struct, frozen=True):
     """By plan: the key that signs in place of `default_key` for callers of this plan."""
 
 
+class Keyless(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[keys."REF".keyless]``: no key is pinned; whose certificates count in its place, whatever the backend says."""
+
+    ca: AbsolutePath
+    """The authority's certificates in PEM: those between first, the anchor last."""
+    issuers: Annotated[tuple[Uri, ...], Meta(min_length=1)]
+    """The OIDC issuers whose word on identities counts. A request's token of another one is refused."""
+    ct_log_keys: Annotated[tuple[AbsolutePath, ...], Meta(min_length=1)] | None = None
+    """Public keys of CT logs in PEM: each certificate must have been seen by one of these."""
+    ct_log: Literal["none"] | None = None
+    """In place of `ct_log_keys`: certificates are in no log, and nobody can find those that the authority gave to
+    others."""
+    identities: Annotated[tuple[Uri, ...], Meta(min_length=1)] | None = None
+    """The only identities that sign, as certificates name them. Absent: any that the issuers vouch for."""
+    audience: Annotated[str, Meta(min_length=1, max_length=256)] = "sigstore"
+    """The audience that a request's token must have, and no other."""
+    ephemeral_ok: bool = False
+    """Sign also without a log entry and without a stamp: once the certificate has ended, nothing proves that the
+    signature was made before. Each record then says `ephemeral`."""
+
+
 class Key(msgspec.Struct, frozen=True):
     """``[keys."REF"]``: whose key it is and which backend has it; ``generate`` makes it at first start."""
 
@@ -293,6 +316,8 @@ class Key(msgspec.Struct, frozen=True):
     """A version that was added longer ago no longer signs (`key.expired`): rotate it before."""
     warn_days: Annotated[int, Meta(ge=0, le=36500)] = WARN_DAYS
     """So long before, results and the sealer's log begin to say so."""
+    keyless: Keyless | None = None
+    """Of a backend that signs by certificates: whose certificates count, see Keyless. Such a key has no versions."""
 
 
 GatedOperation = Literal[

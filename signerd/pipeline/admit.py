@@ -8,6 +8,7 @@ from signerd.contracts.services import Charge
 from signerd.contracts.validity import check_validity
 from signerd.errors import Refusal
 from signerd.pipeline.evidence import Admission, Cleared, Order
+from signerd.pipeline.keyless import default_keyless, identity_for
 from signerd.pipeline.services import Services
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import Descriptor
@@ -32,11 +33,12 @@ class admit:  # noqa: N801  a scope that reads as a verb in the story
         cleared, services = self._cleared, self._services
         order = cleared.entitled.order
         keys = choose_keys(order, cleared.entitled.entitlement.plan, services)
+        identity = identity_for(order, keys, services)
         _check_size(cleared)
         charge = charge_for(cleared)
         remaining = await services.quotas.admit(charge)
         self._charge = charge
-        return Admission(cleared, keys, charge, remaining)
+        return Admission(cleared, keys, charge, remaining, identity)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -64,7 +66,8 @@ def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry,
     if options and options.keys:
         names: Sequence[str] = options.keys
     else:
-        names = (tenant.default_keys.get(plan, tenant.default_key),)
+        named = tenant.default_keys.get(plan, tenant.default_key)
+        names = (default_keyless(order, named) if options and options.mode == "keyless" else named,)
     return tuple([choose_key(name, plan, order, services) for name in names])
 
 

@@ -4,23 +4,24 @@ import shlex
 from dataclasses import replace
 from functools import lru_cache
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from signerd.attestation.algorithms import SIGNATURE_DIGEST
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Remaining
 from signerd.errors import Fault, Refusal
 from signerd.pipeline.admit import choose_key
-from signerd.pipeline.evidence import BuiltStatement, Cleared, Signed
+from signerd.pipeline.evidence import BuiltStatement, Cleared, Order, Signed
+from signerd.pipeline.keyless import EPHEMERAL, EPHEMERAL_WARNING, identity_for, rule_of
 from signerd.pipeline.record import Entry
 from signerd.pipeline.services import Services
-from signerd.pipeline.tenants import Tenant
+from signerd.pipeline.tenants import KeylessRule, Tenant
 from signerd.pipeline.waits import sealed
 from signerd.wire import methods
-from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
+from signerd.wire.links import DecisionFacts, Keyless, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
 from signerd.wire.worker_calls import Descriptor
 
-__all__ = ["decision_of", "remaining_of", "seal", "shown_decision", "verify_command"]
+__all__ = ["decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
 
 
 async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
@@ -59,6 +60,7 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         max(1, int((request.deadline - services.clock.monotonic()) * 1000)),
         envelope=options is not UNSET and options.include is not UNSET and "envelope" in options.include,
         principal_expires_at=expires_at or 0,
+        identity=built.admission.identity,
     )
     answer, fds = await sealed(item, built.payload_fd)
     return Signed(request.record_id, _result(built, decision, answer, services.clock.now_ms()), fds)
@@ -80,12 +82,13 @@ def _fallback(built: BuiltStatement, services: Services) -> BuiltStatement | Non
             key if name is None else choose_key(name, plan, order, services)
             for key, name in zip(admission.keys, names, strict=True)
         ]
+        identity = identity_for(order, keys, services, token_needed=False)
     except Refusal:
         return None
-    if len({key.keyid for key in keys}) < len(keys):
+    if len({key.key for key in keys}) < len(keys):
         return None
     degraded = replace(cleared, degraded=(*cleared.degraded, "key_fallback"))
-    return replace(built, admission=replace(admission, cleared=degraded, keys=tuple(keys)))
+    return replace(built, admission=replace(admission, cleared=degraded, keys=tuple(keys), identity=identity))
 
 
 def decision_of(built: BuiltStatement) -> DecisionFacts:
@@ -95,6 +98,8 @@ def decision_of(built: BuiltStatement) -> DecisionFacts:
     entitlement = cleared.entitled.entitlement
     principal = cleared.entitled.order.principal
     degraded = entitlement.degraded + cleared.degraded
+    if any([key.keyless for key in admission.keys]):
+        degraded += (EPHEMERAL,)
     keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
     return DecisionFacts(principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded)
 
@@ -117,10 +122,25 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         predicate_sha256=built.predicate_sha256,
         bundle_sha256=tuple([s.bundle_sha256 for s in answer.signatures]),
         envelope_sha256=answer.signatures[0].envelope_sha256,
-        signing_identity=tuple([_identity(key) for key in keys]),
+        signing_identity=tuple(
+            [
+                _identity(key) if signed.keyless is None else _certified(key, signed.keyid, signed.keyless)
+                for key, signed in zip(keys, answer.signatures, strict=True)
+            ]
+        ),
         cosign_verifiable=True,
-        warnings=tuple([w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)]),
-        verify_command=tuple([verify_command(key.algorithm, order.predicate_type.uri, name) for key in keys]),
+        warnings=(
+            *[w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)],
+            *([EPHEMERAL_WARNING] if EPHEMERAL in decision.degraded else []),
+        ),
+        verify_command=tuple(
+            [
+                verify_command(key.algorithm, order.predicate_type.uri, name)
+                if signed.keyless is None
+                else keyless_command(signed.keyless, rule_of(order, key), order.predicate_type.uri, name)
+                for key, signed in zip(keys, answer.signatures, strict=True)
+            ]
+        ),
         entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
             order.request.record_id,
@@ -130,6 +150,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
             answer.decision_digest,
         ),
         envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
+        certificate_chain=_chain(order, answer),
     )
 
 
@@ -172,6 +193,28 @@ def _identity(key: RingEntry) -> methods.SigningIdentity:
     return methods.SigningIdentity("keyful", key.keyid, key.spki, key.algorithm, key.version)
 
 
+def _certified(key: RingEntry, keyid: str, by: Keyless) -> methods.SigningIdentity:
+    return methods.SigningIdentity(
+        "keyless",
+        keyid,
+        by.spki,
+        key.algorithm,
+        key.version,
+        issuer=by.issuer,
+        subject=by.subject,
+        not_before=by.not_before,
+        not_after=by.not_after,
+    )
+
+
+def _chain(order: Order, answer: Sealed) -> tuple[bytes | methods.Descriptor, ...] | UnsetType:
+    """Return the chain of the first certificate that signed, where it is asked for and there is one."""
+    options = order.params.options
+    if options is UNSET or options.include is UNSET or "chain" not in options.include:
+        return UNSET
+    return next((signed.keyless.chain for signed in answer.signatures if signed.keyless is not None), UNSET)
+
+
 @lru_cache(maxsize=16)
 def _warnings(algorithm: str) -> tuple[str, ...]:
     digest = SIGNATURE_DIGEST.get(algorithm)
@@ -206,6 +249,32 @@ def verify_command(algorithm: str, predicate_type: str, artifact: str) -> method
         "--type",
         predicate_type,
         # A name that begins with a dash would be read as an option.
+        *(("--", artifact) if artifact.startswith("-") else (artifact,)),
+    )
+    return methods.VerifyCommand(argv, shlex.join(argv))
+
+
+@lru_cache(maxsize=1024)
+def keyless_command(
+    by: Keyless, rule: KeylessRule | None, predicate_type: str, artifact: str
+) -> methods.VerifyCommand:
+    """Return cosign's command line (3.0.4 and later) for a signature by a certificate, without log and stamp: it holds
+    as long as the certificate does."""
+    argv = (
+        "cosign",
+        "verify-blob-attestation",
+        "--bundle",
+        "bundle.sigstore.json",
+        "--trusted-root",
+        "trusted_root.json",
+        "--certificate-identity",
+        by.subject,
+        "--certificate-oidc-issuer",
+        by.issuer,
+        "--insecure-ignore-tlog",
+        *(() if rule is not None and rule.sct else ("--insecure-ignore-sct",)),
+        "--type",
+        predicate_type,
         *(("--", artifact) if artifact.startswith("-") else (artifact,)),
     )
     return methods.VerifyCommand(argv, shlex.join(argv))

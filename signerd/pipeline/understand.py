@@ -14,11 +14,13 @@ from signerd.pipeline.services import Bounds, Services
 from signerd.wire.methods import Descriptor, Options, SignDsse, decode_params
 from signerd.wire.methods import Subject as AskedSubject
 
-__all__ = ["SIGN_SCOPE", "understand"]
+__all__ = ["KEYLESS_SCOPE", "SIGN_SCOPE", "understand"]
 
 SIGN_SCOPE = "signer.sign"
+KEYLESS_SCOPE = "signer.keyless"
+"""To have an identity token used that came with the request."""
 _STAND_IN = secrets.token_hex(24)
-_SERVED_INCLUDES = frozenset({"envelope"})
+_SERVED_INCLUDES = frozenset({"chain", "envelope"})
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
@@ -48,6 +50,9 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
         raise _unserved("policy")
     if SIGN_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {SIGN_SCOPE} is missing")
+    options = params.options
+    if options and options.identity_token is not UNSET and KEYLESS_SCOPE not in principal.scopes:
+        raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
     order = Order(request, params, principal, tenant, kind, subjects)
     request.order = order
     return order
@@ -97,16 +102,12 @@ def _refuse_unserved(params: SignDsse) -> None:
 
 
 def _refuse_unserved_options(options: Options) -> None:
-    if options.mode is not UNSET and options.mode == "keyless":
-        raise _unserved("mode=keyless")
     if options.profile is not UNSET and options.profile != "cosign":
         raise _unserved(f"profile={options.profile}")
     if options.transparency is not UNSET and options.transparency != "none":
         raise _unserved(f"transparency={options.transparency}")
     if options.timestamp is not UNSET and options.timestamp:
         raise _unserved("timestamp")
-    if options.identity_token is not UNSET:
-        raise _unserved("identity_token")
     if options.include is not UNSET:
         for name in options.include:
             if name not in _SERVED_INCLUDES:

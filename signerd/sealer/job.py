@@ -6,11 +6,13 @@ import os
 from dataclasses import dataclass, field
 
 from signerd.attestation.dsse import pae_header
+from signerd.sealer.keyless import Certificates
+from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry, SealItem
 from signerd.wire.worker_calls import CallError
 
-__all__ = ["Job", "Pinned", "Violation"]
+__all__ = ["Job", "Made", "Pinned", "Violation"]
 
 
 class Violation(Exception):  # a broken or hostile front end, not an error of ours
@@ -26,16 +28,27 @@ class Violation(Exception):  # a broken or hostile front end, not an error of ou
 class Pinned:
     """A key of the ring with its public half loaded: what every signature is verified against.
 
+    Of a keyless key ``public`` is None, and ``certificates`` says whose word is taken for the key that signed.
     ``unfit`` says why it does not sign now: its backend has not described it yet, or has another key in its place.
     ``plans`` are those that it signs for; None is every plan.
     """
 
     entry: RingEntry
-    public: PublicKey
+    public: PublicKey | None
     backend: str
     prehash: bool
     unfit: CallError | None = None
     plans: frozenset[str] | None = None
+    certificates: Certificates | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A signature that verified, by ``public``; ``vouched`` is its certificate where a keyless key made it."""
+
+    signature: bytes
+    public: PublicKey
+    vouched: Vouched | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +72,7 @@ class Job:
     index: int = -1
     leaf_hash: str = ""
     decision_digest: str = ""
-    signatures: list[bytes | None] = field(default_factory=list)
+    signatures: list[Made | None] = field(default_factory=list)
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
     error: CallError | None = None

@@ -30,7 +30,7 @@ from signerd.host.config_model import Config
 from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
 from signerd.host.link import Link, LinkBroken, LinkClosed
-from signerd.host.spawn import Spawned, spawn
+from signerd.host.spawn import Spawned, identity_environment, spawn
 from signerd.host.worker_socket import Connected, connect
 from signerd.sealer.admin import AdminDesk
 from signerd.sealer.approvals import ApprovalLedger
@@ -289,10 +289,14 @@ class Process:
             "certifiers": self._config.conformance.certifiers,
         }
 
+        signs_by_identity = any(key.backend == configured.name and key.keyless for key in self._config.keys)
+
         def start() -> Spawned:
-            confirmed = {PIN_CONFIRMED: "1"} if configured.name in self._pin_confirmed else {}
+            environment = identity_environment() if signs_by_identity else {}
+            if configured.name in self._pin_confirmed:
+                environment[PIN_CONFIRMED] = "1"
             self._pin_confirmed.discard(configured.name)
-            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings), environment=confirmed)
+            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings), environment=environment)
 
         return start
 

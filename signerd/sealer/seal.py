@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, cast
 
-from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import AuditStore, Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
-from signerd.host.memfd import check_sealed
 from signerd.sealer import large
+from signerd.sealer.admission import check_payload, keys_of
 from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.group import Group, Groups
@@ -24,7 +23,7 @@ from signerd.sealer.job import Job, Pinned, Violation
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, Sealed, SealItem, SealOutcome
-from signerd.wire.worker_calls import STATEMENT_BYTES, CallError, Descriptor, SignParams
+from signerd.wire.worker_calls import CallError, Descriptor, SignContext, SignParams
 
 __all__ = ["Sealing"]
 
@@ -75,28 +74,10 @@ class Sealing:
         """
         audit_id = item.audit_id
         self._check_id(audit_id)
-        if item.payload_type != PAYLOAD_TYPE:
-            raise Violation("payload_type", audit_id)
-        decision = item.decision
-        if not decision.keys or item.request.tenant != decision.tenant:
-            raise Violation("decision_shape", audit_id)
-        keys = []
-        for use in decision.keys:
-            try:
-                pinned = self._ring[use.keyid]
-            except KeyError:
-                raise Violation("foreign_key", audit_id) from None
-            entry = pinned.entry
-            if entry.tenant != decision.tenant or entry.key != use.key:
-                raise Violation("foreign_key", audit_id)
-            if entry.version != use.version:
-                raise Violation("foreign_key_version", audit_id)
-            if pinned.plans is not None and decision.plan not in pinned.plans:
-                raise Violation("foreign_plan", audit_id)
-            keys.append(pinned)
+        keys = keys_of(item, self._ring)
         if payload_fd is not None:
-            _check_payload(item, payload_fd)
-        job = Job(item, tuple(keys), self._clock.monotonic() + item.deadline_ms / 1000, payload_fd)
+            check_payload(item, payload_fd)
+        job = Job(item, keys, self._clock.monotonic() + item.deadline_ms / 1000, payload_fd)
         error = self._refusal(job)
         if error is not None:
             self._refuse(job, error)
@@ -110,19 +91,29 @@ class Sealing:
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
-        """Put the job into the group and have each of its keys sign: the digest where the key takes it, or the PAE."""
+        """Put the job into the group and have each of its keys sign meanwhile.
+
+        Not a keyless one: a certificate for it is published, and the decision must be durable before that (T4).
+        """
         job.signatures = [None] * len(job.keys)
         job.missing = len(job.keys)
         self._groups.decide(job)
+        self._call(job, keyless=False)
+
+    def _call(self, job: Job, *, keyless: bool) -> None:
+        """Have keys sign: the digest where the key takes it, or the PAE."""
         for place, pinned in enumerate(job.keys):
-            done = partial(self.judge, job, place)
-            if pinned.prehash:
-                call = Call("sign", SignParams(pinned.entry.name, job.pae_sha256), done)
-            elif job.message_fd is None:
-                call = Call("sign", SignParams(pinned.entry.name, bytes(job.message)), done)
-            else:
-                memfd = Descriptor(0, len(job.message))
-                call = Call("sign", SignParams(pinned.entry.name, memfd), done, (os.dup(job.message_fd),))
+            if (pinned.certificates is not None) is not keyless:
+                continue
+            fds: tuple[int, ...] = ()
+            message: bytes | Descriptor = job.pae_sha256
+            if not pinned.prehash and job.message_fd is None:
+                message = bytes(job.message)
+            elif not pinned.prehash:
+                assert job.message_fd is not None
+                message, fds = Descriptor(0, len(job.message)), (os.dup(job.message_fd),)
+            params = SignParams(pinned.entry.name, message, _context(job.item) if keyless else None)
+            call = Call("sign", params, partial(self.judge, job, place), fds)
             self._calls.setdefault(pinned.backend, []).append(call)
 
     def _hashed(self, job: Job, error: SignerdError | None) -> None:
@@ -185,11 +176,15 @@ class Sealing:
 
     def turn(self) -> None:
         """Send the workers what waits, and commit the group while they sign."""
+        self._send()
+        self.commit()
+        self._send()
+
+    def _send(self) -> None:
         calls, self._calls = self._calls, {}
         for name, group in calls.items():
             self._backends[name].call_many(group)
             self._backends[name].flush()
-        self.commit()
 
     def commit(self) -> None:
         """Make the group durable: outcomes of before, refusals, and the ``decided`` leaves of all that waits.
@@ -220,6 +215,11 @@ class Sealing:
         for place, job in enumerate(group.waiting):
             job.index = first + place
             job.leaf_hash = leaf_hash(group.decided[place].text).hex()
+            if any([pinned.certificates for pinned in job.keys]):
+                # The commit took its time: validity is read again just before the worker's call.
+                job.error = job.error or self._refusal(job)
+                if job.error is None:
+                    self._call(job, keyless=True)
             self._settle(job)
 
     def judge(self, job: Job, place: int, result: CallResult) -> None:
@@ -230,7 +230,7 @@ class Sealing:
             job.error = job.error or result
         else:
             try:
-                job.signatures[place] = verified(job, place, result)
+                job.signatures[place] = verified(job, place, result, self._clock.now_ms())
             except Refuted as why:
                 self._backends[job.keys[place].backend].condemn(str(why))
                 job.error = job.error or _REFUTED
@@ -288,7 +288,7 @@ class Sealing:
             return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
         for used in job.keys:
             try:
-                pinned = self._ring[used.entry.keyid]
+                pinned = self._ring[used.entry.keyid or used.entry.key]
             except KeyError:
                 pinned = used
             try:
@@ -329,7 +329,7 @@ class Sealing:
             self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
 
     def _end(self, job: Job, outcome: str, code: str) -> None:
-        self._groups.close(job, outcome, code, job.bundle_digests if outcome in DELIVERED else ())
+        self._groups.close(job, outcome, code, delivered=outcome in DELIVERED)
         job.close_descriptors()
 
     def _recorded(self, refusals: Sequence[Refusal], error: CallError | None) -> None:
@@ -383,14 +383,8 @@ class Sealing:
             _log.error("audit log: %s while closing", error)
 
 
-def _check_payload(item: SealItem, fd: int) -> None:
-    try:
-        assert isinstance(item.payload, Descriptor)
-        if item.payload.size < 1:
-            raise Violation("descriptor_size", item.audit_id)
-        check_sealed(fd, item.payload.size, STATEMENT_BYTES)
-    except SignerdError as error:
-        raise Violation(error.reason, item.audit_id) from error
+def _context(item: SealItem) -> SignContext:
+    return SignContext(item.decision.tenant, item.audit_id, item.identity.token if item.identity else "")
 
 
 _REFUSED_LATE: Final = frozenset(

@@ -5,15 +5,16 @@ from typing import Final
 
 import msgspec
 
-from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle
+from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle, keyless_bundle
 from signerd.attestation.dsse import Signature, encode_base64, encode_envelope
 from signerd.errors import SignerdError
-from signerd.sealer.job import Job
+from signerd.sealer.job import Job, Made, Pinned
+from signerd.sealer.keyless import facts_of
 from signerd.wire.decoding import BROKEN
 from signerd.wire.links import Sealed, SealedSignature
-from signerd.wire.worker_calls import SignResultParams
+from signerd.wire.worker_calls import Descriptor, SignResultParams
 
-__all__ = ["LARGEST_SIGNATURE", "Refuted", "assemble", "signers", "verified"]
+__all__ = ["LARGEST_SIGNATURE", "Refuted", "assemble", "bundle_of", "sealed_signature", "signers", "verified"]
 
 _sign_result: Final = msgspec.msgpack.Decoder(SignResultParams)
 
@@ -25,23 +26,37 @@ class Refuted(Exception):  # the name says what is known of the worker now
     """The worker lied: this is no signature of the pinned key over the job's bytes. The text is the operator's."""
 
 
-def verified(job: Job, place: int, result: msgspec.Raw) -> bytes:
-    """Return the signature in ``result`` by the job's key at ``place``; raises Refuted (T17)."""
+def verified(job: Job, place: int, result: msgspec.Raw, now_ms: int) -> Made:
+    """Return the signature in ``result`` by the job's key at ``place``; raises Refuted (T17, T24)."""
     pinned = job.keys[place]
     try:
         answer = _sign_result.decode(result)
     except BROKEN as exc:
         raise Refuted("a signature out of shape") from exc
-    if answer.keyid != pinned.entry.keyid or len(answer.signature) > LARGEST_SIGNATURE:
-        raise Refuted(f"signed {pinned.entry.key} with another key")
+    key = pinned.entry.key
     try:
+        made = _made(job, pinned, answer, now_ms)
+        if answer.keyid != made.public.keyid or len(answer.signature) > LARGEST_SIGNATURE:
+            raise Refuted(f"signed {key} with another key")
         if pinned.prehash:
-            pinned.public.verify_prehashed(answer.signature, job.pae_sha256)
+            made.public.verify_prehashed(answer.signature, job.pae_sha256)
         else:
-            pinned.public.verify(answer.signature, job.message)
-    except SignerdError as error:
-        raise Refuted(f"a signature by {pinned.entry.key} does not verify ({error.reason})") from error
-    return answer.signature
+            made.public.verify(answer.signature, job.message)
+    except (SignerdError, ValueError) as error:
+        reason = error.reason if isinstance(error, SignerdError) else str(error)
+        raise Refuted(f"a signature by {key} does not verify ({reason})") from error
+    return made
+
+
+def _made(job: Job, pinned: Pinned, answer: SignResultParams, now_ms: int) -> Made:
+    """Return the signature with the key that must have made it, the signature itself not yet verified."""
+    if pinned.certificates is None:
+        assert pinned.public is not None
+        return Made(answer.signature, pinned.public)
+    if not answer.chain:
+        raise Refuted(f"signed {pinned.entry.key} without a certificate")
+    vouched = pinned.certificates.vouch(answer.chain[0], job.item.identity, now_ms)
+    return Made(answer.signature, vouched.leaf.key, vouched)
 
 
 def assemble(job: Job, payload: bytes) -> Sealed:
@@ -49,23 +64,42 @@ def assemble(job: Job, payload: bytes) -> Sealed:
     payload_type = job.item.payload_type
     payload_b64 = encode_base64(payload)
     signatures = []
-    for pinned, signature in zip(job.keys, job.signatures, strict=True):
-        assert signature is not None
-        bundle = keyful_bundle(payload_b64, payload_type, signature, pinned.public.hint)
-        envelope = dsse_envelope_bytes(payload_b64, payload_type, signature)
-        entry = pinned.entry
+    for pinned, made in zip(job.keys, job.signatures, strict=True):
+        assert made is not None
+        bundle = bundle_of(payload_b64, payload_type, made)
+        envelope = dsse_envelope_bytes(payload_b64, payload_type, made.signature)
         bundle_sha256 = hashlib.sha256(bundle).hexdigest()
         envelope_sha256 = hashlib.sha256(envelope).hexdigest()
-        signatures.append(
-            SealedSignature(entry.key, entry.keyid, entry.version, bundle, bundle_sha256, envelope_sha256)
-        )
+        signatures.append(sealed_signature(pinned, made, bundle, bundle_sha256, envelope_sha256))
     combined = encode_envelope(payload_b64, payload_type, signers(job)) if job.item.envelope else None
     return Sealed(
         tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined
     )
 
 
+def bundle_of(payload_b64: bytes, payload_type: str, made: Made) -> bytes:
+    """Return the bundle: its material is the key's hint, or the leaf certificate alone."""
+    if made.vouched is None:
+        return keyful_bundle(payload_b64, payload_type, made.signature, made.public.hint)
+    return keyless_bundle(payload_b64, payload_type, made.signature, made.vouched.leaf.der)
+
+
+def sealed_signature(
+    pinned: Pinned, made: Made, bundle: bytes | Descriptor, bundle_sha256: str, envelope_sha256: str
+) -> SealedSignature:
+    """Return what the front end gets of one signature."""
+    entry, vouched = pinned.entry, made.vouched
+    return SealedSignature(
+        entry.key,
+        made.public.keyid,
+        entry.version,
+        bundle,
+        bundle_sha256,
+        envelope_sha256,
+        None if vouched is None else facts_of(vouched),
+    )
+
+
 def signers(job: Job) -> list[Signature]:
     """Return the signatures of the combined envelope, each with the keyid that tells its signer apart."""
-    pairs = zip(job.keys, job.signatures, strict=True)
-    return [Signature(signature, pinned.public.envelope_keyid) for pinned, signature in pairs if signature is not None]
+    return [Signature(made.signature, made.public.envelope_keyid) for made in job.signatures if made is not None]

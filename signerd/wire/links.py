@@ -23,7 +23,9 @@ __all__ = [
     "Failed",
     "Grant",
     "GrantsChanged",
+    "IdentityToken",
     "KeyUse",
+    "Keyless",
     "Open",
     "Opened",
     "PeerFacts",
@@ -118,6 +120,18 @@ class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
     software: str
 
 
+class IdentityToken(msgspec.Struct, frozen=True):
+    """The request's OIDC token, for its keyless keys alone, and what it says: a certificate must name one of ``names``
+    by ``issuer``. Secret: it stands in no leaf, log or error."""
+
+    token: str
+    issuer: str
+    names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "IdentityToken(...)"
+
+
 class SealItem(msgspec.Struct, frozen=True):
     """One payload to sign with each of ``decision.keys``. ``deadline_ms`` is what is left of the request's time.
 
@@ -132,6 +146,7 @@ class SealItem(msgspec.Struct, frozen=True):
     deadline_ms: int
     envelope: bool = False
     principal_expires_at: int = 0
+    identity: IdentityToken | None = None
 
 
 class SealMany(msgspec.Struct, frozen=True, tag_field="type", tag="seal_many"):
@@ -214,6 +229,11 @@ class RingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     def name(self) -> str:
         """What the backend is asked for."""
         return self.handle or self.key
+
+    @property
+    def keyless(self) -> bool:
+        """Whether no key is pinned: each signature brings a certificate. Its version is 0, and it is in no ring."""
+        return not self.keyid
 
 
 class RingChange(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -299,8 +319,23 @@ class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
     grants: tuple[Grant, ...] = ()
 
 
-class SealedSignature(msgspec.Struct, frozen=True):
-    """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes)."""
+class Keyless(msgspec.Struct, frozen=True):
+    """By which certificate a keyless key signed: ``chain`` is DER, from the leaf to the anchor; times are Unix
+    milliseconds."""
+
+    chain: tuple[bytes, ...]
+    spki: bytes
+    issuer: str
+    subject: str
+    not_before: int
+    not_after: int
+
+
+class SealedSignature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes).
+
+    A keyless key has version 0, and ``keyid`` is that of its certificate's key.
+    """
 
     key: str
     keyid: str
@@ -308,6 +343,7 @@ class SealedSignature(msgspec.Struct, frozen=True):
     bundle: bytes | Descriptor
     bundle_sha256: str
     envelope_sha256: str
+    keyless: Keyless | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
