@@ -1,3 +1,3 @@
-"""Keyless signing by Fulcio: a certificate for an OIDC identity, a key that lives as long as it (docs/key-fulcio.md)."""
+"""Keyless signing by Fulcio: certificates for OIDC identities, keys that live as long as they (docs/key-fulcio.md)."""
 
 __version__ = "0.1.0"
