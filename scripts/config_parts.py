@@ -21,6 +21,7 @@ from signerd.host.config_model import (
     Conformance,
     Daemon,
     Key,
+    Keyless,
     Limits,
     Plugin,
     Socket,
@@ -36,6 +37,8 @@ _ALIASES: dict[object, str] = {
     config_model.Name: "name",
     config_model.KeyReference: "key reference",
     config_model.Uid: "uid",
+    config_model.AbsolutePath: "absolute path",
+    config_model.Keyless: "[table](#keysrefkeyless)",
     config_model.Uri: "URI",
     config_model.Certificate: "`none` or absolute path",
 }
@@ -54,6 +57,7 @@ def parts() -> dict[str, str]:
         "backend": Backend,
         "tenant": Tenant,
         "key": Key,
+        "keyless": Keyless,
         "approvals": Approvals,
         "approver": Approver,
     }

@@ -87,6 +87,16 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     signing.add_argument(
         "--key", metavar="REF", action="append", default=[], help="key to sign with; may be repeated"
     )
+    signing.add_argument(
+        "--mode",
+        choices=("auto", "keyful", "keyless"),
+        help="by a lasting key or by a certificate for an identity; auto, the default: whatever the key is",
+    )
+    signing.add_argument(
+        "--identity-token",
+        metavar="FILE",
+        help="the OIDC token in whose name keyless keys sign; - reads it from stdin. Never an argument itself",
+    )
     single = argparse.ArgumentParser(add_help=False)
     single.add_argument(
         "--subject",

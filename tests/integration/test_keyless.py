@@ -1,4 +1,4 @@
-"""The daemon signs by certificates of the real Fulcio, and everybody verifies it; each of its failures has an answer."""
+"""The daemon signs by certificates of the real Fulcio, and everybody verifies it; each failure has an answer."""
 
 import base64
 import datetime

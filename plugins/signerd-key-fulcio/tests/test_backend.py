@@ -143,6 +143,7 @@ def with_a_foreign_chain(fulcio: FakeFulcio, asked: Asked) -> tuple[int, str, by
 
 
 HOUR = timedelta(hours=1)
+NO_TEXTS = b'{"signedCertificateEmbeddedSct":{"chain":{"certificates":[1]}}}'
 
 
 @pytest.mark.parametrize(
@@ -163,8 +164,7 @@ HOUR = timedelta(hours=1)
         (lambda fulcio, _: (200, "application/json", b"<html>"), "answer_shape"),
         (lambda fulcio, _: (200, "application/json", b"[]"), "answer_shape"),
         (lambda fulcio, _: (200, "application/json", b"[" * 100_000), "answer_shape"),
-        (lambda fulcio, _: (200, "application/json", b'{"signedCertificateEmbeddedSct":{"chain":{"certificates":[1]}}}'),
-         "answer_shape"),
+        (lambda fulcio, _: (200, "application/json", NO_TEXTS), "answer_shape"),
         (lambda fulcio, _: (200, "application/json", b" " * (256 * 1024 + 1)), "answer_too_large"),
         (lambda fulcio, _: (204, "application/json", b""), "status"),
     ],
@@ -231,7 +231,7 @@ def test_another_token_in_the_file_changes_the_certificate_only_with_its_holder(
     assert put(jwt(jti="renewed")) == first
     assert len(fulcio.asked) == 1
     assert put(jwt(sub="https://somebody.else")) != first
-    with pytest.raises(SignerdError, match="no_such_key|token_unwanted|name of its own"):
+    with pytest.raises(SignerdError, match="a name of its own"):
         sign(backend, jwt())
     file.unlink()
     with pytest.raises(SignerdError) as caught:
