@@ -281,7 +281,8 @@ class MemorySealer:
         )
         job.index, job.leaf_hash = len(self.leaves), leaf_hash(leaf.text).hex()
         self.leaves.append(leaf.text)
-        job.signatures = [Made(h.sign(pae(item.payload_type, payload)), h.public) for h in held]
+        message = pae(item.payload_type, payload)
+        job.signatures = [Made(h.sign(message), PublicKey.from_spki(h.entry.spki)) for h in held]
         return assemble(job, payload), ()
 
 
