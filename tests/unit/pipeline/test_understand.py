@@ -90,14 +90,11 @@ def test_descriptors_are_checked_with_the_shape() -> None:
 UNSERVED: list[tuple[dict[str, Any], str]] = [
     ({"approval_id": "a"}, "approval_id"),
     ({"idempotency_key": "k"}, "idempotency_key"),
-    ({"options": Options(mode="keyless")}, "mode=keyless"),
     ({"options": Options(profile="dsse")}, "profile=dsse"),
     ({"options": Options(profile="cose")}, "profile=cose"),
     ({"options": Options(transparency="async")}, "transparency=async"),
     ({"options": Options(transparency="required")}, "transparency=required"),
     ({"options": Options(timestamp=True)}, "timestamp"),
-    ({"options": Options(identity_token="e30")}, "identity_token"),
-    ({"options": Options(include=("chain",))}, "include=chain"),
     ({"options": Options(include=("rekor_request",))}, "include=rekor_request"),
     ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
     ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
@@ -106,6 +103,7 @@ SERVED = [
     Options(),
     Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope",)),
     Options(mode="keyful", include=()),
+    Options(mode="keyless", include=("chain",)),
 ]
 
 
@@ -115,6 +113,14 @@ def test_what_is_not_served_is_not_ignored(changes: dict[str, Any], name: str) -
     assert found == ("request.unsupported", "not_served", {"name": name})
 
 
+def test_a_token_of_the_requests_own_needs_a_scope_of_its_own() -> None:
+    options = Options(identity_token="a.b.c")
+    assert refused(world(), request(order(options=options)))[:2] == ("auth.scope_missing", "scope_missing")
+    scopes = frozenset({"signer.sign", "signer.keyless"})
+    asked = request(order(options=options), bound=msgspec.structs.replace(PRINCIPAL, scopes=scopes))
+    assert understood(world(), asked).params.options == options
+
+
 @pytest.mark.parametrize("options", SERVED)
 def test_what_is_served_passes(options: Options) -> None:
     assert understood(world(), request(order(options=options))).params.options == options
@@ -122,7 +128,7 @@ def test_what_is_served_passes(options: Options) -> None:
 
 def test_every_option_is_shown_to_be_served_or_refused() -> None:
     """A field that is new to the wire and unknown to the pipeline would be ignored: what it says may be a condition."""
-    shown = [*SERVED, *(changes["options"] for changes, _ in UNSERVED if "options" in changes)]
+    shown = [*SERVED, Options(identity_token="a.b.c"), *(changes["options"] for changes, _ in UNSERVED if "options" in changes)]
     said = {name for options in shown for name in Options.__struct_fields__ if getattr(options, name) is not UNSET}
     assert said == set(Options.__struct_fields__)
 
