@@ -7,6 +7,7 @@ checked by the sealer's own configuration, and named as the request's token says
 from collections import OrderedDict
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from signerd.errors import Refusal, SignerdError
@@ -52,6 +53,7 @@ class Certificates:
         return vouched
 
 
+@lru_cache(maxsize=_KEPT)
 def facts_of(vouched: Vouched) -> Keyless:
     """Return what the front end is told of a certificate."""
     leaf = vouched.leaf

@@ -32,9 +32,9 @@ LEEWAY: Final = timedelta(seconds=10)
 _MOST: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Vouched:
-    """A signer's certificate that was checked: ``chain`` is DER, from the leaf to the anchor.
+    """A signer's certificate that was checked: ``chain`` is DER, from the leaf to the anchor. Equal to itself alone.
 
     ``start`` and ``end`` are the leaf's, ``valid_until`` the earliest end of the chain.
     """

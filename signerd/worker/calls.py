@@ -165,8 +165,6 @@ class Calls:
             given = wanted.context
             signer = SignFor() if given is None else SignFor(given.tenant, given.audit_id, given.identity_token)
             signed = self._ask(lambda: backend.sign_for(wanted.key, message, signer), SignatureResult)
-        elif wanted.context is not None:
-            raise malformed("context")  # it may hold a token, which this backend has no use for
         else:
             signed = self._ask(self._backend.sign, SignatureResult, wanted.key, message)
         self._check_types(bytes, signed.signature, *signed.chain)
