@@ -22,7 +22,8 @@ from signerd.pipeline.seal import keyless_command, remaining_of, verify_command
 from signerd.pipeline.services import Services
 from signerd.verification.keys import PublicKey
 from signerd.wire import methods
-from signerd.wire.links import Keyless, RingEntry
+from signerd.wire.keyless import Keyless
+from signerd.wire.links import RingEntry
 from signerd.wire.messages import Limits
 
 __all__ = ["PROFILES", "Reads"]

@@ -8,7 +8,8 @@ from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, Principal, Release
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.links import IdentityToken, RingEntry
+from signerd.wire.keyless import IdentityToken
+from signerd.wire.links import RingEntry
 from signerd.wire.methods import SignDsse, SignResult
 from signerd.wire.worker_calls import Descriptor
 

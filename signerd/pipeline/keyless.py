@@ -9,7 +9,8 @@ from signerd.pipeline.evidence import Order
 from signerd.pipeline.services import Services
 from signerd.pipeline.tenants import KeylessRule
 from signerd.verification.oidc import check_claims, read_claims
-from signerd.wire.links import IdentityToken, RingEntry
+from signerd.wire.keyless import IdentityToken
+from signerd.wire.links import RingEntry
 
 __all__ = ["EPHEMERAL", "EPHEMERAL_WARNING", "default_keyless", "identity_for", "rule_of"]
 

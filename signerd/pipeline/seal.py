@@ -18,7 +18,8 @@ from signerd.pipeline.services import Services
 from signerd.pipeline.tenants import KeylessRule, Tenant
 from signerd.pipeline.waits import sealed
 from signerd.wire import methods
-from signerd.wire.links import DecisionFacts, Keyless, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
+from signerd.wire.keyless import Keyless
+from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
 from signerd.wire.worker_calls import Descriptor
 
 __all__ = ["decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]

@@ -12,7 +12,7 @@ from typing import Final
 
 from signerd.errors import Refusal, SignerdError
 from signerd.verification.keyless import KeylessTrust, Vouched
-from signerd.wire.links import IdentityToken, Keyless
+from signerd.wire.keyless import IdentityToken, Keyless
 
 __all__ = ["Certificates", "facts_of"]
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from signerd.wire.keyless import IdentityToken, Keyless
 from signerd.wire.worker_calls import CallError, Descriptor
 
 __all__ = [
@@ -23,9 +24,7 @@ __all__ = [
     "Failed",
     "Grant",
     "GrantsChanged",
-    "IdentityToken",
     "KeyUse",
-    "Keyless",
     "Open",
     "Opened",
     "PeerFacts",
@@ -118,18 +117,6 @@ class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
 
     version: int
     software: str
-
-
-class IdentityToken(msgspec.Struct, frozen=True):
-    """The request's OIDC token, for its keyless keys alone, and what it says: a certificate must name one of ``names``
-    by ``issuer``. Secret: it stands in no leaf, log or error."""
-
-    token: str
-    issuer: str
-    names: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return "IdentityToken(...)"
 
 
 class SealItem(msgspec.Struct, frozen=True):
@@ -317,18 +304,6 @@ class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
     backends: tuple[BackendState, ...]
     separation: str
     grants: tuple[Grant, ...] = ()
-
-
-class Keyless(msgspec.Struct, frozen=True):
-    """By which certificate a keyless key signed: ``chain`` is DER, from the leaf to the anchor; times are Unix
-    milliseconds."""
-
-    chain: tuple[bytes, ...]
-    spki: bytes
-    issuer: str
-    subject: str
-    not_before: int
-    not_after: int
 
 
 class SealedSignature(msgspec.Struct, frozen=True, omit_defaults=True):

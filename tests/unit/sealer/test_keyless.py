@@ -21,7 +21,8 @@ from signerd.sealer.keyless import Certificates
 from signerd.sealer.keyring import KeySpec, keyless_entry
 from signerd.verification.keyless import KeylessTrust
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import DecisionFacts, IdentityToken, KeyUse, ReleaseFacts, SealOutcome
+from signerd.wire.keyless import IdentityToken
+from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, SealOutcome
 from signerd.wire.worker_calls import SignContext, SignParams, SignResultParams
 
 STACK = Sigstore()
