@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, Meta
 
 from protocol_tables import field_texts, table
 from signerd.contracts.providers import PredicateType
-from signerd.host import config_model
+from signerd.host import config_model, config_trust
 from signerd.host.config_model import (
     AdminSocket,
     Approvals,
@@ -27,6 +27,7 @@ from signerd.host.config_model import (
     Socket,
     Tenant,
 )
+from signerd.host.config_trust import Trust, TrustedAuthority, TrustedLog, TrustedRekor, TrustedService, Verification
 from signerd_predicates_intoto import catalogue as intoto
 from signerd_predicates_stella import catalogue as stella
 
@@ -41,6 +42,8 @@ _ALIASES: dict[object, str] = {
     config_model.Keyless: "[table](#keysrefkeyless)",
     config_model.Uri: "URI",
     config_model.Certificate: "`none` or absolute path",
+    config_trust.Time: "time",
+    config_trust.Url: "URL",
 }
 _KIB = 1024
 
@@ -60,6 +63,12 @@ def parts() -> dict[str, str]:
         "keyless": Keyless,
         "approvals": Approvals,
         "approver": Approver,
+        "trust": Trust,
+        "trusted_authority": TrustedAuthority,
+        "trusted_log": TrustedLog,
+        "trusted_rekor": TrustedRekor,
+        "trusted_service": TrustedService,
+        "verification": Verification,
     }
     return {
         **{name: _section(cls) for name, cls in sections.items()},
@@ -163,6 +172,8 @@ def _type(annotation: object) -> str:
         return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
     if origin is Literal:
         return ", ".join(f"`0o{value:o}`" if isinstance(value, int) else f"`{value}`" for value in arguments)
+    if origin is tuple and isinstance(arguments[0], type) and issubclass(arguments[0], msgspec.Struct):
+        return "array of tables"
     return f"array of {_type(arguments[0])}" if origin is tuple else "table"
 
 

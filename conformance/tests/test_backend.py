@@ -119,7 +119,7 @@ def test_a_lie_fails_where_it_should(mode: str) -> None:
     # Silence costs its time in each case: those that wait for it are asked for alone.
     silent = mode in ("hang", "late")
     cases = [case for case in CASES if not silent or case.name in CAUGHT[mode] | NEVER]
-    found = failed(judge(liar(mode, seconds=0.6 if silent else 10), cases))
+    found = failed(judge(liar(mode, seconds=1.5 if silent else 10), cases))
     assert found >= CAUGHT[mode]
     assert not found & NEVER
     if not CAUGHT[mode] & DEPEND_ON_ALL or mode == "noise":

@@ -9,7 +9,7 @@ import anyio
 
 from signerd.errors import Fault, SignerdError
 from signerd.wire.messages import Hello
-from signerd.wire.methods import DaemonHealth, DaemonInfo, KeyDescription, KeyList, SessionBound
+from signerd.wire.methods import BundleVerified, DaemonHealth, DaemonInfo, KeyDescription, KeyList, SessionBound
 from signerd.wire.params import Options
 from signerd_client import operations
 from signerd_client.address import socket_path
@@ -114,6 +114,34 @@ class AsyncSigner:
             part = await self._run(operation, deadline_s)
             outcomes += part
         return outcomes
+
+    async def verify_bundle(
+        self,
+        bundle: bytes | memoryview,
+        *,
+        key: str | None = None,
+        identity: tuple[str, str] | None = None,
+        policy: str | None = None,
+        artifact_sha256: str | None = None,
+        predicate_type: str | None = None,
+        deadline_s: float | None = None,
+    ) -> BundleVerified:
+        """Have the daemon verify a Sigstore bundle against its trusted root: signed by ``key`` (PEM), by an
+        ``identity`` (certificate name, OIDC issuer), or by whom the ``policy`` of that id trusts; one is needed.
+
+        ``artifact_sha256`` is the digest of what it must be about, ``predicate_type`` its type, literally. A bundle
+        that does not verify is an answer: look at ``verified``, then at ``checks`` for the reasons.
+        """
+        operation = operations.verify(
+            bundle,
+            self._session.limits,
+            key=key,
+            identity=identity,
+            policy=policy,
+            artifact_sha256=artifact_sha256,
+            predicate_type=predicate_type,
+        )
+        return await self._run(operation, deadline_s)
 
     async def keys(self, *, deadline_s: float | None = None) -> KeyList:
         """List the public halves of the own tenant's keys."""

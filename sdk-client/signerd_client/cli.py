@@ -153,6 +153,11 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
         metavar="FILE",
         help="the authorities and logs that are believed; with --key a log entry is then needed",
     )
+    verify.add_argument(
+        "--published",
+        metavar="DIR",
+        help="with --key: refuse a key that had ended, by what 'signerd keys publish' wrote there",
+    )
     verify.add_argument("--policy", metavar="FILE", help="a verification policy, in place of key or identity")
     verify.add_argument("--type", metavar="TYPE", help="predicate type that it must have")
     verify.add_argument(

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from signerd.errors import SignerdError
 from signerd.wire import methods, params
 from signerd.wire.messages import Limits
-from signerd_client.requests import Call, SignRequest, batch_calls, plain_call, sign_call
+from signerd_client.requests import Call, SignRequest, batch_calls, plain_call, sign_call, verify_call
 from signerd_client.results import BatchOutcome, Signed, batch_outcomes, decode, decode_signed
 from signerd_client.session import Answer
 
-__all__ = ["Operation", "batch", "bind", "describe", "health", "info", "keys", "sign"]
+__all__ = ["Operation", "batch", "bind", "describe", "health", "info", "keys", "sign", "verify"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -85,6 +85,32 @@ def describe(key: str) -> Operation[methods.KeyDescription]:
 def sign(request: SignRequest, limits: Limits) -> Operation[Signed]:
     """``sign.dsse``."""
     return Operation(sign_call(request, limits), decode_signed)
+
+
+def verify(
+    bundle: bytes | memoryview,
+    limits: Limits,
+    *,
+    key: str | None,
+    identity: tuple[str, str] | None,
+    policy: str | None,
+    artifact_sha256: str | None,
+    predicate_type: str | None,
+) -> Operation[methods.BundleVerified]:
+    """``verify.bundle``."""
+    wanted = params.VerifyBundle(
+        b"",
+        artifact_sha256 or UNSET,
+        predicate_type or UNSET,
+        key or UNSET,
+        UNSET if identity is None else params.Identity(*identity),
+        policy or UNSET,
+    )
+
+    def read(raw: Raw, descriptors: Sequence[int]) -> methods.BundleVerified:
+        return decode("verify.bundle", methods.BundleVerified, raw, descriptors)
+
+    return Operation(verify_call(bundle, wanted, limits), read)
 
 
 def batch(

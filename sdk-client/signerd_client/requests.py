@@ -18,7 +18,7 @@ from signerd.wire.messages import Limits
 from signerd_client.descriptors import close_all, sealed_memfd
 from signerd_client.subjects import Subject, SubjectFile
 
-__all__ = ["FRAME_MARGIN", "Call", "SignRequest", "batch_calls", "plain_call", "sign_call"]
+__all__ = ["FRAME_MARGIN", "Call", "SignRequest", "batch_calls", "plain_call", "sign_call", "verify_call"]
 
 FRAME_MARGIN: Final = 4096
 """Bytes of a frame kept for what stands around the params: type, id, method, deadline."""
@@ -91,16 +91,10 @@ def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -
             index = attached.add(os.dup(subject.descriptor))
             size = os.fstat(subject.descriptor).st_size
             subjects.append(params.Subject(subject.name, fd=index, size=size))
-    predicate: bytes | params.Descriptor
-    if len(request.predicate) > limits.inline_bytes:
-        index = attached.add(sealed_memfd(request.predicate))
-        predicate = params.Descriptor(index, len(request.predicate))
-    else:
-        predicate = bytes(request.predicate)
     return params.SignDsse(
         tuple(subjects),
         request.predicate_type,
-        predicate,
+        _bin(request.predicate, limits, attached),
         request.scanner_image_digest or UNSET,
         request.poe or UNSET,
         request.options or UNSET,
@@ -108,6 +102,13 @@ def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -
         request.approval_id or UNSET,
         request.idempotency_key or UNSET,
     )
+
+
+def _bin(value: bytes | memoryview, limits: Limits, attached: _Attachments) -> bytes | params.Descriptor:
+    """Return ``value`` as it goes into a frame: itself, or its place among the descriptors."""
+    if len(value) <= limits.inline_bytes:
+        return bytes(value)
+    return params.Descriptor(attached.add(sealed_memfd(value)), len(value))
 
 
 def plain_call(method: str, value: msgspec.Struct | None = None) -> Call:
@@ -120,6 +121,18 @@ def sign_call(request: SignRequest, limits: Limits) -> Call:
     attached = _Attachments()
     try:
         return attached.call("sign.dsse", ENCODER.encode(_sign_params(request, limits, attached)))
+    except BaseException:
+        attached.cut(0)
+        raise
+
+
+def verify_call(bundle: bytes | memoryview, wanted: params.VerifyBundle, limits: Limits) -> Call:
+    """Return the ``verify.bundle`` call of ``bundle`` with the rest of ``wanted``; OSError where a memfd cannot be
+    made."""
+    attached = _Attachments()
+    try:
+        value = msgspec.structs.replace(wanted, bundle=_bin(bundle, limits, attached))
+        return attached.call("verify.bundle", ENCODER.encode(value))
     except BaseException:
         attached.cut(0)
         raise

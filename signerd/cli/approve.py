@@ -114,12 +114,12 @@ def _check(found: "Approval") -> None:
 
 
 def _tell(found: "Approval") -> None:
-    from signerd.cli.printing import moment, printable
+    from signerd.cli.printing import cell, moment
 
     payload = found.payload.decode("utf-8", "backslashreplace")
-    given = printable(found.approvals)
-    print(f"operation  {printable(found.operation)}", file=sys.stderr)
-    print(f"order      {printable(payload)}", file=sys.stderr)
+    given = cell(found.approvals)
+    print(f"operation  {cell(found.operation)}", file=sys.stderr)
+    print(f"order      {cell(payload)}", file=sys.stderr)
     print(f"approvals  {given} of {found.needed}, until {moment(found.expires_at)}", file=sys.stderr)
 
 

@@ -21,7 +21,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="print leaves",
         description="Print leaves as they were written, one a line, oldest first; exit with 4 if none.",
     )
-    command.add_argument("--state", type=Path, metavar="DIR", help="state directory")
+    command.add_argument("--state", type=Path, metavar="DIR", help="state directory, before the file's")
+    command.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration")
     command.add_argument("--id", metavar="AUDIT_ID", help="the leaves of this record")
     command.add_argument("--tenant", help="leaves of this tenant alone")
     for name in ("kind", "outcome", "code"):
@@ -49,10 +50,13 @@ def query(args: argparse.Namespace) -> int:
     """Print what matches; where more follows, stderr says at which cursor. ``audit.unavailable`` for a broken
     log.
     """
-    from signerd.host.config import default_state
+    from signerd.host.config import default_state, load
     from signerd.sealer.audit import FILE_NAME, MOST_ROWS, AuditReader
 
-    path = (args.state or default_state(os.environ)).absolute() / FILE_NAME
+    state = args.state or default_state(os.environ)
+    if args.config is not None:
+        state = Path(load(args.config.absolute(), state=args.state and args.state.absolute()).daemon.state)
+    path = state.absolute() / FILE_NAME
     none = exit_code("key.not_found")
     if not path.exists():
         print(f"signerd: there is no audit log at {path}", file=sys.stderr)

@@ -50,14 +50,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def problems(config: "Config") -> Iterator[str]:
-    """Yield what of ``config`` this host does not fit: user, state directory, plugins and their settings."""
+    """Yield what of ``config`` this host does not fit: user, state directory, plugins and their settings, the files of
+    trust."""
     from signerd.host.config import ConfigError, check_user
+    from signerd.host.trust_files import read_against, read_parts
     from signerd.sealer.lock import check_state
 
-    try:
-        check_user(config)
-    except ConfigError as exc:
-        yield from exc.problems
+    for look in (check_user, read_against, read_parts):
+        try:
+            look(config)
+        except ConfigError as exc:
+            yield from exc.problems
     try:
         check_state(Path(config.daemon.state))
     except SignerdError as exc:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from signerd.cli.plane import Plane
     from signerd.host.config_model import Config
 
@@ -15,6 +17,11 @@ __all__ = ["add_plane", "configuration", "milliseconds", "register", "run"]
 
 _VERSIONS = ("key", "version", "status", "algorithm", "tenant", "added_at", "expires_at", "keyid")
 _CHANGES = ("time", "change", "key", "version", "status", "by", "reason")
+_READS = {
+    "list": "every version of every key, of all tenants",
+    "history": "what has happened to keys, oldest first, from the audit log",
+    "publish": "write jwks.json, trusted_root.json and revocations.json",
+}
 _ORDERS = {
     "generate": "make a configured key that is not there yet",
     "rotate": "give a key a new version; the one before ends with the overlap",
@@ -34,11 +41,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         " runs, or, where none does, on its state directory.",
     )
     actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="every version of every key, of all tenants")
+    reads = {name: actions.add_parser(name, help=text, description=text) for name, text in _READS.items()}
+    listing, history, publish = reads["list"], reads["history"], reads["publish"]
     listing.add_argument("key", nargs="?", metavar="KEY", help="of this reference alone")
-    history = actions.add_parser("history", help="what has happened to keys, oldest first, from the audit log")
     history.add_argument("key", nargs="?", metavar="KEY", help="to this reference alone")
-    publish = actions.add_parser("publish", help="write jwks.json, trusted_root.json and revocations.json")
     publish.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to; made if it is missing")
     orders = {name: actions.add_parser(name, help=text, description=text) for name, text in _ORDERS.items()}
     for name, command in orders.items():
@@ -147,7 +153,6 @@ def _list(args: argparse.Namespace, plane: "Plane") -> int:
     from msgspec import UNSET
 
     from signerd.cli.printing import show
-    from signerd.errors import exit_code
     from signerd.wire import admin
 
     rows: list[admin.KeyVersion] = []
@@ -159,14 +164,23 @@ def _list(args: argparse.Namespace, plane: "Plane") -> int:
         if not (cursor := page.next or None):
             break
     show(args.output, rows, _VERSIONS)
-    return 0 if rows or args.key is None else exit_code("key.not_found")
+    return _found(rows, args.key)
+
+
+def _found(rows: "Sequence[object]", key: str | None) -> int:
+    """Say so where there is nothing of the key that was asked for."""
+    from signerd.errors import exit_code
+
+    if rows or key is None:
+        return 0
+    print("signerd: the ring has no such key", file=sys.stderr)
+    return exit_code("key.not_found")
 
 
 def _history(args: argparse.Namespace, plane: "Plane") -> int:
     from msgspec import UNSET
 
     from signerd.cli.printing import show
-    from signerd.errors import exit_code
     from signerd.wire import admin
 
     rows: list[admin.KeyChange] = []
@@ -178,7 +192,7 @@ def _history(args: argparse.Namespace, plane: "Plane") -> int:
         if not (cursor := page.next or None):
             break
     show(args.output, rows, _CHANGES)
-    return 0 if rows or args.key is None else exit_code("key.not_found")
+    return _found(rows, args.key)
 
 
 def _publish(args: argparse.Namespace, plane: "Plane") -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from signerd import __version__
-from signerd.cli import admin, approve, audit, check, keys, plugins, serve
+from signerd.cli import admin, approve, audit, check, keys, plugins, serve, trust
 from signerd.errors import SignerdError, exit_code
 
 __all__ = ["main", "parser"]
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"signerd {__version__}")
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (serve, check, plugins, keys, approve, admin, audit):
+    for module in (serve, check, plugins, keys, approve, admin, trust, audit):
         module.register(commands)
     return made
 
@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         sys.stdout.flush()
     except SignerdError as exc:
-        print(f"signerd: {exc}", file=sys.stderr)
+        from signerd.cli.printing import cell
+
+        field = exc.details.get("field")
+        print(f"signerd: {exc}" + (f": {cell(field)}" if field else ""), file=sys.stderr)
         return exit_code(exc.code)
     except BrokenPipeError:
         # Whoever read the output has gone. Python would complain once more while it closes stdout.

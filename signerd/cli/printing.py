@@ -9,15 +9,15 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["moment", "printable", "show", "write_whole"]
+__all__ = ["cell", "moment", "show", "write_whole"]
 
 
-def printable(value: object) -> str:
+def cell(value: object) -> str:
     """Return ``value`` as a cell; what is not printable is escaped, for it may be somebody else's text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(printable, value)) or "-"
+        return ", ".join(map(cell, value)) or "-"
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in str(value))
 
 
@@ -39,7 +39,7 @@ def show(output: str | None, rows: Sequence[msgspec.Struct], columns: Iterable[s
         values = msgspec.to_builtins(row)
         cells.append(
             [
-                moment(values.get(name)) if name.endswith("_at") or name == "time" else printable(values.get(name, ""))
+                moment(values.get(name)) if name.endswith("_at") or name == "time" else cell(values.get(name, ""))
                 for name in names
             ]
         )

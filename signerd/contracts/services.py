@@ -10,9 +10,9 @@ import msgspec
 
 from signerd.contracts.providers import Maybe
 from signerd.errors import SignerdError
-from signerd.wire.links import Close, Refusal, Sealed, SealItem
+from signerd.wire.links import Close, RefusedRecord, Sealed, SealItem
 
-__all__ = ["AuditStore", "Charge", "Clock", "Leaf", "QuotaStore", "Remaining", "Sealer", "Sealing"]
+__all__ = ["AuditStore", "Charge", "Clock", "Leaf", "QuotaStore", "Remaining", "Sealer", "WhenSealed"]
 
 
 class Clock(Protocol):
@@ -25,7 +25,7 @@ class Clock(Protocol):
         """Return seconds that never go back: deadlines and rates."""
 
 
-Sealing = Callable[["tuple[Sealed, tuple[int, ...]] | SignerdError"], None]
+WhenSealed = Callable[["tuple[Sealed, tuple[int, ...]] | SignerdError"], None]
 """Takes the end of one item: what was sealed, with the descriptors that its large values are in, or why it was not."""
 
 
@@ -35,7 +35,7 @@ class Sealer(Protocol):
     Nothing here waits: everything is queued, and what a turn has brought goes over as arrays.
     """
 
-    def seal(self, item: SealItem, fd: int | None, then: Sealing) -> None:
+    def seal(self, item: SealItem, fd: int | None, then: WhenSealed) -> None:
         """Queue an item; ``fd`` is its payload's memfd, which stays the caller's. ``then`` is called once.
 
         With an error, the record is closed already, or will be by whoever opens the log next.
@@ -47,7 +47,7 @@ class Sealer(Protocol):
     def close(self, close: Close) -> None:
         """Queue how a sealed record ended."""
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         """Queue the one leaf of what ended before it was sealed."""
 
     def when_recorded(self, audit_id: str, then: Callable[[SignerdError | None], None]) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from signerd.wire.links import PeerFacts, Refusal, RequestFacts
+from signerd.wire.links import PeerFacts, RefusedRecord, RequestFacts
 
 __all__ = ["MOST_KEYS", "NOBODY", "SEVERAL", "Aggregate"]
 
@@ -52,7 +52,7 @@ class Aggregate:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def takes(self, refusal: Refusal) -> bool:
+    def takes(self, refusal: RefusedRecord) -> bool:
         """Count ``refusal`` here if it gets no record of its own; False says that it is to be recorded by itself.
 
         It is counted where nobody is bound, and above the minute's bytes of its uid.
@@ -87,7 +87,7 @@ class Aggregate:
         if counted.pid != request.peer.pid:
             counted.pid = 0
 
-    def flush(self, now: float, ids: Callable[[], str], *, early: bool = False) -> list[Refusal]:
+    def flush(self, now: float, ids: Callable[[], str], *, early: bool = False) -> list[RefusedRecord]:
         """Return the records of a minute that is over at ``now`` (monotonic seconds), or of an unfinished one too.
 
         ``ids`` names them. A pid of 0 and an empty principal stand where the counted requests had several.
@@ -99,7 +99,7 @@ class Aggregate:
         self._spent.clear()
         counts, self._counts = self._counts, {}
         return [
-            Refusal(
+            RefusedRecord(
                 ids(),
                 RequestFacts(each.method, PeerFacts(uid, each.pid), tenant, each.principal),
                 each.outcome,

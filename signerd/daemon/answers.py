@@ -12,7 +12,7 @@ from signerd.host.memfd import sealed_memfd
 from signerd.pipeline.evidence import Signed
 from signerd.wire.methods import BatchError, BatchOutcome, BatchResult, Descriptor, SignResult
 
-__all__ = ["batch_answer", "close_all", "encode", "sign_answer"]
+__all__ = ["FRAME_ROOM", "batch_answer", "close_all", "encode", "sign_answer"]
 
 Bin = bytes | Descriptor
 encode: Final = msgspec.msgpack.Encoder().encode

@@ -5,9 +5,9 @@ import resource
 import socket
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 
-import msgspec
 import trio
 from msgspec import UNSET, Raw
 
@@ -17,6 +17,7 @@ from signerd.contracts.values import Caller, Peer, Principal
 from signerd.daemon.aggregate import NOBODY, Aggregate
 from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
+from signerd.daemon.audit_pages import cursor_of, page_of
 from signerd.daemon.closing import close_foreign, close_socket, held
 from signerd.daemon.faults import tell
 from signerd.daemon.peer import open_pidfd, read_peer
@@ -27,19 +28,18 @@ from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
-from signerd.errors import CODES, Fault, Refusal, SignerdError
+from signerd.daemon.verifying import VERIFYING
+from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.config_model import Limits
 from signerd.pipeline.authenticate import bind
 from signerd.pipeline.services import Services
-from signerd.wire.links import Answer, PeerFacts, RequestFacts
+from signerd.wire.links import Answer, PeerFacts, RequestFacts, outcome_of
 from signerd.wire.messages import VERSION, Hello, Request, Response
 from signerd.wire.methods import (
     ADMIN_RELAYED,
     METHODS,
     SERVED,
     AuditQuery,
-    AuditRecord,
-    AuditRecords,
     SocketName,
     decode_params,
 )
@@ -202,6 +202,10 @@ class Frontend:
                 signing_fds, fds = fds, ()
                 self._signing.start(session, request, signing_fds)
                 return
+            if request.method in VERIFYING:
+                bundles, fds = fds, ()
+                self._reads.verifying.start(session, request, bundles, partial(self._note, session, request))
+                return
             if fds:
                 raise Refusal("request.malformed", "descriptor_surplus", "this method takes no descriptors")
             if request.method in ADMIN_RELAYED:
@@ -213,8 +217,7 @@ class Frontend:
                 return
             result = self._reads.handlers[request.method](session, params)
         except SignerdError as error:
-            tell(error)
-            self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
+            self._note(session, request, error)
             session.refuse(request.id, error)
         else:
             session.answer(Response(request.id, Raw(encode(result))))
@@ -225,6 +228,7 @@ class Frontend:
     def cancel(self, session: Session, request_id: int) -> None:
         """Withdraw a request."""
         self._signing.cancel(session, request_id, "cancelled")
+        self._reads.verifying.cancel(session, request_id)
 
     def unbound_read(self, session: Session) -> None:
         """Refuse a uid whose unbound connections make the daemon hold too much."""
@@ -263,14 +267,19 @@ class Frontend:
         os.close(pidfd)
         self._by_uid[session.peer.uid] -= 1
         self._signing.hang_up(session)
+        self._reads.verifying.hang_up(session)
+
+    def _note(self, session: Session, request: Request, error: SignerdError) -> None:
+        """Take note of a refusal that has no record of its own."""
+        tell(error)
+        self._count(session, error.code, error.reason, request.method if request.method in METHODS else "")
 
     def _count(self, session: Session, code: str, reason: str, method: str) -> None:
         """Count a refusal that has no record of its own: nobody is bound, or it was to read only (T13)."""
         principal = session.principal
         peer = PeerFacts(session.peer.uid, session.peer.pid)
         tenant, name = (principal.tenant, principal.name) if principal else ("", "")
-        outcome = "refused" if CODES[code].kind == "refusal" else "fault"
-        self._aggregate.count(RequestFacts(method, peer, tenant, name), outcome, code, reason)
+        self._aggregate.count(RequestFacts(method, peer, tenant, name), outcome_of(code), code, reason)
 
     async def _bind(self, peer: Peer) -> Principal | None:
         while True:
@@ -346,18 +355,14 @@ class Frontend:
         filters = {
             n: str(v) for n in params.filters.__struct_fields__ if (v := getattr(params.filters, n)) is not UNSET
         }
-        cursor = 0
-        if params.cursor is not UNSET:
-            if not params.cursor.isascii() or not params.cursor.isdigit() or len(params.cursor) > 18:
-                raise Refusal("request.malformed", "cursor", "not a cursor of this daemon", details={"field": "cursor"})
-            cursor = int(params.cursor)
+        cursor = cursor_of(params)
 
         def answered(answer: Answer | SignerdError) -> None:
             if isinstance(answer, SignerdError):
                 self._count(session, answer.code, answer.reason, "audit.query")
                 session.refuse(request_id, answer)
             else:
-                session.answer(Response(request_id, Raw(encode(_page(answer)))))
+                session.answer(Response(request_id, Raw(encode(page_of(answer)))))
 
         self._sealer.query(tenant, filters, cursor, params.limit, answered)
 
@@ -379,21 +384,3 @@ class _Opener:
 def _admin(peer: Peer) -> Principal:
     """Return who is let in by the admin socket: the methods that both sockets have ask for a scope there too."""
     return Principal(f"uid:{peer.uid}", "", frozenset({"signer.audit"}), "admin.sock")
-
-
-def _page(answer: Answer) -> AuditRecords:
-    records = tuple(
-        AuditRecord(_audit_id(leaf), index, leaf) for index, leaf in zip(answer.indices, answer.records, strict=True)
-    )
-    return AuditRecords(records, str(answer.next) if answer.next else UNSET)
-
-
-class _WithId(msgspec.Struct):
-    audit_id: str = ""
-
-
-_with_id: Final = msgspec.json.Decoder(_WithId)
-
-
-def _audit_id(leaf: bytes) -> str:
-    return _with_id.decode(leaf).audit_id

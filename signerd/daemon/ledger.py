@@ -2,7 +2,7 @@
 
 from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.sealer_link import SealerLink
-from signerd.wire.links import Close, Refusal
+from signerd.wire.links import Close, RefusedRecord
 
 __all__ = ["CappedLedger"]
 
@@ -15,7 +15,7 @@ class CappedLedger:
         self._sealer = sealer
         self._aggregate = aggregate
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         """Record what ended before it was sealed, or count it."""
         if not self._aggregate.takes(refusal):
             self._sealer.refuse(refusal)

@@ -1,7 +1,6 @@
 """Binds the sign socket and accepts: the path is checked first, so that nobody else's socket is served by mistake."""
 
 import contextlib
-import grp
 import os
 import socket
 import stat
@@ -12,6 +11,8 @@ from typing import Final
 import trio
 
 from signerd.errors import Refusal
+from signerd.host import socket_file
+from signerd.host.socket_file import SocketUnfit, remove_dead
 
 __all__ = ["bind", "release", "serve"]
 
@@ -32,34 +33,21 @@ def bind(path: Path, mode: int, group: str = "") -> socket.socket:
     except OSError as exc:
         raise _unfit(directory, f"cannot be made: {exc.strerror}", "directory") from exc
     _check_directory(directory)
-    if len(os.fsencode(path)) > 107:
-        raise _unfit(path, "is longer than a Unix socket's path may be (107 bytes)", "path_length")
-    _remove_dead(path)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        # The mode is in force before anybody can connect: nothing listens yet.
-        previous = os.umask(0o177)
-        try:
-            listening.bind(os.fspath(path))
-        finally:
-            os.umask(previous)
-        if group:
-            os.chown(path, -1, grp.getgrnam(group).gr_gid, follow_symlinks=False)
-        os.chmod(path, mode)
-        # Inherited by what is accepted: the kernel names the sender of every message (T12).
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        listening.listen(BACKLOG)
-    except (OSError, KeyError) as exc:
-        listening.close()
-        raise _unfit(path, f"cannot be bound: {exc}", "bind") from exc
+        listening = socket_file.bind(os.fspath(path), mode, group)
+    except SocketUnfit as exc:
+        raise _unfit(path, exc.what, exc.reason) from exc
+    # Inherited by what is accepted: the kernel names the sender of every message (T12).
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    listening.listen(BACKLOG)
     return listening
 
 
 def release(listening: socket.socket, path: Path) -> None:
     """Stop listening, and remove the socket's name unless somebody else answers there by now."""
     listening.close()
-    with contextlib.suppress(OSError, Refusal):
-        _remove_dead(path)
+    with contextlib.suppress(OSError, SocketUnfit):
+        remove_dead(os.fspath(path))
 
 
 async def serve(listening: socket.socket, accept: Callable[[socket.socket], Awaitable[None]]) -> None:
@@ -91,27 +79,6 @@ def _check_directory(directory: Path) -> None:
         raise _unfit(directory, f"belongs to uid {status.st_uid}", "directory_owner")
     if status.st_mode & 0o022:
         raise _unfit(directory, f"can be written by others (mode {status.st_mode & 0o7777:04o})", "directory_mode")
-
-
-def _remove_dead(path: Path) -> None:
-    try:
-        status = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if stat.S_ISLNK(status.st_mode):
-        raise _unfit(path, "is a symlink", "symlink")
-    if not stat.S_ISSOCK(status.st_mode):
-        raise _unfit(path, "is there and is no socket", "not_a_socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(os.fspath(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-        except OSError as exc:
-            raise _unfit(path, f"cannot be looked at: {exc.strerror}", "bind") from exc
-    raise _unfit(path, "is in use: somebody answers there", "socket_in_use")
 
 
 def _unfit(path: Path, what: str, reason: str) -> Refusal:

@@ -37,14 +37,18 @@ from signerd.daemon.sealer_process import SealerProcess
 from signerd.daemon.session import MOST_DESCRIPTORS
 from signerd.daemon.signing import Signing
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifier import Verifier
+from signerd.daemon.verifying import Verifying
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Refusal, SignerdError
 from signerd.host.clock import SystemClock
 from signerd.host.config_model import Config
 from signerd.host.distribution import LoadError
 from signerd.host.hardening import harden
-from signerd.host.load import load_policy_plugins
+from signerd.host.load import Loaded, load_policy_plugins
 from signerd.host.spawn import Spawned, spawn
+from signerd.host.trust_files import read_against
+from signerd.pipeline.services import Services
 from signerd.wire.methods import SocketName
 
 __all__ = ["Daemon", "serve"]
@@ -67,6 +71,7 @@ class Daemon:
 
     def __init__(self, config: Config, nursery: trio.Nursery) -> None:
         self._config = config
+        self._against = read_against(config)  # before anything is started that would outlive a refusal
         self._clock = clock = SystemClock()
         self._wake = trio.Event()
         self._draining = False
@@ -93,27 +98,31 @@ class Daemon:
         self.documents = Documents(self._start_documents, self.poller, clock)
         waiters = Waiters(self.sealer, self.documents, nursery, self._turned)
         self.signing = Signing(services, waiters, self.sealer, config.limits, clock)
-        limits = limits_of(config.limits, MOST_DESCRIPTORS)
-        reads = Reads(
-            services,
-            self.snapshot,
-            self.sealer,
-            limits,
-            clock,
-            plugin_infos(loaded),
-            config.daemon.development,
-            clock.monotonic(),
-        )
+        self.verifier = Verifier(self._start_verifier, self.poller, clock)
+        self.verifying = Verifying(self.verifier, config.limits, clock, self._wake_up)
         self.frontend = Frontend(
             services,
             self.signing,
-            reads,
+            self._reads(services, loaded),
             self.sealer,
             config.limits,
             self.poller,
             clock,
             aggregate,
             self._doors(nursery),
+        )
+
+    def _reads(self, services: Services, loaded: Loaded) -> Reads:
+        return Reads(
+            services,
+            self.snapshot,
+            self.sealer,
+            limits_of(self._config.limits, MOST_DESCRIPTORS),
+            self._clock,
+            plugin_infos(loaded),
+            self._config.daemon.development,
+            self._clock.monotonic(),
+            self.verifying,
         )
 
     def _doors(self, nursery: trio.Nursery) -> Doors:
@@ -168,6 +177,7 @@ class Daemon:
             raise Refusal("request.unsupported", "embedded", "the daemon has no configuration file")
         try:
             config, loaded = read_again(before)
+            against = read_against(config)
         except (SignerdError, LoadError) as exc:
             _log.error("reload: nothing is changed: %s", exc)
             raise Refusal(
@@ -179,6 +189,9 @@ class Daemon:
         if store_of(config, loaded) != self._store:
             _log.warning("reload: the quota store has changed and waits for the next start")
         self._config = msgspec.structs.replace(before, plugins=config.plugins, tenants=config.tenants)
+        if against != self._against:
+            self._against = against
+            self.verifier.renew()
         self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
         if before.plugins != config.plugins:
             self.documents.renew()
@@ -201,12 +214,13 @@ class Daemon:
         self.frontend.close()
         self._turned()
         self.documents.close()
+        self.verifier.close()
         await self.process.end()
 
     async def _ticker(self) -> None:
         """Look at what time alone brings: deadlines, silent peers, workers to be started again."""
         while True:
-            if len(self.deadlines) or not self.sealer.connected:
+            if len(self.deadlines) or len(self.verifying) or not self.sealer.connected:
                 await trio.sleep(TICK_S)
             else:
                 with trio.move_on_after(IDLE_TICK_S):
@@ -216,6 +230,8 @@ class Daemon:
             self.signing.expire(self.deadlines.expired(now))
             self.frontend.tick(now)
             self.documents.tick(now)
+            self.verifier.tick(now)
+            self.verifying.tick(now)
             if not self._draining:
                 self.process.tick(now)
             self._turned()
@@ -248,6 +264,11 @@ class Daemon:
         }
         return spawn("signerd.worker.document", settings=msgspec.json.encode(settings))
 
+    def _start_verifier(self) -> Spawned:
+        against = self._against
+        settings = {"trusted_root": against.trusted_root, "policies": against.policies}
+        return spawn("signerd.worker.verify", settings=msgspec.json.encode(settings))
+
 
 def _listen(sockets: contextlib.ExitStack, path: Path, mode: int, group: str = "") -> socket.socket:
     """Listen on ``path`` until ``sockets`` is left."""
@@ -270,6 +291,7 @@ async def _main(config: Config) -> None:
         finally:
             daemon.process.kill()
             daemon.documents.close()
+            daemon.verifier.close()
 
 
 def serve(config: Config) -> int:

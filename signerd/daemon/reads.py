@@ -16,7 +16,10 @@ from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifying import Verifying
 from signerd.errors import Fault, Refusal
+from signerd.pipeline.admit import no_such_key
+from signerd.pipeline.entitle import bypassed
 from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import keyless_command, remaining_of, verify_command
 from signerd.pipeline.services import Services
@@ -47,6 +50,8 @@ class Reads:
     plugins: Sequence[methods.PluginInfo]
     development: bool
     started: float
+    verifying: Verifying
+    """what is not answered from memory but by a worker; the front end hands it its requests itself"""
     handlers: Mapping[str, Read] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +115,9 @@ class Reads:
     def _entitlement(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         principal = _bound(session)
         source = self.services.entitlements
-        found = source.guard(source.provider.entitle, Entitlement, principal, ProofOfEntitlement())
+        found: object = bypassed(principal.tenant, self.services)
+        if found is None:
+            found = source.guard(source.provider.entitle, Entitlement, principal, ProofOfEntitlement())
         if not isinstance(found, Entitlement):
             if inspect.iscoroutine(found):
                 found.close()
@@ -151,7 +158,8 @@ class Reads:
         if entry is None:
             entry = next((e for e in self.snapshot.of_tenant(tenant) if asked == e.keyid), None)
         if entry is None:
-            raise Refusal("key.not_found", "no_such_key", "no such key")
+            known = self.services.tenants.get(tenant)
+            raise (known and asked in known.rules and self.snapshot.why_absent(asked)) or no_such_key()
         pem = "" if entry.keyless else PublicKey.from_spki(entry.spki).pem
         return methods.KeyDescription(
             key=entry.key,

@@ -11,12 +11,13 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from signerd.contracts.services import Clock, Sealing
+from signerd.contracts.services import Clock, WhenSealed
 from signerd.errors import Detail, Fault, SignerdError, error_from
 from signerd.host.link import Frame, Link, LinkClosed
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
+    AbsentKeys,
     AdminAnswer,
     AdminCall,
     Answer,
@@ -29,7 +30,7 @@ from signerd.wire.links import (
     Opened,
     Query,
     Recorded,
-    Refusal,
+    RefusedRecord,
     RefuseMany,
     RingChanged,
     Sealed,
@@ -37,12 +38,22 @@ from signerd.wire.links import (
     SealItem,
     SealMany,
 )
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 __all__ = ["Administered", "SealerLink", "told"]
 
 _message: Final = msgspec.msgpack.Decoder(
-    Opened | SealedMany | Recorded | Answer | AdminAnswer | RingChanged | GrantsChanged | BackendChanged | Failed
+    Opened
+    | SealedMany
+    | Recorded
+    | Answer
+    | AdminAnswer
+    | RingChanged
+    | GrantsChanged
+    | BackendChanged
+    | AbsentKeys
+    | Failed
 )
 
 ITEMS_PER_FRAME: Final = 64
@@ -63,14 +74,14 @@ class SealerLink:
         self._news = news
         self._link: Link | None = None
         self._open = False
-        self._seals: dict[str, tuple[Sealing | None, float]] = {}
+        self._seals: dict[str, tuple[WhenSealed | None, float]] = {}
         self._released: set[str] = set()
         self._records: dict[str, tuple[Callable[[SignerdError | None], None] | None, float]] = {}
         self._queries: dict[int, Callable[[Answer | SignerdError], None]] = {}
         self._administered: dict[int, Administered] = {}
         self._items: list[tuple[SealItem, int | None]] = []
         self._closes: list[Close] = []
-        self._refusals: list[Refusal] = []
+        self._refusals: list[RefusedRecord] = []
         self._next_query = 1
 
     @property
@@ -98,7 +109,7 @@ class SealerLink:
 
     # What stories ask for.
 
-    def seal(self, item: SealItem, fd: int | None, then: Sealing) -> None:
+    def seal(self, item: SealItem, fd: int | None, then: WhenSealed) -> None:
         """Queue an item; ``then`` takes its end."""
         if not self._open:
             then(_unavailable("sealer_down"))
@@ -107,7 +118,7 @@ class SealerLink:
         try:
             own = None if fd is None else os.dup(fd)
         except OSError as exc:
-            self.refuse(Refusal(item.audit_id, item.request, "fault", "internal", "descriptors"))
+            self.refuse(RefusedRecord(item.audit_id, item.request, "fault", "internal", "descriptors"))
             then(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
             return
         self._items.append((item, own))
@@ -125,7 +136,7 @@ class SealerLink:
             self._released.discard(close.audit_id)
             self._closes.append(close)
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         """Queue the one leaf of what ended before it was sealed."""
         self._records[refusal.audit_id] = (None, self._clock.monotonic())
         if self._open:
@@ -213,10 +224,10 @@ class SealerLink:
         records, self._records = self._records, {}
         queries, self._queries = self._queries, {}
         administered, self._administered = self._administered, {}
-        for sealing, _ in seals.values():
+        for sealed, _ in seals.values():
             # Whether it was decided stands in the log, and whoever opens that next closes it as unknown.
-            if sealing is not None:
-                sealing(_unavailable("sealer_lost"))
+            if sealed is not None:
+                sealed(_unavailable("sealer_lost"))
         for then, _ in records.values():
             if then is not None:
                 then(_unavailable("sealer_lost"))

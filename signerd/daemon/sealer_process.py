@@ -18,7 +18,7 @@ from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned, identity_environment, spawn
 from signerd.host.supervision import Supervision
 from signerd.pipeline.charging import Charging
-from signerd.wire.links import BackendChanged, Failed, GrantsChanged, Opened, RingChanged
+from signerd.wire.links import AbsentKeys, BackendChanged, Failed, GrantsChanged, Opened, RingChanged
 
 __all__ = ["SealerProcess"]
 
@@ -112,6 +112,8 @@ class SealerProcess:
             (snapshot.take_ring if self._sealer.open else snapshot.take_early)(message.ring)
         elif isinstance(message, GrantsChanged):
             snapshot.grants = message.grants
+        elif isinstance(message, AbsentKeys):
+            snapshot.absent = message.errors
         elif isinstance(message, BackendChanged):
             snapshot.take_backend(message)
         elif isinstance(message, Failed):

@@ -4,8 +4,10 @@ these copies; the sealer checks again."""
 from collections.abc import Callable, Mapping, Sequence
 
 from signerd.contracts.validity import in_force
+from signerd.errors import SignerdError, error_from
 from signerd.host.clock import boot_id
 from signerd.wire.links import BackendChanged, BackendState, Grant, Opened, RingEntry
+from signerd.wire.worker_calls import CallError
 
 __all__ = ["Snapshot"]
 
@@ -19,6 +21,8 @@ class Snapshot:
         self._sorted: dict[str, tuple[RingEntry, ...]] = {}
         self._early: list[RingEntry] = []
         self.backends: dict[str, BackendState] = {}
+        self.absent: Mapping[str, CallError] = {}
+        """By reference: what the backend of a configured key that the ring has never held says of it."""
         self.separation = "process"
         self.grants: Sequence[Grant] = ()
         self._boot = boot_id()
@@ -30,6 +34,7 @@ class Snapshot:
         self.take_ring([*early, *opened.ring])
         self.grants = opened.grants
         self.backends = {backend.name: backend for backend in opened.backends}
+        self.absent = {}
         self.separation = opened.separation
 
     def take_early(self, ring: Sequence[RingEntry]) -> None:
@@ -54,6 +59,13 @@ class Snapshot:
         Another tenant's key does not exist (T14).
         """
         return self._newest.get((tenant, key))
+
+    def why_absent(self, key: str) -> SignerdError | None:
+        """Return what keeps a configured key from being known at all; None where its backend was not asked yet."""
+        error = self.absent.get(key)
+        if error is None:
+            return None
+        return error_from(error.code, error.reason, error.message, operator=error.operator or None)
 
     def of_tenant(self, tenant: str) -> Sequence[RingEntry]:
         """Return all versions of the tenant's keys, by reference and version."""

@@ -10,7 +10,6 @@ import contextlib
 import os
 import pwd
 import re
-import stat
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -36,6 +35,15 @@ from signerd.host.config_model import (
     Sockets,
     Tenant,
 )
+from signerd.host.config_trust import (
+    Trust,
+    TrustedAuthority,
+    TrustedLog,
+    TrustedRekor,
+    TrustedService,
+    Verification,
+)
+from signerd.host.owned_file import read_owned
 from signerd.host.tables import TableReader, quoted
 
 __all__ = [
@@ -56,7 +64,8 @@ MOST_BYTES: Final = 1024 * 1024
 """A configuration file is at most this long: anything larger is the wrong file."""
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _SECTIONS: Final = (
-    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys", "approvals"
+    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys", "approvals",
+    "trust", "verification",
 )  # fmt: skip
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -102,33 +111,11 @@ def read_text(path: Path) -> str:
     """Return the text of a file that decides what is signed; raises ConfigError as :func:`load` does."""
     file = str(path)
     try:
-        # Not blocking: a FIFO in the file's place must not hold the start up.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            _check_file(file, os.fstat(fd))
-            raw = os.read(fd, MOST_BYTES + 1)
-        finally:
-            os.close(fd)
-    except OSError as exc:
-        raise ConfigError([f"{file}: (file): expected a readable file: {exc.strerror}"]) from exc
-    if len(raw) > MOST_BYTES:
-        raise ConfigError([f"{file}: (file): expected at most {MOST_BYTES} bytes"])
-    try:
-        return raw.decode("utf-8")
+        return read_owned(path, MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError as exc:
         raise ConfigError([f"{file}: (file): expected UTF-8: {exc.reason} at byte {exc.start}"]) from exc
-
-
-def _check_file(file: str, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        expectation = "expected a regular file"
-    elif found.st_mode & stat.S_IWOTH:
-        expectation = f"expected one that not everybody may write, got {found.st_mode & 0o777:04o}"
-    elif found.st_uid not in {0, os.geteuid()}:
-        expectation = f"expected one of root or uid {os.geteuid()}, got uid {found.st_uid}"
-    else:
-        return
-    raise ConfigError([f"{file}: (file): {expectation}"])
+    except ValueError as exc:
+        raise ConfigError([f"{file}: (file): {exc}"]) from exc
 
 
 def parse(
@@ -155,18 +142,14 @@ def parse(
     conformance = reader.struct(Conformance, reader.table(document, "conformance", "conformance"), "conformance")
     plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
-    tenants = [
-        reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
-        for name, table in reader.tables(document, "tenants")
-    ]
-    keys = [
-        reader.struct(Key, table, f"keys.{quoted(name)}", key=name)
-        for name, table in reader.tables(document, "keys")
-    ]
+    tenants = [_tenant(reader, name, table) for name, table in reader.tables(document, "tenants")]
+    keys = [_key(reader, name, table) for name, table in reader.tables(document, "keys")]
     approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
+    trust = _trust(reader, reader.table(document, "trust", "trust"))
+    verification = reader.struct(Verification, reader.table(document, "verification", "verification"), "verification")
     if daemon is None or sockets is None or limits is None or conformance is None or approvals is None:
         raise ConfigError(reader.problems)
-    if reader.problems:
+    if reader.problems or trust is None or verification is None:
         raise ConfigError(reader.problems)
     config = Config(
         daemon,
@@ -174,10 +157,12 @@ def parse(
         limits,
         _all(plugins),
         _all(backends),
-        tuple(map(_default_key, _all(tenants))),
+        _all(tenants),
         _all(keys),
         conformance,
         approvals,
+        trust,
+        verification,
         file,
     )
     return _checked(config, file)
@@ -210,23 +195,49 @@ def _backend(reader: TableReader, name: str, table: Mapping[str, object]) -> Bac
 
 
 def _approvals(reader: TableReader, table: Mapping[str, object]) -> Approvals | None:
-    where = "approvals.approvers"
-    listed = table.get("approvers", [])
-    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-        reader.problem(where, "expected an array of tables [[approvals.approvers]]")
+    made = _listed(reader, table, "approvers", "approvals", Approver)
+    return None if made is None else reader.struct(Approvals, {**table, "approvers": made}, "approvals")
+
+
+def _trust(reader: TableReader, table: Mapping[str, object]) -> Trust | None:
+    kinds: Mapping[str, type[TrustedService]] = {
+        "fulcio": TrustedAuthority,
+        "ct_logs": TrustedLog,
+        "rekor": TrustedRekor,
+        "tsa": TrustedAuthority,
+        "oidc": TrustedService,
+    }
+    made = {name: _listed(reader, table, name, "trust", kind) for name, kind in kinds.items()}
+    if None in made.values():
         return None
-    made = [reader.struct(Approver, each, f"{where}[{index}]") for index, each in enumerate(listed)]
-    return reader.struct(Approvals, {**table, "approvers": _all(made)}, "approvals")
+    return reader.struct(Trust, {**table, **made}, "trust")
+
+
+def _listed(
+    reader: TableReader, table: Mapping[str, object], name: str, section: str, kind: type[S]
+) -> tuple[S, ...] | None:
+    """Read an array of tables; None where it is none."""
+    where = f"{section}.{name}"
+    listed = table.get(name, [])
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        reader.problem(where, f"expected an array of tables [[{where}]]")
+        return None
+    return _all([reader.struct(kind, each, f"{where}[{index}]") for index, each in enumerate(listed)])
 
 
 def _all(made: Sequence[S | None]) -> tuple[S, ...]:
     return tuple(each for each in made if each is not None)
 
 
-def _default_key(tenant: Tenant) -> Tenant:
-    if not tenant.default_key and len(tenant.keys) == 1:
+def _tenant(reader: TableReader, name: str, table: Mapping[str, object]) -> Tenant | None:
+    tenant = reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
+    if tenant is not None and not tenant.default_key and len(tenant.keys) == 1:
         return msgspec.structs.replace(tenant, default_key=tenant.keys[0])
     return tenant
+
+
+def _key(reader: TableReader, name: str, table: Mapping[str, object]) -> Key | None:
+    return reader.struct(Key, table, f"keys.{quoted(name)}", key=name)
 
 
 def _checked(config: Config, file: str) -> Config:

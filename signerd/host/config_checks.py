@@ -2,10 +2,11 @@
 
 import grp
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from signerd.errors import SignerdError
 from signerd.host.config_model import Approvals, Backend, Config, Key, Keyless, Limits, Tenant
+from signerd.host.config_trust import Trust, TrustedService, Verification
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey
 
@@ -48,6 +49,8 @@ def cross_problems(config: Config) -> list[str]:
         *_keys(config),
         *_needed(config),
         *_approvals(config.approvals),
+        *_trust(config.trust),
+        *_verification(config.verification),
     ]
 
 
@@ -210,11 +213,15 @@ def _needed(config: Config) -> Iterator[str]:
 def _approvals(approvals: Approvals) -> Iterator[str]:
     names: dict[str, int] = {}
     owners: dict[bytes, int] = {}
+    uids: dict[int, int] = {}
     for index, approver in enumerate(approvals.approvers):
         where = f"approvals.approvers[{index}]"
         first = names.setdefault(approver.name, index)
         if first != index:
             yield f"{where}.name: expected each name once, {approver.name} is that of approvers[{first}]"
+        if approver.uid is not None and (first := uids.setdefault(approver.uid, index)) != index:
+            # Somebody with two keys would be two of those who must agree.
+            yield f"{where}.uid: expected each uid once, {approver.uid} is that of approvers[{first}]"
         try:
             blob = SshPublicKey.from_line(approver.key).blob
         except SignerdError as error:
@@ -227,3 +234,29 @@ def _approvals(approvals: Approvals) -> Iterator[str]:
         if needed > len(owners):
             where = f"approvals.operations.{quoted(operation)}"
             yield f"{where}: expected at most {len(owners)}, the approvers with a key of their own, got {needed}"
+
+
+def _trust(trust: Trust) -> Iterator[str]:
+    for name in ("fulcio", "ct_logs", "rekor", "tsa", "oidc"):
+        parts: Sequence[TrustedService] = getattr(trust, name)
+        for index, part in enumerate(parts):
+            where = f"trust.{name}[{index}]"
+            if part.until is not None and part.until < part.since:
+                yield f"{where}.until: expected a time not before since"
+            for key in ("chain", "key"):
+                path = getattr(part, key, "/")
+                if not _fit(path):
+                    yield f"{where}.{key}: expected an absolute path in UTF-8 without .., got {quoted(path)}"
+
+
+def _verification(verification: Verification) -> Iterator[str]:
+    root = verification.trusted_root
+    if root and not _fit(root):
+        yield f"verification.trusted_root: expected an absolute path in UTF-8 without .., got {quoted(root)}"
+    for path in verification.policies:
+        if not _fit(path):
+            yield f"verification.policies: expected absolute paths in UTF-8 without .., got {quoted(path)}"
+
+
+def _fit(path: str) -> bool:
+    return path.startswith("/") and not _UNFIT_PATH.search(path)

@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.host.config_trust import Trust, Verification
+
 __all__ = [
     "AdminSocket",
     "Approvals",
@@ -323,6 +325,7 @@ class Key(msgspec.Struct, frozen=True):
 GatedOperation = Literal[
     "admin.approve_release",
     "admin.bypass",
+    "admin.confirm",
     "keys.generate",
     "keys.resume",
     "keys.retire",
@@ -336,12 +339,13 @@ class Approver(msgspec.Struct, frozen=True):
     """``[[approvals.approvers]]``: somebody whose signature counts as one approval."""
 
     name: Name
-    """As records and `signerctl` show it."""
+    """As records and `signerd approve` show it."""
     key: Annotated[str, Meta(min_length=1, max_length=4096)]
     """The public key, the one line of an OpenSSH `.pub` file without options: Ed25519, ECDSA P-256, RSA of 2048 to 8192
     bits, or the security-key forms of the first two. Nobody else may have the same."""
     uid: Uid | None = None
-    """The uid by which the approver reaches `admin.sock`. What this uid asks for, this key cannot approve."""
+    """The uid by which the approver reaches `admin.sock`. What this uid asks for, this key cannot approve. Nobody
+    else may have the same: one person with two keys is one approver."""
 
 
 class Approvals(msgspec.Struct, frozen=True):
@@ -370,4 +374,6 @@ class Config(msgspec.Struct, frozen=True):
     keys: tuple[Key, ...]
     conformance: Conformance = Conformance()
     approvals: Approvals = Approvals()
+    trust: Trust = Trust()
+    verification: Verification = Verification()
     source: str = ""

@@ -31,6 +31,8 @@ _SOURCE: Final = tuple(importlib.machinery.SOURCE_SUFFIXES)
 _EXTENSION: Final = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _IMPORTABLE: Final = (*_SOURCE, *_EXTENSION, *importlib.machinery.BYTECODE_SUFFIXES)
 _BYTECODE_FOLDER: Final = "__pycache__"
+_RUN_AT_START: Final = frozenset({"sitecustomize", "usercustomize"})
+"""Modules that site.py imports in every Python process, as it runs .pth files."""
 
 
 class LoadError(ValueError):
@@ -119,7 +121,7 @@ def verify(entry: importlib.metadata.EntryPoint, *, development: bool) -> Distri
             entry.name, f"its entry point names the module {entry.module}, which is not in its RECORD"
         )
     _check_places(entry.name, base, files)
-    digest = hashlib.sha256(_read(entry.name, _record_path(entry.name, base, record))).hexdigest()
+    digest = hashlib.sha256(_record_bytes(entry.name, base, record, files)).hexdigest()
     return Distribution(dist.name, dist.version, digest, entry.module, files)
 
 
@@ -154,6 +156,8 @@ def _check_files(plugin: str, base: Path, record: str) -> dict[str, bytes]:
         if path.endswith(".pth"):
             # site.py runs it at the start of every Python process: front end and sealer too (T2).
             raise LoadError(plugin, "a plugin may not bring a .pth file", file=path)
+        if os.path.basename(path).partition(".")[0] in _RUN_AT_START or _RUN_AT_START & set(Path(path).parts):
+            raise LoadError(plugin, "a plugin may not bring a module that every Python imports at its start", file=path)
         files[path] = _expected(plugin, path, row[1])
         data = _read(plugin, path)
         if hashlib.sha256(data).digest() != files[path]:
@@ -163,13 +167,27 @@ def _check_files(plugin: str, base: Path, record: str) -> dict[str, bytes]:
     return files
 
 
-def _record_path(plugin: str, base: Path, record: str) -> str:
-    """Return where RECORD lies: its digest is that of the file, line ends included, as sha256sum(1) has
-    it."""
-    for row in csv.reader(record.splitlines()):
-        if row[0].endswith(".dist-info/RECORD"):
-            return os.path.normpath(os.path.join(base, row[0]))
-    raise LoadError(plugin, "RECORD does not list itself")
+def _record_bytes(plugin: str, base: Path, record: str, files: Mapping[str, bytes]) -> bytes:
+    """Return the bytes of the RECORD whose text is ``record``: its digest is that of the file, line ends included, as
+    sha256sum(1) has it.
+
+    LoadError unless it lists itself, what says its name, version and entry points, and files of no other .dist-info:
+    with another one there, a pin could be on a file that stays as it is while everything else changes.
+    """
+    rows = [Path(os.path.normpath(os.path.join(base, row[0]))) for row in csv.reader(record.splitlines())]
+    infos = {folder for path in rows for folder in path.parents if folder.name.endswith(".dist-info")}
+    if not any(path.name == "RECORD" and path.parent in infos for path in rows):
+        raise LoadError(plugin, "RECORD does not list itself")
+    info = infos.pop()
+    if infos or info.parent != base:
+        raise LoadError(plugin, "RECORD lists files of another .dist-info than its own")
+    data = _read(plugin, str(info / "RECORD"))
+    if data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n") != record:
+        raise LoadError(plugin, "RECORD is not the one that it lists")
+    for name in ("METADATA", "entry_points.txt"):
+        if str(info / name) not in files:
+            raise LoadError(plugin, f"RECORD does not list its {name} with a SHA-256")
+    return data
 
 
 def _expected(plugin: str, path: str, field: str) -> bytes:

@@ -13,7 +13,7 @@ from signerd.pipeline.services import Services
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import Descriptor
 
-__all__ = ["admit", "charge_for", "choose_key", "choose_keys"]
+__all__ = ["admit", "charge_for", "choose_key", "choose_keys", "no_such_key"]
 
 
 class admit:  # noqa: N801  a scope that reads as a verb in the story
@@ -71,12 +71,17 @@ def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry,
     return tuple([choose_key(name, plan, order, services) for name in names])
 
 
+def no_such_key() -> Refusal:
+    """Return what is said of a key that does not exist for whoever asks."""
+    return Refusal("key.not_found", "no_such_key", "no such key")
+
+
 def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEntry:
     """Return the version that signs for the reference ``name``; refuses as :func:`choose_keys`."""
     tenant = order.tenant
     entry = services.ring.find(order.principal.tenant, name)
     if entry is None:
-        raise Refusal("key.not_found", "no_such_key", "no such key")
+        raise (name in tenant.rules and services.ring.why_absent(name)) or no_such_key()
     check_validity(entry, services.clock.now_ms())
     if entry.algorithm not in PROFILES[tenant.profile] or entry.algorithm not in COSIGN_ALGORITHMS:
         raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")

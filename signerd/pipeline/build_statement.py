@@ -16,7 +16,6 @@ from signerd.pipeline.services import Services
 from signerd.pipeline.waits import check_document, hash_files
 from signerd.wire.methods import Descriptor, SignDsse
 from signerd.wire.worker_calls import LINK_FRAME_BYTES, CheckDocument
-from signerd.wire.worker_calls import Descriptor as LinkDescriptor
 
 __all__ = ["build_statement"]
 
@@ -91,15 +90,15 @@ async def _in_worker(admission: Admission, subjects: tuple[Subject, ...]) -> Bui
     if checked.statement is None:
         raise Fault("internal", "document_worker", "the document cannot be checked")
     # The worker's memfd is the last descriptor that this request has come to own.
-    payload_fd = order.request.owned[-1] if isinstance(checked.statement, LinkDescriptor) else None
+    payload_fd = order.request.owned[-1] if isinstance(checked.statement, Descriptor) else None
     return BuiltStatement(admission, checked.statement, payload_fd, checked.predicate_sha256)
 
 
-def _travelling(order: Order) -> tuple[bytes | LinkDescriptor, int | None]:
+def _travelling(order: Order) -> tuple[bytes | Descriptor, int | None]:
     """Return the predicate as the document worker's link carries it, and the memfd that goes with it."""
     predicate = order.params.predicate
     if isinstance(predicate, Descriptor):
-        return LinkDescriptor(0, predicate.size), order.request.fds[predicate.fd]
+        return Descriptor(0, predicate.size), order.request.fds[predicate.fd]
     return predicate, None
 
 

@@ -8,14 +8,17 @@ from signerd.pipeline.evidence import Cleared, Entitled
 from signerd.pipeline.guarded import ask
 from signerd.pipeline.services import Services
 
-__all__ = ["WAIVED", "check_release"]
+__all__ = ["APPROVED", "WAIVED", "check_release"]
 
 WAIVED = "release_check_waived"
 """The degradation of a record whose type needs a release, were it not for the configuration."""
+APPROVED = "release_approved"
+"""The degradation of a record whose tool no check has cleared, but an admin."""
 
 
 async def check_release(entitled: Entitled, services: Services) -> Cleared:
-    """Return why the tool is trusted; every configured check must pass, or an admin has approved the digest.
+    """Return why the tool is trusted; every configured check must pass, or an admin has approved the digest, which is
+    told as degraded.
 
     A type that needs no release is cleared as ``exempt``, and so is one that the configuration exempts for
     this tenant, degraded. Any other needs a digest, or callers would choose the type that skips the check
@@ -67,7 +70,7 @@ def _approved(digest: str, tenant: str, services: Services, error: SignerdError)
         clock = services.clock
         grant = services.exceptions.approved_release(digest, tenant, clock.now_ms(), clock.monotonic())
         if grant is not None:
-            return Release(digest, "approval", grant.version or None)
+            return Release(digest, "approval", grant.version or None, degraded=(APPROVED,))
     raise error
 
 

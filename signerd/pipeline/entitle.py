@@ -7,7 +7,7 @@ from signerd.pipeline.evidence import Entitled, Order
 from signerd.pipeline.guarded import ask
 from signerd.pipeline.services import Services
 
-__all__ = ["BYPASS", "BYPASS_LIMITS", "entitle"]
+__all__ = ["BYPASS", "BYPASS_LIMITS", "bypassed", "entitle"]
 
 BYPASS: Final = "bypass"
 """The degradation of every receipt and record under a bypass."""
@@ -22,12 +22,20 @@ async def entitle(order: Order, services: Services) -> Entitled:
     Under an admin's bypass the source is not asked: the plan is the bypass's, without a window of versions, and
     degraded. All that comes before and after this stage stays as it is (T8).
     """
-    clock = services.clock
-    bypass = services.exceptions.bypass(order.principal.tenant, clock.now_ms(), clock.monotonic())
+    bypass = bypassed(order.principal.tenant, services)
     if bypass is not None:
-        return Entitled(order, Entitlement(bypass.subject, BYPASS_LIMITS, BYPASS, degraded=(BYPASS,)))
+        return Entitled(order, bypass)
     poe = order.params.poe
     proof = ProofOfEntitlement(poe.format, poe.value or None) if poe else _NONE
     source = services.entitlements
     entitlement = await ask(source, source.provider.entitle, Entitlement, order.principal, proof)
     return Entitled(order, entitlement)
+
+
+def bypassed(tenant: str, services: Services) -> Entitlement | None:
+    """Return what stands in for the source's answer while an admin's bypass is in force for ``tenant``."""
+    clock = services.clock
+    bypass = services.exceptions.bypass(tenant, clock.now_ms(), clock.monotonic())
+    if bypass is None:
+        return None
+    return Entitlement(bypass.subject, BYPASS_LIMITS, BYPASS, degraded=(BYPASS,))

@@ -11,7 +11,7 @@ from signerd.pipeline.tenants import Tenant
 from signerd.wire.keyless import IdentityToken
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import SignDsse, SignResult
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 __all__ = ["Admission", "BuiltStatement", "Cleared", "Entitled", "Order", "Signed"]
 

@@ -4,8 +4,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from signerd.contracts.values import Peer
-from signerd.errors import Fault, SignerdError
-from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, SubjectFacts
+from signerd.errors import SignerdError
+from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, SubjectFacts, outcome_of
 
 if TYPE_CHECKING:
     from signerd.pipeline.evidence import Order
@@ -49,7 +49,7 @@ class Entry:
         if self._handed_over:
             self._ledger.close(Close(self._request.record_id, outcome, code))
         else:
-            self._ledger.refuse(Refusal(self._request.record_id, self.facts(), outcome, code, reason))
+            self._ledger.refuse(RefusedRecord(self._request.record_id, self.facts(), outcome, code, reason))
 
     def hand_over(self) -> RequestFacts:
         """Say that the sealer records from here on; returns what it is to write."""
@@ -67,7 +67,7 @@ def ending(error: BaseException) -> tuple[str, str, str]:
         return "fault", "internal", "defect"
     if error.code == "request.cancelled":
         return "cancelled", error.code, error.reason
-    return ("fault" if isinstance(error, Fault) else "refused"), error.code, error.reason
+    return outcome_of(error.code), error.code, error.reason
 
 
 def facts(request: "SignRequest", peer: Peer) -> RequestFacts:

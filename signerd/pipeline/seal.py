@@ -20,7 +20,7 @@ from signerd.pipeline.waits import sealed
 from signerd.wire import methods
 from signerd.wire.keyless import Keyless
 from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 __all__ = ["decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
 

@@ -8,13 +8,14 @@ from typing import Protocol
 from signerd.contracts.providers import Authenticator, EntitlementSource, ReleaseCheck
 from signerd.contracts.services import Clock
 from signerd.contracts.values import Peer
+from signerd.errors import SignerdError
 from signerd.pipeline.catalogue import Catalogue
 from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.links import Close, Grant, Refusal, RingEntry
+from signerd.wire.links import Close, Grant, RefusedRecord, RingEntry
 from signerd.wire.methods import SignDsse
 
 __all__ = ["Bounds", "Deadlines", "Exceptions", "Ledger", "Ring", "Services"]
@@ -26,7 +27,7 @@ class Ledger(Protocol):
     def close(self, close: Close) -> None:
         """Queue the outcome of a sealed record."""
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         """Queue the one leaf of what ended before ``decided``."""
 
 
@@ -42,6 +43,9 @@ class Ring(Protocol):
 
     def find(self, tenant: str, key: str) -> RingEntry | None:
         """Return the version of ``key`` that signs; another tenant's key does not exist (T14)."""
+
+    def why_absent(self, key: str) -> SignerdError | None:
+        """Return why a configured key, which whoever asks may know of, was never described."""
 
 
 class Exceptions(Protocol):

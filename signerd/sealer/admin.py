@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from signerd.contracts.services import AuditStore, Clock
-from signerd.errors import CODES, Refusal, SignerdError
+from signerd.errors import Refusal, SignerdError
 from signerd.host.memfd import sealed_memfd
 from signerd.sealer.admin_views import approval_of, approval_rows, change_of, version_row
 from signerd.sealer.approvals import ApprovalLedger
@@ -23,8 +23,18 @@ from signerd.sealer.leaves import AdminFacts, admin_leaf, refused_leaf, ring_cha
 from signerd.sealer.life import Life
 from signerd.sealer.publish import publication
 from signerd.wire import admin
-from signerd.wire.links import AdminAnswer, AdminCall, Answer, Grant, PeerFacts, Query, RequestFacts, RingEntry
-from signerd.wire.links import Refusal as Refused
+from signerd.wire.links import (
+    AdminAnswer,
+    AdminCall,
+    Answer,
+    Grant,
+    PeerFacts,
+    Query,
+    RefusedRecord,
+    RequestFacts,
+    RingEntry,
+    outcome_of,
+)
 from signerd.wire.methods import ADMIN_RELAYED, decode_params
 from signerd.wire.orders import KeyOrder, Operation
 from signerd.wire.params import Descriptor
@@ -120,7 +130,7 @@ class AdminDesk:
         elif isinstance(params, admin.KeyHistory):
             self._history(asked, params)
         elif asked.method == "keys.publish":
-            entries, now = self._life.versions(), self._clock.now_ms()
+            entries, now = self._life.backed(), self._clock.now_ms()
             self._hands.aside(lambda: _published(entries, now), asked.reply)
         elif isinstance(params, admin.AdminBypass):
             asked.reply(self._bypass(asked, params))
@@ -204,7 +214,7 @@ class AdminDesk:
                 "nothing waits for that in this version",
                 details={"name": params.what},
             )
-        self._record(AdminFacts(asked.method, asked.by, params.reason))
+        self._record(self._act(asked, params, params.reason))
         return admin.Done(backends=self._hands.confirm_pins())
 
     def _check_tenant(self, tenant: str) -> None:
@@ -269,8 +279,8 @@ class AdminDesk:
         if call.method in _READS or error.code == "audit.unavailable":
             return
         facts = RequestFacts(call.method, PeerFacts(call.uid, 0), principal=f"uid:{call.uid}")
-        outcome = "refused" if CODES[error.code].kind == "refusal" else "fault"
-        refused = Refused(f"admin-{os.urandom(12).hex()}", facts, outcome, error.code, error.reason)
+        audit_id = f"admin-{os.urandom(12).hex()}"
+        refused = RefusedRecord(audit_id, facts, outcome_of(error.code), error.code, error.reason)
         try:
             self._audit.append_many([refused_leaf(refused, self._clock.now_ms())])
         except SignerdError:

@@ -1,19 +1,41 @@
-"""Whether an item is one that an honest front end sends: its keys are the tenant's, its payload cannot change (T27)."""
+"""What an item is checked by before it is sealed, and again before it is released.
+
+The front end may be broken (T27), so nothing that it says of keys is believed: the ring says whose they are, for which
+plans, and whether they sign now. What no honest front end sends is a :class:`~signerd.sealer.job.Violation`; what may
+end in the middle of a request is an error that its caller is told.
+"""
 
 from collections.abc import Mapping
+from typing import Final
 
 from signerd.attestation.statement import PAYLOAD_TYPE
+from signerd.contracts.services import Clock
+from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
-from signerd.sealer.job import Pinned, Violation
+from signerd.sealer.job import Job, Pinned, Violation
 from signerd.wire.links import KeyUse, SealItem
-from signerd.wire.worker_calls import STATEMENT_BYTES, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import STATEMENT_BYTES, CallError
 
-__all__ = ["check_payload", "keys_of"]
+__all__ = ["LONGEST_ID", "check_id", "check_payload", "keys_of", "refusal_of"]
+
+LONGEST_ID: Final = 64
+
+
+def check_id(audit_id: str) -> None:
+    """Raise Violation for what is no audit id: 1 to 64 letters and digits of ASCII."""
+    if not 0 < len(audit_id) <= LONGEST_ID or not audit_id.isascii() or not audit_id.isalnum():
+        raise Violation("audit_id_shape", audit_id)
 
 
 def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
-    """Return the keys of the decision as the ring has them; raises Violation for one that may not be named so."""
+    """Return the pinned versions that an item is decided for, in its order.
+
+    Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
+    a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14), a
+    keyless key whose time nothing would prove, a token that no key has a use for.
+    """
     audit_id, decision = item.audit_id, item.decision
     if item.payload_type != PAYLOAD_TYPE:
         raise Violation("payload_type", audit_id)
@@ -45,7 +67,7 @@ def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
 
 
 def check_payload(item: SealItem, fd: int) -> None:
-    """Raise Violation for a payload's descriptor that is no sealed memfd of its size."""
+    """Raise Violation for a memfd that is empty, unsealed, too large or of another size than the item names."""
     try:
         assert isinstance(item.payload, Descriptor)
         if item.payload.size < 1:
@@ -53,3 +75,25 @@ def check_payload(item: SealItem, fd: int) -> None:
         check_sealed(fd, item.payload.size, STATEMENT_BYTES)
     except SignerdError as error:
         raise Violation(error.reason, item.audit_id) from error
+
+
+def refusal_of(job: Job, ring: Mapping[str, Pinned], clock: Clock) -> CallError | None:
+    """Return why the job may not be signed or released now: its principal, its keys, its time."""
+    now = clock.now_ms()
+    expires = job.item.principal_expires_at
+    if expires and now >= expires:
+        return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
+    for used in job.keys:
+        try:
+            pinned = ring[used.entry.keyid or used.entry.key]
+        except KeyError:
+            pinned = used
+        try:
+            check_validity(pinned.entry, now)
+        except SignerdError as error:
+            return CallError(error.code, error.reason, error.public)
+        if pinned.unfit is not None:
+            return pinned.unfit
+    if clock.monotonic() >= job.deadline:
+        return CallError("request.deadline", "deadline", "the request's time is over")
+    return None

@@ -44,7 +44,6 @@ CREATE TABLE IF NOT EXISTS ceremonies (
   ceremony TEXT PRIMARY KEY,
   operation TEXT NOT NULL,
   payload BLOB NOT NULL,
-  payload_sha256 TEXT NOT NULL,
   requester TEXT NOT NULL,
   requester_uid INTEGER NOT NULL,
   requested_at INTEGER NOT NULL,
@@ -66,7 +65,7 @@ CREATE TABLE IF NOT EXISTS ceremony_daemon (
 ) STRICT;
 """
 _COLUMNS: Final = (
-    "ceremony, operation, payload, payload_sha256, requester, requester_uid, requested_at, expires_at, ended"
+    "ceremony, operation, payload, requester, requester_uid, requested_at, expires_at, ended"
 )
 
 
@@ -74,12 +73,16 @@ class _Row(msgspec.Struct, frozen=True):
     ceremony: str
     operation: str
     payload: bytes
-    payload_sha256: str
     requester: str
     requester_uid: int
     requested_at: int
     expires_at: int
     ended: Literal["", "used", "expired", "withdrawn"]
+
+    @property
+    def payload_sha256(self) -> str:
+        """Computed at each use: with a digest in the file, signatures over one payload could pass for another."""
+        return sha256(self.payload).hexdigest()
 
 
 class _Enrolled(msgspec.Struct, frozen=True):
@@ -142,7 +145,6 @@ class ApprovalLedger:
             os.urandom(16).hex(),
             operation,
             payload,
-            sha256(payload).hexdigest(),
             self._name(requester_uid),
             requester_uid,
             now,
@@ -154,7 +156,7 @@ class ApprovalLedger:
         values = msgspec.structs.astuple(row)
         with _failures():
             self._database.execute(
-                f"INSERT INTO ceremonies ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  # a constant
+                f"INSERT INTO ceremonies ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  # a constant
                 values,
             )
         return made

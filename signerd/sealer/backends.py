@@ -9,6 +9,7 @@ its deadline. A late answer is dropped.
 import heapq
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -27,7 +28,7 @@ from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Respo
 from signerd.wire.worker_auth import Proof, told
 from signerd.wire.worker_calls import BatchCall, BatchParams, BatchResult, CallError
 
-__all__ = ["Backend", "BackendSpec", "Call", "CallResult", "worker_error"]
+__all__ = ["LATE", "Backend", "BackendSpec", "Call", "CallResult", "worker_error"]
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -38,12 +39,15 @@ _message: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Mess
 CALLS_PER_FRAME: Final = 8
 """A batch is cut here, so that its first signatures are verified and released while the last are made."""
 
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
 _DYING_S: Final = 0.05
 """Seconds; the loop stands still meanwhile, once per worker that breaks its link and lives."""
 
 _UNAVAILABLE: Final = CallError("key.backend_unavailable", "worker_down", "the key's backend is not available")
 
-_LATE: Final = CallError("key.backend_unavailable", "call_deadline", "the key's backend did not answer in time")
+LATE: Final = CallError("key.backend_unavailable", "call_deadline", "the key's backend did not answer in time")
+"""This very object: a worker may give the same reason, and that is an answer."""
 _DIED: Final = CallError("key.backend_unavailable", "worker_died", "the key's backend is not available")
 _SHAPE: Final = CallError("key.backend_fault", "answer_shape", "the key's backend failed")
 
@@ -126,7 +130,7 @@ class Backend:
             if calls is not None:
                 self._late.add(frame_id)
                 self._supervision.missed()
-                _fail(calls, _LATE)
+                _fail(calls, LATE)
         if self._supervision.look(now) or self._supervision.must_die:
             if self._spawned is not None:
                 _log.error("backend %s: the worker does not answer in time; it is taken down", self.spec.name)
@@ -347,10 +351,18 @@ class Backend:
 
 
 def worker_error(error: CallError | None) -> CallError:
-    """Return a worker's error if it may have it: a key worker's codes are ``key.*``, anything else is a lie."""
+    """Return a worker's error if it may have it: a key worker's codes are ``key.*``, anything else is a lie; its texts
+    are cut and printable, and a reason that is no snake_case word is ``refused``."""
     if error is None or error.code not in CODES or not error.code.startswith("key."):
         return CallError("key.backend_fault", "foreign_code", "the key's backend failed")
-    return CallError(error.code, error.reason[:64], error.message[:200], error.operator)
+    reason = error.reason if _REASON.fullmatch(error.reason) else "refused"
+    return CallError(error.code, reason, _plain(error.message, 200), _plain(error.operator, 1000))
+
+
+def _plain(text: str, most: int) -> str:
+    """Return the front of what a worker wrote with everything escaped that does not print: it must not forge a line of
+    the log, nor fill it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])[:most]
 
 
 def _close(fds: Sequence[int]) -> None:

@@ -33,7 +33,8 @@ from signerd.wire.links import (
     SealMany,
     SealOutcome,
 )
-from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError
 
 __all__ = ["OUTCOMES_PER_FRAME", "Front", "answer_of"]
 

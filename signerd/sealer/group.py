@@ -8,7 +8,7 @@ from signerd.contracts.services import AuditStore, Clock, Leaf
 from signerd.errors import SignerdError
 from signerd.sealer.job import Job
 from signerd.sealer.leaves import KeylessSigner, decided_leaf, outcome_leaf, refused_leaf
-from signerd.wire.links import Refusal
+from signerd.wire.links import RefusedRecord
 
 __all__ = ["Group", "Groups", "keyless_signers"]
 
@@ -24,7 +24,7 @@ class Group:
     """What one commit makes durable, in this order."""
 
     closing: list[Leaf] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[RefusedRecord] = field(default_factory=list)
     waiting: list[Job] = field(default_factory=list)
     decided: list[Leaf] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Groups:
         """Have the job's ``decided`` leaf in the next group."""
         self._next.waiting.append(job)
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         """Have one leaf for what ended before it was decided."""
         self._next.refusals.append(refusal)
 

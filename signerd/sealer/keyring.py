@@ -5,10 +5,10 @@ signs nothing before the ring does.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import status_at
 from signerd.errors import SignerdError
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import LATE, Backend, Call, CallResult
 from signerd.sealer.descriptions import KEYLESS_ALGORITHM, Lie, read_description, read_keyless, signs_digest
 from signerd.sealer.job import Pinned
 from signerd.sealer.keyless import Certificates
@@ -26,13 +26,15 @@ from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
-__all__ = ["DESCRIBED_AT_ONCE", "KeySpec", "Keyring", "entry_of", "keyless_entry"]
+__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "KeySpec", "Keyring", "entry_of", "keyless_entry"]
 
 _log = logging.getLogger(__name__)
 
 DAY_MS: Final = 86_400_000
 DESCRIBED_AT_ONCE: Final = 64
 """Descriptions that a worker is asked for at a time: with thousands of keys the last would miss their deadline."""
+MOST_ABSENT: Final = 1024
+"""Absent keys that the front end is told of; whoever asks for one beyond them hears that there is none."""
 _DESCRIBED: Final = frozenset({"active", "retiring", "suspended", "pending"})
 
 _NOT_DESCRIBED: Final = CallError("key.backend_unavailable", "not_described", "the key's backend is not available")
@@ -84,10 +86,19 @@ class Keyring:
         self._versions = versions
         self._clock = clock
         self._open: dict[str, int] = {spec.key: 0 for spec in specs}
-        self._todo: dict[str, Iterator[Call]] = {}
+        self._todo: dict[str, deque[Call]] = {}
         self._prehash: dict[str, bool] = {}
         self._lost: dict[str, CallError] = {}
+        self._unreached: dict[str, list[tuple[KeySpec, RingEntry | None]]] = {}
+        self._told: dict[str, tuple[str, str]] = {}
+        self._absent: dict[str, CallError] = {}
+        self._absent_told: dict[str, CallError] = {}
         self._changed: dict[str, RingEntry] = {}
+
+    @property
+    def unreached(self) -> bool:
+        """Whether :meth:`ask_again` has something to ask for."""
+        return bool(self._unreached)
 
     def _pin(self, keyid: str) -> Pinned:
         keyless = self.specs.get(keyid)
@@ -134,6 +145,13 @@ class Keyring:
         """Whether there is something that the front end has not been told."""
         return bool(self._changed)
 
+    def absent(self) -> dict[str, CallError] | None:
+        """Return what is said of keys that the ring has never held, ``MOST_ABSENT`` at most; None: as told before."""
+        if self._absent == self._absent_told:
+            return None
+        self._absent_told = dict(self._absent)
+        return self._absent_told
+
     def changes(self) -> tuple[RingEntry, ...]:
         """Return what has changed since this was last called."""
         changed, self._changed = self._changed, {}
@@ -167,6 +185,7 @@ class Keyring:
             self._lost[keyid] = described
         else:
             self._lost.pop(keyid, None)
+            self._told.pop(keyid, None)
             self._prehash[keyid] = signs_digest(described)
         self.pins.pop(keyid, None)
 
@@ -189,8 +208,20 @@ class Keyring:
                 if not wanted:
                     self._settle(spec)
                 calls += [self._call(backend, spec, entry) for entry in wanted]
-        rest = self._todo[backend.spec.name] = iter(calls)
-        backend.call_many(list(islice(rest, DESCRIBED_AT_ONCE)))
+        self._unreached.pop(backend.spec.name, None)
+        self._todo[backend.spec.name] = deque(calls[DESCRIBED_AT_ONCE:])
+        backend.call_many(calls[:DESCRIBED_AT_ONCE])
+
+    def ask_again(self, backend: Backend) -> None:
+        """Have the keys described that their backend could not reach: a token may have come back.
+
+        Those alone. What was refused or is broken waits for a person and the worker's next start: asked for again and
+        again, a backend that counts wrong PINs would lock its token.
+        """
+        missing = self._unreached.pop(backend.spec.name, [])
+        calls = [self._call(backend, spec, entry) for spec, entry in missing]
+        self._todo.setdefault(backend.spec.name, deque()).extend(calls[DESCRIBED_AT_ONCE:])
+        backend.call_many(calls[:DESCRIBED_AT_ONCE])
 
     def _wanted(self, spec: KeySpec) -> list[RingEntry | None]:
         """Return the versions that may sign or come to; None for a key that the ring does not hold."""
@@ -207,13 +238,16 @@ class Keyring:
     def backend_down(self, backend: Backend) -> None:
         """Stop waiting for the keys of a worker that cannot be had; those that the ring knows stay pinned."""
         self._todo.pop(backend.spec.name, None)
+        self._unreached.pop(backend.spec.name, None)
         for spec in self.specs.values():
             if spec.backend == backend.spec.name:
                 self._open.pop(spec.key, None)
+                if not self._versions.of(spec.key) and len(self._absent) < MOST_ABSENT:
+                    self._absent[spec.key] = _NOT_DESCRIBED
 
     def _answered(self, backend: Backend, spec: KeySpec, entry: RingEntry | None, result: CallResult) -> None:
         if isinstance(result, CallError):
-            if result.reason == "call_deadline":
+            if result is LATE:
                 # It was not up to the key; a worker that hangs misses this one too, and is started again.
                 backend.call_many([self._call(backend, spec, entry)])
                 return
@@ -238,9 +272,9 @@ class Keyring:
             if self._open[spec.key] <= 0:
                 self._settle(spec)
         # One that has died fails each call at once, and is asked for all of them when it is back.
-        call = next(self._todo.get(backend.spec.name, iter(())), None) if backend.up else None
-        if call is not None:
-            backend.call_many([call])
+        todo = self._todo.get(backend.spec.name)
+        if todo and backend.up:
+            backend.call_many([todo.popleft()])
 
     def _made(
         self, backend: Backend, spec: KeySpec, change: Literal["generate", "import"], result: CallResult
@@ -251,6 +285,8 @@ class Keyring:
         else:
             try:
                 described = read_description(result)
+                self._told.pop(spec.key, None)
+                self._absent.pop(spec.key, None)
                 if not self._versions.of(spec.key):  # no order has made one meanwhile
                     entry = entry_of(spec, described, self._clock.now_ms())
                     self._versions.change(change, [entry])
@@ -292,11 +328,18 @@ class Keyring:
 
     def _gone(self, spec: KeySpec, entry: RingEntry | None, error: CallError) -> None:
         """Take a backend's word that it has no such key, or cannot use it."""
-        _log.error("key %s: %s (%s) %s", spec.key, error.code, error.reason, error.operator)
+        which = spec.key if entry is None else entry.keyid
+        if self._told.get(which) != (error.code, error.reason):
+            self._told[which] = error.code, error.reason
+            _log.error("key %s: %s (%s) %s", spec.key, error.code, error.reason, error.operator)
+        if error.code == "key.backend_unavailable":
+            self._unreached.setdefault(spec.backend, []).append((spec, entry))
         if entry is not None:
             self.described(entry.keyid, error)
         elif spec.certificates is not None:
             self.described(spec.key, error)
+        elif spec.key in self._absent or len(self._absent) < MOST_ABSENT:
+            self._absent[spec.key] = error
 
     def _settle(self, spec: KeySpec) -> None:
         self._open.pop(spec.key, None)

@@ -16,7 +16,7 @@ from signerd.host.memfd import seal_memfd
 from signerd.sealer.job import Job
 from signerd.sealer.signatures import bundle_of, sealed_signature, signers
 from signerd.wire.links import Sealed
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 __all__ = ["PART_BYTES", "SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
 

@@ -19,7 +19,7 @@ import msgspec
 from signerd.contracts.services import Leaf
 from signerd.errors import Fault
 from signerd.wire.ceremonies import Ceremony
-from signerd.wire.links import DecisionFacts, Grant, Refusal, RequestFacts, RingChange, RingEntry
+from signerd.wire.links import DecisionFacts, Grant, RefusedRecord, RequestFacts, RingChange, RingEntry
 
 __all__ = [
     "LEAF_VERSION",
@@ -217,7 +217,7 @@ def outcome_leaf(
     return Leaf(text, audit_id, "outcome", tenant, time, outcome, code)
 
 
-def refused_leaf(refusal: Refusal, time: int) -> Leaf:
+def refused_leaf(refusal: RefusedRecord, time: int) -> Leaf:
     """Return the single leaf of a request that ended before ``decided``; ``count`` stands where it is an
     aggregate.
     """

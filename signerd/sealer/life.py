@@ -18,7 +18,7 @@ from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.descriptions import Lie, read_description, read_rotation
 from signerd.sealer.keyring import Keyring, KeySpec, entry_of
 from signerd.sealer.transitions import changed, check_new, check_order, new_version
-from signerd.sealer.versions import Versions
+from signerd.sealer.versions import Versions, planted_refusal
 from signerd.wire.links import RingChange, RingEntry
 from signerd.wire.orders import KeyOrder
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams, RotateParams
@@ -48,14 +48,18 @@ class Life:
         key, when it has.
 
         ``key.not_found`` for a key or version that is not there, ``key.revoked``, ``request.conflict`` with reason
-        ``wrong_status``, ``exists``, ``known_key`` (the new key is one that the ring has) or ``in_progress`` (another
-        new version of this key is being made), ``key.forbidden`` with reason ``handle`` for one of another backend or
-        of another key, ``key.algorithm_refused``, ``request.unsupported`` for a backend that makes no keys,
-        ``request.malformed``, what the backend refuses with, and ``audit.unavailable``.
+        ``wrong_status``, ``exists``, ``known_key`` (the new key is one that the ring has), ``in_progress`` (another
+        new version of this key is being made) or ``ring_unlogged`` (no leaf backs any version of this key),
+        ``key.forbidden`` with reason ``handle`` for one of another backend or of another key and
+        ``hardware_required`` for a rotation to a key that is not in hardware where the tenant's must be,
+        ``key.algorithm_refused``, ``request.unsupported`` for a backend that makes no keys, ``request.malformed``, what
+        the backend refuses with, and ``audit.unavailable``.
         """
         try:
             now = self._clock.now_ms()
             check_order(order, now)
+            if any(map(self._versions.planted, self._versions.of(order.key))):
+                raise planted_refusal()
             if order.operation in ("generate", "rotate"):
                 self._ask(order, then)
                 return
@@ -71,6 +75,10 @@ class Life:
         """Return the versions of one key, oldest first, or of all: also of keys that are no longer configured."""
         entries = self._versions.of(key) if key else self._versions.entries()
         return tuple([self._keyring.shown(entry) for entry in entries])
+
+    def backed(self) -> tuple[RingEntry, ...]:
+        """Return the versions of all keys that the log knows: what may be published."""
+        return tuple([entry for entry in self.versions() if not self._versions.planted(entry)])
 
     def history(self, key: str = "") -> tuple[RingChange, ...]:
         """Return the changes of one key, or of all, oldest first, from the log; ``audit.unavailable``."""
@@ -122,6 +130,9 @@ class Life:
             if algorithm and described.algorithm != algorithm:
                 raise Lie(f"made a key of algorithm {described.algorithm} in place of {algorithm}")
             _check_algorithm(spec, described.algorithm)
+            if order.operation == "rotate" and spec.require_hardware and not described.hardware:
+                # It would end the version that signs, and not sign itself.
+                raise Refusal("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
             changes = self._take(order, spec, described, handle)
         except Lie as lie:
             self._backends[spec.backend].condemn(f"{spec.key}: {lie}")

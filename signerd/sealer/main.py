@@ -53,6 +53,7 @@ from signerd.sealer.specs import key_specs
 from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
+    AbsentKeys,
     AdminAnswer,
     Answer,
     BackendChanged,
@@ -120,6 +121,7 @@ class Process:
         self._answered_open = False
         self._open_limit = clock.monotonic() + OPEN_LIMIT_S
         self._ageing_at = clock.monotonic()
+        self._asking_at = 0.0
 
     def _desk(self, admins: Collection[int] | None) -> AdminDesk:
         config = self._config
@@ -176,8 +178,19 @@ class Process:
         for backend in self.backends.values():
             backend.flush()
         self._open_if_ready(now)
+        self._ask_again(now)
         self._warn_of_age(now)
         self.front.flush()
+
+    def _ask_again(self, now: float) -> None:
+        """Look for keys that could not be reached as often as for a worker that keeps crashing."""
+        if not self.ring.unreached:
+            self._asking_at = now + self._config.limits.worker_backoff_longest_s
+        elif now >= self._asking_at:
+            self._asking_at = now + self._config.limits.worker_backoff_longest_s
+            for backend in self.backends.values():
+                if backend.up:
+                    self.ring.ask_again(backend)
 
     def _warn_of_age(self, now: float) -> None:
         """Say once a day which keys are near their end."""
@@ -204,6 +217,8 @@ class Process:
                 looks.append(look)
         if self.front.opened and not self._answered_open:
             looks.append(self._open_limit)
+        if self.ring.unreached:
+            looks.append(self._asking_at)
         look = self.sealing.next_look()
         if look is not None:
             looks.append(look)
@@ -234,10 +249,13 @@ class Process:
         states = tuple(self._backend_state(backend) for backend in self.backends.values())
         ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
         self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process", self.grants.snapshot()))
+        self._tell_changes()
 
     def _tell_changes(self) -> None:
         if self.ring.changed:
             self._tell(self.ring.changes())
+        if (absent := self.ring.absent()) is not None:
+            self.front.send(AbsentKeys(absent))
         if self.grants.changed:
             self.front.send(GrantsChanged(self.grants.snapshot()))
 
@@ -342,15 +360,15 @@ class Process:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sealer; the front end is the only one who starts it."""
-    harden(die_with_parent=False)  # it must outlive the front end for as long as it takes to close the records
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    sys.setswitchinterval(SWITCH_S)
     parser = argparse.ArgumentParser(prog="python -m signerd.sealer.main")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--admin", action="store_true", help="take admin calls of the own uid: an operator's command")
     parser.add_argument("--config", type=Path, help="configuration file; else embedded defaults on standard input")
     arguments = parser.parse_args(argv)
+    harden(die_with_parent=False)  # it must outlive the front end for as long as it takes to close the records
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(levelname)s: %(message)s")
     logging.Formatter.converter = time.gmtime
     link = Link(socket.socket(fileno=arguments.fd))

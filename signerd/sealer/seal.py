@@ -1,8 +1,9 @@
 """What the sealer does: decide on the record, have it signed meanwhile, verify, release.
 
 The newcomer's path through this file is the class :class:`Sealing`, top to bottom: ``admit`` checks an item against
-the ring, ``ask`` sends it to its workers, ``commit`` makes the group's leaves durable, ``judge`` verifies what came
-back, ``release`` answers what is both durable and verified. Nothing is released that is not (promises 2 and 4).
+the ring (by :mod:`signerd.sealer.admission`), ``ask`` sends it to its workers, ``commit`` makes the group's leaves
+durable, ``judge`` verifies what came back, ``release`` answers what is both durable and verified. Nothing is released
+that is not (promises 2 and 4).
 """
 
 import logging
@@ -12,24 +13,23 @@ from functools import partial
 from typing import Final, cast
 
 from signerd.contracts.services import AuditStore, Clock
-from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.sealer import large
-from signerd.sealer.admission import check_payload, keys_of
+from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.group import Group, Groups
 from signerd.sealer.job import Job, Pinned, Violation
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
-from signerd.wire.links import Close, PeerFacts, Refusal, RequestFacts, Sealed, SealItem, SealOutcome
-from signerd.wire.worker_calls import CallError, Descriptor, SignContext, SignParams
+from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError, SignContext, SignParams
 
 __all__ = ["Sealing"]
 
 _log = logging.getLogger(__name__)
 DELIVERED: Final = frozenset({"signed", "signed_undelivered"})
-LONGEST_ID: Final = 64
 MOST_CROSSING: Final = 65_536
 """Requests that all connections together may have in flight; no more can be closed while their answer is on its way."""
 CUT_SHORT: Final = frozenset({"cancelled", "fault", "refused", "unknown"})
@@ -78,7 +78,7 @@ class Sealing:
         if payload_fd is not None:
             check_payload(item, payload_fd)
         job = Job(item, keys, self._clock.monotonic() + item.deadline_ms / 1000, payload_fd)
-        error = self._refusal(job)
+        error = refusal_of(job, self._ring, self._clock)
         if error is not None:
             self._refuse(job, error)
             return
@@ -129,10 +129,11 @@ class Sealing:
         elif job.ended:
             self._jobs.pop(job.item.audit_id, None)
             assert job.error is not None
-            self._groups.refuse(Refusal(job.item.audit_id, job.item.request, job.ended, job.error.code, "given_up"))
-            self._early[job.item.audit_id] = SealOutcome(job.item.audit_id, error=job.error)
+            item = job.item
+            self._groups.refuse(RefusedRecord(item.audit_id, item.request, job.ended, job.error.code, "given_up"))
+            self._early[item.audit_id] = SealOutcome(item.audit_id, error=job.error)
             job.close_descriptors()
-        elif (over := self._refusal(job)) is not None:
+        elif (over := refusal_of(job, self._ring, self._clock)) is not None:
             # Hashing took its time: validity is read again just before the worker's call.
             self._jobs.pop(job.item.audit_id, None)
             self._refuse(job, over)
@@ -160,15 +161,14 @@ class Sealing:
         if job.durable:
             self._fail(job)
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         """Take what ended before it came here: one leaf."""
         self._check_id(refusal.audit_id)
         self._groups.refuse(refusal)
 
     def _check_id(self, audit_id: str) -> None:
         """Refuse an id that is none, or is in use; one that was used before is found by the log itself."""
-        if not 0 < len(audit_id) <= LONGEST_ID or not audit_id.isascii() or not audit_id.isalnum():
-            raise Violation("audit_id_shape", audit_id)
+        check_id(audit_id)
         if audit_id in self._jobs or audit_id in self._undelivered or audit_id in self._early:
             raise Violation("audit_id_twice", audit_id)
 
@@ -217,7 +217,7 @@ class Sealing:
             job.leaf_hash = leaf_hash(group.decided[place].text).hex()
             if any([pinned.certificates for pinned in job.keys]):
                 # The commit took its time: validity is read again just before the worker's call.
-                job.error = job.error or self._refusal(job)
+                job.error = job.error or refusal_of(job, self._ring, self._clock)
                 if job.error is None:
                     self._call(job, keyless=True)
             self._settle(job)
@@ -243,7 +243,7 @@ class Sealing:
             return
         if job.error is None and job.missing == 0:
             # Validity is read again after the worker's call: a key revoked meanwhile releases nothing.
-            job.error = self._refusal(job)
+            job.error = refusal_of(job, self._ring, self._clock)
         if job.error is not None:
             self._fail(job)
         elif job.missing == 0:
@@ -280,33 +280,12 @@ class Sealing:
 
     # How things end badly.
 
-    def _refusal(self, job: Job) -> CallError | None:
-        """Return why the job may not be signed now: its principal, its keys, its time."""
-        now = self._clock.now_ms()
-        expires = job.item.principal_expires_at
-        if expires and now >= expires:
-            return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
-        for used in job.keys:
-            try:
-                pinned = self._ring[used.entry.keyid or used.entry.key]
-            except KeyError:
-                pinned = used
-            try:
-                check_validity(pinned.entry, now)
-            except SignerdError as error:
-                return CallError(error.code, error.reason, error.public)
-            if pinned.unfit is not None:
-                return pinned.unfit
-        if self._clock.monotonic() >= job.deadline:
-            return CallError("request.deadline", "deadline", "the request's time is over")
-        return None
-
     def _refuse(self, job: Job, error: CallError) -> None:
         """Refuse before ``decided``: one leaf, and the answer once it is durable."""
         item = job.item
         job.close_descriptors()
-        outcome = "refused" if error.code in _REFUSED_LATE or error.code == "key.not_found" else "fault"
-        self._groups.refuse(Refusal(item.audit_id, item.request, outcome, error.code, error.reason))
+        outcome = outcome_of(error.code)
+        self._groups.refuse(RefusedRecord(item.audit_id, item.request, outcome, error.code, error.reason))
         self._early[item.audit_id] = SealOutcome(item.audit_id, error=error)
         self._remember(item.audit_id)
 
@@ -315,8 +294,7 @@ class Sealing:
         assert job.error is not None
         job.answered = True
         self._jobs.pop(job.item.audit_id, None)
-        outcome = job.ended or ("refused" if job.error.code in _REFUSED_LATE else "fault")
-        self._end(job, outcome, job.error.code)
+        self._end(job, job.ended or outcome_of(job.error.code), job.error.code)
         if not job.ended:
             self._remember(job.item.audit_id)
         # What was given up is answered too: the front end takes a sealer that falls silent for hung.
@@ -332,7 +310,7 @@ class Sealing:
         self._groups.close(job, outcome, code, delivered=outcome in DELIVERED)
         job.close_descriptors()
 
-    def _recorded(self, refusals: Sequence[Refusal], error: CallError | None) -> None:
+    def _recorded(self, refusals: Sequence[RefusedRecord], error: CallError | None) -> None:
         ids = []
         for refusal in refusals:
             early = self._early.pop(refusal.audit_id, None)
@@ -345,7 +323,7 @@ class Sealing:
         if ids:
             self.recorded.append((tuple(ids), error))
 
-    def _not_recorded(self, waiting: Sequence[Job], refusals: Sequence[Refusal], error: SignerdError) -> None:
+    def _not_recorded(self, waiting: Sequence[Job], refusals: Sequence[RefusedRecord], error: SignerdError) -> None:
         """Answer everybody whose record could not be written; what the workers sign meanwhile is thrown away."""
         _log.error("audit log: %s", error)
         told = CallError(error.code, error.reason, error.public)
@@ -361,7 +339,7 @@ class Sealing:
     def record_violation(self, violation: Violation) -> None:
         """Record what broke the link: a leaf of its own, as the id that it came under may be somebody else's."""
         facts = RequestFacts(f"link:{violation.audit_id[:64]}", PeerFacts(0, 0))
-        self._groups.refuse(Refusal("", facts, "fault", "internal", violation.reason))
+        self._groups.refuse(RefusedRecord("", facts, "fault", "internal", violation.reason))
 
     def give_up(self) -> None:
         """Close what is open with ``unknown``: the front end has gone.
@@ -374,7 +352,8 @@ class Sealing:
                 self._end(job, "unknown", "")
             else:
                 item = job.item
-                self._groups.refuse(Refusal(item.audit_id, item.request, "fault", "audit.unavailable", "link_closed"))
+                lost = RefusedRecord(item.audit_id, item.request, "fault", "audit.unavailable", "link_closed")
+                self._groups.refuse(lost)
                 job.close_descriptors()
         self._jobs.clear()
         self._undelivered.clear()
@@ -385,8 +364,3 @@ class Sealing:
 
 def _context(item: SealItem) -> SignContext:
     return SignContext(item.decision.tenant, item.audit_id, item.identity.token if item.identity else "")
-
-
-_REFUSED_LATE: Final = frozenset(
-    {"auth.token_expired", "key.revoked", "key.suspended", "key.expired", "key.not_yet_valid", "key.forbidden"}
-)

@@ -12,7 +12,8 @@ from signerd.sealer.job import Job, Made, Pinned
 from signerd.sealer.keyless import facts_of
 from signerd.wire.decoding import BROKEN
 from signerd.wire.links import Sealed, SealedSignature
-from signerd.wire.worker_calls import Descriptor, SignResultParams
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import SignResultParams
 
 __all__ = ["LARGEST_SIGNATURE", "Refuted", "assemble", "bundle_of", "sealed_signature", "signers", "verified"]
 

@@ -15,7 +15,7 @@ from signerd.sealer.leaves import Change, ring_change, ring_leaf
 from signerd.sealer.ring import RingStore, entry_of_row
 from signerd.wire.links import RingChange, RingEntry
 
-__all__ = ["Versions"]
+__all__ = ["Versions", "planted_refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class Versions:
         self._by_keyid: dict[str, RingEntry] = {}
         self._places: dict[str, list[int]] = {}
         self._unlogged: set[tuple[str, int]] = set()
+        self._planted: set[tuple[str, int]] = set()
         self._compare()
 
     def of(self, key: str) -> Sequence[RingEntry]:
@@ -50,14 +51,21 @@ class Versions:
         """Whether the ring's row for this version was put there past the log."""
         return (entry.key, entry.version) in self._unlogged
 
+    def planted(self, entry: RingEntry) -> bool:
+        """Whether all that is known of this version is such a row: its very public key may be a stranger's."""
+        return (entry.key, entry.version) in self._planted
+
     def change(self, change: Change, entries: Sequence[RingEntry], by: str = "", reason: str = "") -> None:
         """Make a change: its leaves are durable, then its rows, then memory has it.
 
-        Refuses ``request.conflict``, reason ``known_key``, for a new version with the key of another one, and raises
+        Refuses ``request.conflict``, reason ``known_key``, for a new version with the key of another one, and reason
+        ``ring_unlogged`` for one that is :meth:`planted`: a leaf would make a stranger's key ours. Raises
         ``audit.unavailable`` where nothing could be recorded: nothing has changed then. A ring that cannot be written
         is rolled forward from the log at the next start, so the change stands.
         """
         for entry in entries:
+            if self.planted(entry):
+                raise planted_refusal()
             held = self._by_keyid.get(entry.keyid)
             if held is not None and (held.key, held.version) != (entry.key, entry.version):
                 raise Refusal("request.conflict", "known_key", "this very key is in the ring already")
@@ -125,8 +133,14 @@ class Versions:
         self._unlogged.add((row.key, row.version))
         known = self._by_key.get(row.key, ())
         if entry is None and row.keyid not in self._by_keyid and all(self.unlogged(each) for each in known):
+            self._planted.add((row.key, row.version))
             self._hold(row)
 
     def _roll_forward(self, behind: Sequence[RingEntry]) -> None:
         _log.warning("the ring is older than the log: %d versions are restored from it", len(behind))
         self.change("restore", behind, reason="the ring was older than the log")
+
+
+def planted_refusal() -> Refusal:
+    """Return what an order on a version that no leaf backs is refused with."""
+    return Refusal("request.conflict", "ring_unlogged", "the key ring has a version that the log does not know")

@@ -55,10 +55,10 @@ def verify_bundle(
     (of an envelope by a key), ``identity`` (of a certificate), ``signature``; of an envelope ``payload_type``,
     ``statement``, ``subject`` (the artefact's digest is among its subjects'; skipped without one) and
     ``predicate_type`` (literally equal; skipped without one), of a message ``subject``; ``transparency``,
-    ``witnesses`` where asked for, ``timestamp``, ``log_window`` (where an entry tells no time and something
-    else proves one); of a certificate ``certificate`` (its chain, at every proven time) and ``sct``. Nothing is
-    made after a failure up to ``statement``. Raises ValueError for an identity or requirements without a trusted
-    root, and nothing for a bundle that does not verify.
+    ``witnesses`` where asked for, ``timestamp``, ``log_window`` (where an entry tells no time); of a certificate
+    ``certificate`` (its chain, at every proven time) and ``sct``. Nothing is made after a failure up to
+    ``statement``. Raises ValueError for an identity or requirements without a trusted root, and nothing for a bundle
+    that does not verify.
     """
     if trusted_root is None and (isinstance(signer, Identity) or (requirements or _NOTHING) != _NOTHING):
         raise ValueError("without a trusted root nothing can be required but a key's signature")
@@ -315,7 +315,7 @@ def _check_beside(
     at = now or datetime.now(UTC)
     check_log_entries(checks, found, bundle, signed, root, needed, at)
     check_timestamps(checks, found, bundle, signed, root, needed, at)
-    check_log_windows(checks, found)
+    check_log_windows(checks, found, at)
     if leaf is not None and not checks.any_failed:
         check_certificate(checks, found, leaf, root, needed)
     return found

@@ -145,14 +145,16 @@ def check_timestamps(
         checks.skipped("timestamp", f"{unknown} timestamps, of authorities that are not known")
 
 
-def check_log_windows(checks: Checks, found: Evidence) -> None:
-    """Make the check ``log_window`` where entries tell no time of their own and something else proves one: each
-    of their logs must be believed at some proven time."""
-    if not found.untimed or not found.times:
+def check_log_windows(checks: Checks, found: Evidence, now: datetime) -> None:
+    """Make the check ``log_window`` where entries tell no time of their own: each of their logs must be believed at
+    some proven time or, where nothing proves one, still: whoever has the key of a log that has ended could have made
+    the entry today."""
+    if not found.untimed:
         return
     for log in found.untimed:
-        if not any(log.believed(at) for at in found.times):
-            checks.failed("log_window", "log_window", f"log {log.host} is not believed at any proven time")
+        if not any(log.believed(at) for at in found.times or [now]):
+            detail = "at any proven time" if found.times else "any more, and nothing proves when it was signed"
+            checks.failed("log_window", "log_window", f"log {log.host} is not believed {detail}")
             return
     checks.passed("log_window", ", ".join(log.host for log in found.untimed))
 

@@ -5,13 +5,19 @@ cannot have set counts: an RFC 3161 stamp, a log's entry, or a receipt under a c
 (T9). While a key is valid, no time is needed: whoever can sign with it then could have signed now.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
 from signerd.errors import Refusal
+from signerd.verification.checks import Check, Checks, Verification
 
-__all__ = ["KeyValidity", "check_signing_time", "read_validities"]
+__all__ = ["LARGEST_PUBLICATION", "KeyValidity", "check_signing_time", "read_validities", "within_validity"]
+
+LARGEST_PUBLICATION: Final = 256 * 1024 * 1024
+"""Bytes of each published file: 100,000 versions of RSA keys take a third of it."""
 
 
 class KeyValidity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,6 +61,30 @@ def check_signing_time(validity: KeyValidity, now: int, signed_at: int | None = 
         raise _failed("not_yet_valid", "the signature is older than its key")
     elif end and signed_at >= end:
         raise _failed(why, "the signature was made when its key was not valid any more")
+
+
+def within_validity(verification: Verification, published: Mapping[str, KeyValidity], now: int) -> Verification:
+    """Return ``verification`` with one more check, ``validity``: was the key valid when it signed?
+
+    Proven is the earliest of ``verification.times``, for there the signature was; ``now`` is Unix milliseconds. Fails
+    with the reasons of :func:`check_signing_time`, and with ``key_not_published``. What does not verify stays as it is.
+    """
+    if not verification.verified:
+        return verification
+    signed_at = min([int(time.timestamp() * 1000) for time in verification.times], default=None)
+    checks = Checks()
+    validity = published.get(verification.keyid or "")
+    if validity is None:
+        checks.failed("validity", "key_not_published", "the published keys do not have this one")
+    else:
+        try:
+            check_signing_time(validity, now, signed_at)
+        except Refusal as refusal:
+            checks.refused("validity", refusal)
+        else:
+            checks.passed("validity", "the key was valid when it signed")
+    made: tuple[Check, ...] = (*verification.checks, *checks.made)
+    return Verification(False, made) if checks.any_failed else replace(verification, checks=made)
 
 
 class _Jwk(KeyValidity, frozen=True, kw_only=True):

@@ -294,6 +294,8 @@ class AdminConfirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `request.unsupported`"""
     reason: Reason
     """why; recorded"""
+    approval_id: Ceremony | UnsetType = UNSET
+    """the ceremony that this very order was approved in"""
 
 
 class AdminReload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,11 +8,14 @@ from typing import Final
 
 import msgspec
 
+from signerd.errors import CODES
 from signerd.wire.keyless import IdentityToken, Keyless
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 __all__ = [
     "LINK_VERSION",
+    "AbsentKeys",
     "AdminAnswer",
     "AdminCall",
     "Answer",
@@ -30,8 +33,8 @@ __all__ = [
     "PeerFacts",
     "Query",
     "Recorded",
-    "Refusal",
     "RefuseMany",
+    "RefusedRecord",
     "ReleaseFacts",
     "RequestFacts",
     "RingChange",
@@ -44,9 +47,10 @@ __all__ = [
     "SealedMany",
     "SealedSignature",
     "SubjectFacts",
+    "outcome_of",
 ]
 
-LINK_VERSION: Final = 2
+LINK_VERSION: Final = 3
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -156,7 +160,7 @@ class CloseMany(msgspec.Struct, frozen=True, tag_field="type", tag="close_many")
     items: tuple[Close, ...]
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RefusedRecord(msgspec.Struct, frozen=True):
     """What ended before ``decided``, whether refused, fault or cancelled: one leaf.
 
     ``count`` above 1 is an aggregate: so many alike within a minute.
@@ -170,10 +174,16 @@ class Refusal(msgspec.Struct, frozen=True):
     count: int = 1
 
 
+def outcome_of(code: str) -> str:
+    """Return the outcome of a record that ended with ``code``: ``refused`` where policy said no, else ``fault``."""
+    info = CODES.get(code)
+    return "refused" if info is not None and info.kind == "refusal" else "fault"
+
+
 class RefuseMany(msgspec.Struct, frozen=True, tag_field="type", tag="refuse_many"):
     """Record these; ``recorded`` names them once they are durable."""
 
-    items: tuple[Refusal, ...]
+    items: tuple[RefusedRecord, ...]
 
 
 class Query(msgspec.Struct, frozen=True, tag_field="type", tag="query"):
@@ -368,6 +378,12 @@ class RingChanged(msgspec.Struct, frozen=True, tag_field="type", tag="ring_chang
     """Versions that are new or have changed; before ``opened``, the parts of a ring that one frame does not hold."""
 
     ring: tuple[RingEntry, ...]
+
+
+class AbsentKeys(msgspec.Struct, frozen=True, tag_field="type", tag="absent_keys"):
+    """Configured keys that the ring has never held, each with what its backend says: all that there are to tell."""
+
+    errors: dict[str, CallError]
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="failed"):

@@ -18,6 +18,7 @@ from signerd.wire.params import (
     AuditFilters,
     AuditQuery,
     Descriptor,
+    Identity,
     KeysDescribe,
     NoParams,
     Options,
@@ -27,6 +28,8 @@ from signerd.wire.params import (
     SignBatch,
     SignDsse,
     Subject,
+    VerifyBatch,
+    VerifyBundle,
 )
 from signerd.wire.results import (
     AuditRecord,
@@ -61,6 +64,7 @@ from signerd.wire.signed import (
     SignResult,
     VerifyCommand,
 )
+from signerd.wire.verified import BundleVerified, VerificationCheck, VerifiedBatch, VerifyOutcome
 
 __all__ = [
     "ADMIN_RELAYED",
@@ -75,6 +79,7 @@ __all__ = [
     "BatchOutcome",
     "BatchResult",
     "Bin",
+    "BundleVerified",
     "Check",
     "DaemonHealth",
     "DaemonInfo",
@@ -84,6 +89,7 @@ __all__ = [
     "EntitlementStatus",
     "EntitlementSummary",
     "Hardware",
+    "Identity",
     "KeyDescription",
     "KeyList",
     "KeySummary",
@@ -107,8 +113,14 @@ __all__ = [
     "SigningIdentity",
     "SocketName",
     "Subject",
+    "VerificationCheck",
+    "VerifiedBatch",
+    "VerifyBatch",
+    "VerifyBundle",
     "VerifyCommand",
+    "VerifyOutcome",
     "VersionWindow",
+    "decode_bundles",
     "decode_items",
     "decode_params",
     "decode_result",
@@ -148,6 +160,8 @@ METHODS: Final[Mapping[str, MethodSpec]] = MappingProxyType(
         "quota.status": MethodSpec(NoParams, EntitlementStatus, "signer.sign", True),
         "keys.list": MethodSpec(NoParams, KeyList, "signer.keys", True),
         "keys.describe": MethodSpec(KeysDescribe, KeyDescription, "signer.keys", True),
+        "verify.bundle": MethodSpec(VerifyBundle, BundleVerified, "attestor.verify", True),
+        "verify.batch": MethodSpec(VerifyBatch, VerifiedBatch, "attestor.verify", True),
         "audit.query": MethodSpec(AuditQuery, AuditRecords, "signer.audit", True, _BOTH),
         "daemon.info": MethodSpec(NoParams, DaemonInfo, None, True, _BOTH),
         "daemon.health": MethodSpec(NoParams, DaemonHealth, None, False, _BOTH),
@@ -200,6 +214,8 @@ def decode_params(method: str, raw: Raw) -> msgspec.Struct:
     params = decode_strict(decoder, raw)
     if isinstance(params, SignDsse):
         _check_sign(params)
+    elif isinstance(params, VerifyBundle):
+        _check_verify(params)
     elif isinstance(params, SignBatch) and params.options is not UNSET:
         _check_options(params.options)
     return params
@@ -213,6 +229,18 @@ def decode_items(batch: SignBatch) -> Sequence[SignDsse | Refusal]:
 def _decode_item(item: Raw) -> SignDsse | Refusal:
     try:
         return cast(SignDsse, decode_params("sign.dsse", item))
+    except Refusal as refusal:
+        return refusal
+
+
+def decode_bundles(batch: VerifyBatch) -> Sequence[VerifyBundle | Refusal]:
+    """Decode the items of a batch to verify, each alone."""
+    return [_decode_bundle(item) for item in batch.items]
+
+
+def _decode_bundle(item: Raw) -> VerifyBundle | Refusal:
+    try:
+        return cast(VerifyBundle, decode_params("verify.bundle", item))
     except Refusal as refusal:
         return refusal
 
@@ -242,3 +270,15 @@ def _check_options(options: Options) -> None:
         raise malformed("repeated_value", "options.keys")
     if options.include is not UNSET and len(set(options.include)) != len(options.include):
         raise malformed("repeated_value", "options.include")
+
+
+def _check_verify(params: VerifyBundle) -> None:
+    if params.policy is not UNSET:
+        for name in ("identity", "predicate_type"):
+            if getattr(params, name) is not UNSET:
+                raise malformed("policy_alone", name)
+    elif params.key is UNSET and params.identity is UNSET:
+        # Nothing that stands in a bundle is a trust anchor: whoever signed it chose it.
+        raise malformed("missing_field", "key")
+    elif params.key is not UNSET and params.identity is not UNSET:
+        raise malformed("key_and_identity", "identity")

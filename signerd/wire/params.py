@@ -16,6 +16,7 @@ __all__ = [
     "AuditFilters",
     "AuditQuery",
     "Descriptor",
+    "Identity",
     "KeysDescribe",
     "NoParams",
     "Options",
@@ -25,6 +26,8 @@ __all__ = [
     "SignBatch",
     "SignDsse",
     "Subject",
+    "VerifyBatch",
+    "VerifyBundle",
 ]
 
 # A peer's array costs the receiver eight bytes an element before a single one is looked at. These ceilings
@@ -202,3 +205,42 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """at most so many records, 1 to 200"""
     cursor: ShortText | UnsetType = UNSET
     """`next` of the answer before"""
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom a certificate must name, literally."""
+
+    san: Annotated[str, Meta(min_length=1, max_length=2048)]
+    """its one subject alternative name"""
+    issuer: Annotated[str, Meta(min_length=1, max_length=2048)]
+    """the OIDC issuer that vouched for it"""
+
+
+class VerifyBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Sigstore bundle, and who must have signed it: `key`, `identity` or `policy`, for nothing in a bundle is a trust
+    anchor. `key` may stand beside `policy`."""
+
+    bundle: bytes | Descriptor
+    """JSON text, or a memfd of it, of at most 192 MiB, sealed against write, grow and shrink"""
+    artifact_sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")] | UnsetType = UNSET
+    """what it must be about; absent: nothing is compared, and the check `subject` is skipped"""
+    predicate_type: Annotated[str, Meta(min_length=1, max_length=2048)] | UnsetType = UNSET
+    """URI, literally; absent: any passes. Not together with `policy`, which says itself which it takes"""
+    key: Annotated[str, Meta(min_length=1, max_length=16_384)] | UnsetType = UNSET
+    """PEM of the public key; with `policy` one that its fingerprints may name"""
+    identity: Identity | UnsetType = UNSET
+    """see Identity; the daemon must have a trusted root"""
+    policy: ShortText | UnsetType = UNSET
+    """`policyId` of a configured policy whose tenantScope holds the caller's tenant"""
+
+
+class VerifyBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Many bundles under one deadline, an outcome for each."""
+
+    items: Annotated[tuple[Raw, ...], Meta(max_length=ITEMS_CEILING)]
+    """each as the params of `verify.bundle`; one out of shape is refused alone"""
+
+    @classmethod
+    def of(cls, items: Iterable[VerifyBundle]) -> Self:
+        """The batch of ``items``: they are encoded here, so that the receiver may judge each alone."""
+        return cls(tuple(Raw(ENCODER.encode(item)) for item in items))

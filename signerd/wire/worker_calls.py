@@ -9,6 +9,9 @@ from typing import Final
 
 import msgspec
 
+from signerd.wire.params import Descriptor, Identity
+from signerd.wire.verified import BundleVerified
+
 __all__ = [
     "LINK_FRAME_BYTES",
     "PAYLOAD_INLINE",
@@ -16,14 +19,15 @@ __all__ = [
     "BatchCall",
     "BatchParams",
     "BatchResult",
+    "BundleJudged",
     "CallError",
     "CallOutcome",
     "CheckDocument",
     "DescribeParams",
     "DescribeResult",
-    "Descriptor",
     "DocumentChecked",
     "GenerateParams",
+    "JudgeBundle",
     "RotateParams",
     "RotateResult",
     "SignContext",
@@ -39,13 +43,6 @@ STATEMENT_BYTES: Final = 140 * 1024 * 1024
 """A Statement is at most this long: the largest payload with its subjects, and its bundle, base64, stays below what
 verifiers take (192 MiB). RFC 8785 may write a number longer than it came, so a smaller document can exceed it too.
 """
-
-
-class Descriptor(msgspec.Struct, frozen=True):
-    """A value that travels as a descriptor: ``fd`` is its index in the frame's SCM_RIGHTS, ``size`` in bytes."""
-
-    fd: int
-    size: int
 
 
 class CallError(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -182,3 +179,25 @@ class DocumentChecked(msgspec.Struct, frozen=True, omit_defaults=True, tag_field
     predicate_sha256: str = ""
     error: CallError | None = None
     pointer: str = ""
+
+
+class JudgeBundle(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="judge_bundle"):
+    """Verify one bundle for a caller of ``tenant``: by ``key`` (PEM), ``identity``, or the policy of that id."""
+
+    id: int
+    tenant: str
+    bundle: bytes | Descriptor
+    artifact_sha256: str | None = None
+    predicate_type: str | None = None
+    key: str | None = None
+    identity: Identity | None = None
+    policy: str | None = None
+
+
+class BundleJudged(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="bundle_judged"):
+    """What came of it: a :class:`~signerd.wire.verified.BundleVerified`, or the refusal."""
+
+    id: int
+    result: BundleVerified | None = None
+    error: CallError | None = None
+    details: dict[str, str] = {}

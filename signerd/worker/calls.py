@@ -16,6 +16,7 @@ from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.guard import Guard
 from signerd.host.memfd import read_sealed
 from signerd.wire.decoding import decode_strict, malformed
+from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import (
     BatchParams,
     BatchResult,
@@ -23,7 +24,6 @@ from signerd.wire.worker_calls import (
     CallOutcome,
     DescribeParams,
     DescribeResult,
-    Descriptor,
     GenerateParams,
     RotateParams,
     RotateResult,

@@ -27,12 +27,12 @@ from signerd.host.load import LoadError, PluginEntry, Provided, load_predicates
 from signerd.host.memfd import read_sealed, sealed_memfd
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
+from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import (
     PAYLOAD_INLINE,
     STATEMENT_BYTES,
     CallError,
     CheckDocument,
-    Descriptor,
     DocumentChecked,
 )
 from signerd.worker import process

@@ -183,7 +183,9 @@ def _calls(settings: KeyWorkerSettings) -> Calls:
 def _serve() -> NoReturn:
     """Run as a service: whoever runs it ends it by a signal."""
     harden(die_with_parent=False)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Whoever started this may have ignored them, and that is inherited (signal(7)).
+        signal.signal(number, signal.SIG_DFL)
     given = _parser().parse_args()
     try:
         settings = process.settings(KeyWorkerSettings, given.settings)

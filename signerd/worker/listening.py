@@ -11,14 +11,15 @@ import fcntl
 import os
 import select
 import socket
-import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NoReturn, Protocol
 
 from signerd.errors import Fault, Refusal
+from signerd.host import socket_file
 from signerd.host.link import Frame, Link, LinkClosed
+from signerd.host.socket_file import SocketUnfit
 from signerd.host.worker_socket import open_directory, peer_uid, unfit
 from signerd.wire.frames import encode_frame
 from signerd.wire.messages import error_from_exception
@@ -30,6 +31,8 @@ PROOF_S: Final = 5.0
 """Seconds from a connection to its proof: a sealer has both of its messages ready."""
 UNPROVED_BYTES: Final = 64 * 1024
 """A frame's limit until then: a hello and an auth are far shorter."""
+LOCK_S: Final = 5.0
+"""Another worker that starts holds the directory's lock for less than a millisecond."""
 BACKLOG: Final = 16
 """What may wait while a call is made: a sealer, and those who are refused."""
 _PASSED_FD: Final = 3
@@ -50,23 +53,48 @@ def bind(path: str, sealer_uid: int) -> socket.socket:
     """Return a socket that listens at ``path``, in a directory that is made (0700) where it is missing.
 
     Fault ``key.backend_unavailable`` as :func:`~signerd.host.worker_socket.open_directory`, and with reason
-    ``not_a_socket``, ``socket_in_use`` (somebody answers there) or ``bind``. A socket that nobody answers on is a dead
-    worker's and is replaced.
+    ``path_length``, ``symlink``, ``not_a_socket``, ``socket_in_use`` (somebody answers there), ``directory_locked`` or
+    ``bind``. A socket that nobody answers on is a dead worker's and is replaced.
     """
-    if not path.startswith("/") or len(os.fsencode(path)) > 107:
-        raise unfit(path, "bind", "is no absolute path of at most 107 bytes")
+    if not path.startswith("/"):
+        raise unfit(path, "bind", "is no absolute path")
     with contextlib.suppress(FileExistsError):
         os.mkdir(os.path.dirname(path), 0o700)
     directory = open_directory(os.path.dirname(path), {0, os.geteuid()})
     os.close(directory)
-    locked = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # For a sealer of another user: the directory says who comes as far as this, the kernel who is let in.
+    mode = 0o600 if sealer_uid == os.geteuid() else 0o666
+    with _locked(path):
+        try:
+            listener = socket_file.bind(path, mode)
+        except SocketUnfit as exc:
+            raise unfit(path, exc.reason, exc.what) from exc
+        listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Keep others of this user's from binding ``path``: of two workers that start at once, neither may take the
+    other's fresh socket for a dead one.
+
+    Anybody who may read the directory can hold this lock for as long as he likes: so it is waited for a while only.
+    """
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Two workers that start at once: neither may take the other's fresh socket for a dead one.
-        fcntl.flock(locked, fcntl.LOCK_EX)
-        _remove_dead(path)
-        return _bound(path, 0o600 if sealer_uid == os.geteuid() else 0o666)
+        until = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise unfit(path, "directory_locked", "cannot be bound: its directory is locked") from None
+                time.sleep(0.02)
+        yield
     finally:
-        os.close(locked)
+        os.close(fd)
 
 
 def inherited(env: Mapping[str, str]) -> socket.socket | None:
@@ -90,42 +118,6 @@ def inherited(env: Mapping[str, str]) -> socket.socket | None:
     listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
-
-
-def _bound(path: str, mode: int) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        previous = os.umask(0o177)
-        try:
-            listener.bind(path)
-        finally:
-            os.umask(previous)
-        # For a sealer of another user: the directory says who comes as far as this, the kernel who is let in.
-        os.chmod(path, mode)
-        listener.listen(BACKLOG)
-    except OSError as exc:
-        listener.close()
-        raise unfit(path, "bind", f"cannot be bound: {exc.strerror}") from exc
-    return listener
-
-
-def _remove_dead(path: str) -> None:
-    try:
-        found = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise unfit(path, "not_a_socket", "is there and is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            return
-        except OSError as exc:
-            raise unfit(path, "socket_in_use", f"cannot be looked at: {exc.strerror}") from exc
-    raise unfit(path, "socket_in_use", "is in use: somebody answers there")
 
 
 class _Connection:

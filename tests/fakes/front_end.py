@@ -29,6 +29,7 @@ from signerd.sealer.main import Process
 from signerd.wire.frames import FrameReader, encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
+    AbsentKeys,
     AdminAnswer,
     AdminCall,
     Answer,
@@ -50,7 +51,7 @@ from signerd.wire.links import (
     SealMany,
     SealOutcome,
 )
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 __all__ = ["STATEMENT", "FrontEnd", "LyingProcess", "SealerProcess", "leaves_of", "two_backends"]
 
@@ -62,7 +63,16 @@ STATEMENT = (
 TESTS = str(Path(__file__).parent.parent)
 M = TypeVar("M", bound=msgspec.Struct)
 _decode = msgspec.msgpack.Decoder(
-    Opened | SealedMany | Recorded | Answer | AdminAnswer | RingChanged | GrantsChanged | BackendChanged | Failed
+    Opened
+    | SealedMany
+    | Recorded
+    | Answer
+    | AdminAnswer
+    | RingChanged
+    | GrantsChanged
+    | BackendChanged
+    | AbsentKeys
+    | Failed
 ).decode
 
 

@@ -19,7 +19,7 @@ from signerd.wire.links import (
     Opened,
     Query,
     Recorded,
-    Refusal,
+    RefusedRecord,
     RefuseMany,
     SealedMany,
     SealItem,
@@ -44,7 +44,7 @@ class SealerEnd:
         self.news: list[msgspec.Struct] = []
         self.items: list[SealItem] = []
         self.closes: list[Close] = []
-        self.refusals: list[Refusal] = []
+        self.refusals: list[RefusedRecord] = []
         self.queries: list[Query] = []
         self.calls: list[AdminCall] = []
         self._fds: dict[str, int] = {}

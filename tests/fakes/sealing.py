@@ -36,7 +36,8 @@ from signerd.wire.links import (
     SealItem,
     SealOutcome,
 )
-from signerd.wire.worker_calls import CallError, Descriptor, SignParams, SignResultParams
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError, SignParams, SignResultParams
 
 NOW = 1_750_000_000_000
 TENANT = "local"

@@ -34,8 +34,7 @@ from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.descriptors import check_claims, check_files
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.story import Story
-from signerd.errors import Detail, SignerdError, error_from
-from signerd.errors import Refusal as Refused
+from signerd.errors import Detail, Refusal, SignerdError, error_from
 from signerd.host.guard import Guard
 from signerd.host.load import Provided
 from signerd.pipeline.admit import admit
@@ -59,7 +58,7 @@ from signerd.sealer.leaves import decided_leaf
 from signerd.sealer.signatures import assemble
 from signerd.sealer.tree import leaf_hash
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import Close, Refusal, RingEntry, Sealed
+from signerd.wire.links import Close, RefusedRecord, RingEntry, Sealed
 from signerd.wire.methods import SignDsse, Subject
 from signerd.worker.document import check as check_document
 
@@ -100,16 +99,16 @@ class MemoryLedger:
     """Keeps the messages that the sealer would get, in their order."""
 
     closes: list[Close] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[RefusedRecord] = field(default_factory=list)
 
     def close(self, close: Close) -> None:
         self.closes.append(close)
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusedRecord) -> None:
         self.refusals.append(refusal)
 
     @property
-    def written(self) -> list[Close | Refusal]:
+    def written(self) -> list[Close | RefusedRecord]:
         return [*self.closes, *self.refusals]
 
 
@@ -256,6 +255,7 @@ class MemorySealer:
 
     keys: dict[tuple[str, str], HeldKey]
     leaves: list[bytes] = field(default_factory=list)
+    absent: dict[str, SignerdError] = field(default_factory=dict)
 
     @classmethod
     def of(cls, keys: Iterable[HeldKey]) -> "MemorySealer":
@@ -264,6 +264,9 @@ class MemorySealer:
     def find(self, tenant: str, key: str) -> RingEntry | None:
         held = self.keys.get((tenant, key))
         return None if held is None else held.entry
+
+    def why_absent(self, key: str) -> SignerdError | None:
+        return self.absent.get(key)
 
     def seal(self, wait: SealWait) -> tuple[Sealed, tuple[int, ...]]:
         """What the sealer answers once the ``decided`` leaf is durable and every signature has verified."""
@@ -389,7 +392,7 @@ def order(**changes: Any) -> SignDsse:
 
 def request(params: Any = None, *, bound: Principal | None = PRINCIPAL, **fields: Any) -> SignRequest:
     """``params`` as a connection brings them: packed, unless they are a refusal already."""
-    if isinstance(params, Refused):
+    if isinstance(params, Refusal):
         return SignRequest("id", "sign.dsse", params, bound, 1030.0, **fields)
     packed = msgspec.Raw(msgspec.msgpack.encode(order() if params is None else params))
     return SignRequest("id", "sign.dsse", packed, bound, 1030.0, **fields)

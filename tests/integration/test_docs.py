@@ -19,16 +19,17 @@ from typing import Any, Self
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 
 from outside.parts import ROOT
+from running.authority import code_signing_authority
 from running.daemon import RELEASE, Running
 from signerd.cli.main import main as signerd
 from signerd.daemon import faults, sealer_process
 from signerd.daemon import main as front_end
 from signerd.daemon.documents import LONGEST_S, QUEUE
 from signerd.errors import SignerdError
-from signerd.host import config_model, supervision
+from signerd.host import config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
 from signerd.sealer import checkpoint, group, leaves, lock
@@ -102,6 +103,15 @@ def placed(tmp_path: Path) -> Callable[[str], str]:
     pem = tmp_path / "etc" / "umbra-reports.pem"
     pem.touch(mode=0o600)
     pem.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    trust = tmp_path / "etc" / "trust"
+    for name in ("fulcio", "tsa"):
+        made = code_signing_authority(tmp_path / name)
+        trust.mkdir(exist_ok=True)
+        (trust / f"{name}-chain.pem").write_bytes(made.chain.read_bytes())
+    for name in ("ct", "rekor"):
+        (trust / f"{name}.pub").write_bytes(
+            private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
     return at_home
 
 
@@ -120,6 +130,7 @@ def test_a_whole_example_is_accepted(
 
 
 NONE = 'certificate = "none"\n'
+TRUSTED = (config_trust.TrustedAuthority, config_trust.TrustedRekor, config_trust.TrustedService)
 PARTS = {
     "plugins.auth-peercred": NONE,
     "plugins.entitlement-file": NONE,
@@ -131,6 +142,7 @@ PARTS = {
     'keys."file:default"': 'backend = "file"\ntenant = "local"\n',
     "approvals": "",
     "sockets.admin": "",
+    "trust": "",
 }
 """A configuration in its parts: an example that shows one part of its own gets the others from here."""
 
@@ -233,6 +245,8 @@ def test_every_section_of_the_file_has_its_table() -> None:
         "tenants.NAME": config_model.Tenant,
         'keys."REF"': config_model.Key,
         "approvals": config_model.Approvals,
+        "trust": config_trust.Trust,
+        "verification": config_trust.Verification,
     }
     named_otherwise = {"approvals": {"approvers"}, "plugins.NAME": {"name", "settings"}}
     for title, cls in sections.items():
@@ -244,6 +258,10 @@ def test_every_section_of_the_file_has_its_table() -> None:
         if title == "approvals":  # its array of tables has one of its own there
             assert names_of(config_model.Approver, "") <= listed
             listed -= names_of(config_model.Approver, "")
+        if title == "trust":
+            of_tables = set[str]().union(*(names_of(each, "") for each in TRUSTED))
+            assert of_tables <= listed
+            listed -= of_tables
         assert names_of(cls, "") - of_the_header == listed, title
     assert len(sections) == len(config_model.Config.__struct_fields__) - 1  # the file's own name is no section
 
@@ -506,6 +524,21 @@ def test_the_files_to_read_are_there_and_in_this_order() -> None:
         "hookspecs.py", "providers.py", "sign.py", "seal.py", "connection.py", "main.py",
     ]  # fmt: skip
     assert all((ROOT / name).exists() for name in walk)
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    text = section(ROOT / "README.md", "Where to read on")
+    pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert sorted(set(re.findall(r"\]\(docs/([\w-]+\.md)\)", text))) == pages
+
+
+@pytest.mark.parametrize("name", ["configuration", "operations", "protocol"])
+def test_a_page_lists_all_its_sections(name: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / f"{name}.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    contents, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    titles = [section.partition("\n")[0] for section in sections]
+    expected = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+    assert re.findall(r"\]\(#([^)]+)\)", contents.partition("\n- ")[2]) == expected
 
 
 def test_the_decisions_are_all_listed() -> None:

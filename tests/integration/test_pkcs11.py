@@ -151,6 +151,21 @@ def test_a_wrong_pin_lets_the_daemon_start_without_the_key(hsm: SoftHsm, base: P
     with running(base, config=configuration(hsm.settings())) as daemon:
         with Signer.connect(daemon.socket) as signer, pytest.raises(SignerdError) as caught:
             signer.sign_dsse(request())
-        assert caught.value.code.startswith("key.")
+        assert (caught.value.code, caught.value.reason) == ("key.backend_fault", "pin_incorrect")
         assert "pin_incorrect" in daemon.said
         assert "0000" not in daemon.said
+
+
+def test_a_token_that_comes_later_signs_without_a_restart(hsm: SoftHsm, base: Path) -> None:
+    key = "pkcs11:token=late;object=release"
+    config = configuration(hsm.settings(), key).replace("demo =", "late =")
+    config = config.replace("worker_backoff_first_s", "worker_backoff_longest_s = 0.2\nworker_backoff_first_s")
+    with running(base, config=config) as daemon:
+        with Signer.connect(daemon.socket) as signer, pytest.raises(SignerdError) as caught:
+            signer.sign_dsse(request())
+        assert (caught.value.code, caught.value.reason) == ("key.backend_unavailable", "token_absent")
+        with Signer.connect(daemon.socket) as signer, pytest.raises(SignerdError) as caught:
+            signer.describe(key)
+        assert caught.value.reason == "token_absent"
+        hsm.initialise("late")
+        sign_until(daemon.socket, 20)

@@ -31,7 +31,7 @@ def start() -> Iterator[Start]:
 
     def begin(settings: dict[str, object]) -> Peer:
         made.append(Peer("signerd.worker.key", {"scheme": "pkcs11", "name": "hsm", "settings": settings}))
-        assert made[-1].hello()["methods"] == ["describe", "sign", "generate", "batch"]
+        assert made[-1].hello()["methods"] == ["describe", "sign", "generate", "rotate", "batch"]
         return made[-1]
 
     yield begin

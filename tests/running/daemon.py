@@ -73,7 +73,7 @@ class Running:
         return self
 
     def children(self) -> dict[str, int]:
-        """Pids of the other processes by role: ``sealer``, ``key``, ``document``."""
+        """Pids of the other processes by role: ``sealer``, ``key``, ``document``, ``verify``."""
         found: dict[str, int] = {}
         waiting = [self.pid]
         while waiting:
@@ -148,7 +148,12 @@ class Running:
         self._ready.set()
 
 
-MODULES = {"sealer": "signerd.sealer.main", "key": "signerd.worker.key", "document": "signerd.worker.document"}
+MODULES = {
+    "sealer": "signerd.sealer.main",
+    "key": "signerd.worker.key",
+    "document": "signerd.worker.document",
+    "verify": "signerd.worker.verify",
+}
 
 
 @contextlib.contextmanager

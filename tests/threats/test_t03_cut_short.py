@@ -39,8 +39,7 @@ from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.memfd import sealed_memfd
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.waits import DocumentWait, HashWait, ProviderWait, SealWait
-from signerd.wire.links import Close
-from signerd.wire.links import Refusal as RefusedRecord
+from signerd.wire.links import Close, RefusedRecord
 from signerd.wire.methods import Descriptor, Subject
 
 LARGE = json.dumps({"ok": True, "text": "x" * (300 << 10)}).encode()

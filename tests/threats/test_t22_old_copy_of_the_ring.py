@@ -153,6 +153,30 @@ def test_a_planted_version_does_not_become_what_the_reference_means(keys: Keys) 
     assert signs(keys, new) == ""
 
 
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [("suspend", {}), ("resume", {}), ("retire", {}), ("revoke", {}), ("rotate", {"overlap_s": 60}), ("generate", {})],
+)
+def test_no_order_makes_a_planted_key_ours(keys: Keys, tmp_path: Path, operation: str, fields: dict[str, Any]) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    thief = Keys(elsewhere)
+    (stolen,) = thief.done("generate", "file:b")
+    thief.close()
+    keys.store.put([stolen])
+    keys.restart()
+    (shown,) = keys.life.versions("file:b")
+    assert shown == stolen
+    assert signs(keys, stolen) == "ring_unlogged"
+    assert stolen not in keys.life.backed(), "its public key is a stranger's: nobody is told to believe it"
+    assert [entry.key for entry in keys.life.backed()] == ["file:a"]
+    leaves = len(keys.life.history())
+    assert keys.refused(operation, "file:b", **fields) == "request.conflict ring_unlogged"
+    assert len(keys.life.history()) == leaves
+    keys.restart()
+    assert signs(keys, stolen) == "ring_unlogged"
+
+
 def test_a_ring_without_its_log_signs_nothing(keys: Keys) -> None:
     (first,) = keys.life.versions("file:a")
     keys.close()

@@ -28,13 +28,14 @@ from signerd.wire.links import (
     Open,
     PeerFacts,
     Query,
-    Refusal,
+    RefusedRecord,
     RefuseMany,
     RequestFacts,
     SealItem,
     SealMany,
 )
-from signerd.wire.worker_calls import LINK_FRAME_BYTES, PAYLOAD_INLINE, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import LINK_FRAME_BYTES, PAYLOAD_INLINE
 
 REQUEST = RequestFacts("sign.dsse", PeerFacts(1000, 1), "local", "uid:1000")
 Attack = Callable[[SealerProcess], None]
@@ -135,7 +136,7 @@ def refused_after_it_was_signed(sealer: SealerProcess) -> None:
     (outcome,) = sealer.seal(sealer.item(audit_id="earlier"))
     assert outcome.ok is not None
     sealer.send(CloseMany((Close("earlier", "signed"),)))
-    sealer.send(RefuseMany((Refusal("earlier", REQUEST, "refused", "release.untrusted", "unknown"),)))
+    sealer.send(RefuseMany((RefusedRecord("earlier", REQUEST, "refused", "release.untrusted", "unknown"),)))
 
 
 def close_twice(sealer: SealerProcess) -> None:
@@ -191,7 +192,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "no id": (lambda s: s.send(SealMany((s.item(audit_id=""),))), "audit_id_shape"),
     "a refusal without id": (
-        lambda s: s.send(RefuseMany((Refusal("", REQUEST, "refused", "quota.rate", "rate"),))),
+        lambda s: s.send(RefuseMany((RefusedRecord("", REQUEST, "refused", "quota.rate", "rate"),))),
         "audit_id_shape",
     ),
     "an id twice in one frame": (twice_in_one_frame, "audit_id_twice"),
@@ -221,7 +222,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         lambda s: handed(s, len(LARGE), sealed_memfd("a", LARGE), 1),
         "descriptor_index",
     ),
-    "a negative index": (lambda s: handed(s, len(LARGE), sealed_memfd("a", LARGE), -1), "descriptor_index"),
+    "a negative index": (lambda s: handed(s, len(LARGE), sealed_memfd("a", LARGE), -1), "frame_shape"),
     "one descriptor for two items": (index_twice, "descriptor_index"),
     "a descriptor with a close": (lambda s: s.send(CloseMany(()), fds=[0]), "descriptor_surplus"),
     "an oversize frame": (lambda s: s.send_bytes(struct.pack(">I", LINK_FRAME_BYTES + 1)), "frame_size"),
@@ -278,7 +279,7 @@ def test_what_no_front_end_sends_ends_the_link_on_the_record(sealer: SealerProce
 @pytest.mark.parametrize(
     ("first", "reason"),
     [
-        (lambda s: s.send(RefuseMany((Refusal("a", REQUEST, "refused", "quota.rate", "r"),))), "open_missing"),
+        (lambda s: s.send(RefuseMany((RefusedRecord("a", REQUEST, "refused", "quota.rate", "r"),))), "open_missing"),
         (lambda s: s.send(CloseMany(())), "open_missing"),
         (lambda s: s.send(Query(1, "local", {}, 0, 1)), "open_missing"),
         (lambda s: s.send(Open(LINK_VERSION + 1, "later")), "open_order"),

@@ -50,7 +50,7 @@ def test_it_fulfils_the_contracts_that_it_declares(hsm: SoftHsm) -> None:
     made = signerd_key_backends(hsm.settings())
     assert isinstance(made, KeyBackend)
     assert isinstance(made, Generator)
-    assert made.capabilities == ("generate",)
+    assert made.capabilities == ("generate", "rotate", "attest")
     with pytest.raises(ValueError, match="unknown key"):
         signerd_key_backends({"library": "/x"})
 

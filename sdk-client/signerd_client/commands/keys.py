@@ -33,8 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _describe(signer: Signer, arguments: argparse.Namespace) -> list[KeyDescription]:
+    # By their ids: a reference alone means the version that signs now, whichever is asked for.
     references = (
-        [key.key for key in signer.keys(deadline_s=arguments.deadline).keys]
+        [key.keyid for key in signer.keys(deadline_s=arguments.deadline).keys]
         if arguments.ref is None
         else [arguments.ref]
     )
@@ -42,10 +43,12 @@ def _describe(signer: Signer, arguments: argparse.Namespace) -> list[KeyDescript
 
 
 def _only(described: list[KeyDescription]) -> KeyDescription:
-    if len(described) != 1:
-        names = ", ".join(key.key for key in described) or "none"
+    """Return the one that was named; else the one that signs now."""
+    left = described if len(described) == 1 else [key for key in described if key.status == "active"]
+    if len(left) != 1:
+        names = ", ".join(dict.fromkeys(key.key for key in left or described)) or "there is none"
         raise Refusal("request.malformed", "key_ambiguous", f"--public writes one key; name it: {names}")
-    return described[0]
+    return left[0]
 
 
 def _check_ids(key: KeyDescription) -> None:
@@ -62,7 +65,7 @@ def _as_table(described: list[KeyDescription]) -> str:
         (key.key, key.algorithm, key.status, key.keyid, _day(key.added_at), _day(key.expires_at))
         for key in described
     ]
-    commands = [(command.line,) for key in described for command in key.verify_command]
+    commands = [(line,) for line in dict.fromkeys(c.line for key in described for c in key.verify_command)]
     shown = table(("KEY", "ALGORITHM", "STATUS", "KEYID", "FROM", "UNTIL"), rows)
     return shown + ("\n" + table(("VERIFY WITH",), commands) if commands else "")
 

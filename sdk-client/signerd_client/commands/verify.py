@@ -2,6 +2,8 @@
 network."""
 
 import argparse
+import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn, TypeVar
 
@@ -13,6 +15,7 @@ from signerd.verification.evaluation import Evaluation, evaluate
 from signerd.verification.keys import PublicKey
 from signerd.verification.policy import LARGEST_POLICY, parse_policy
 from signerd.verification.trusted_root import LARGEST_TRUSTED_ROOT, TrustedRoot, parse_trusted_root
+from signerd.verification.validity import LARGEST_PUBLICATION, KeyValidity, read_validities, within_validity
 from signerd_client.files import read_file, unreadable
 from signerd_client.output import json_text, note, table, write_stdout
 from signerd_client.subjects import file_sha256
@@ -47,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_policy(arguments, keys, root)
     signer = keys[0] if keys else Identity(arguments.certificate_identity, arguments.certificate_oidc_issuer)
     verification = _verify(arguments, signer, root)
+    if arguments.published is not None:
+        verification = within_validity(verification, _published(arguments.published), time.time_ns() // 1_000_000)
     _print(arguments, verification)
     if not verification.verified:
         return _refused(verification.failure)
@@ -58,8 +63,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _published(folder: str) -> dict[str, KeyValidity]:
+    texts = [
+        read_file(os.path.join(folder, name), LARGEST_PUBLICATION + 1) for name in ("jwks.json", "revocations.json")
+    ]
+    try:
+        return read_validities(*texts)
+    except Refusal as refusal:
+        raise Refusal("request.malformed", refusal.reason, f"{folder}: {refusal.public}") from refusal
+
+
 def _check_usage(arguments: argparse.Namespace) -> None:
     identity, issuer = arguments.certificate_identity, arguments.certificate_oidc_issuer
+    if arguments.published is not None and (arguments.policy is not None or identity is not None):
+        _usage("published_for_keys", "--published says when a --key was valid, and goes with nothing else")
     if arguments.policy is not None:
         if identity is not None or issuer is not None or arguments.type is not None:
             _usage("policy_alone", "--policy says itself which identities and types it takes")

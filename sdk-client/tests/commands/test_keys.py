@@ -38,7 +38,7 @@ def described(key: str, **other: Any) -> dict[str, Any]:
 @pytest.fixture
 def daemon(answering: Callable[..., Path], respond: Callable[..., Any]) -> Callable[..., str]:
     def start(*keys: dict[str, Any]) -> str:
-        known = {key["key"]: key for key in keys}
+        known = {key[name]: key for name in ("key", "keyid") for key in keys}
 
         def handler(request: Any, _: object) -> list[Any]:
             if request.method == "keys.list":
@@ -80,6 +80,21 @@ def test_the_public_half_is_written(daemon: Callable[..., str], tmp_path: Path) 
     assert main(["keys", "--public", str(file), "--socket", path]) == 2
     assert main(["keys", "--public", str(file), "--socket", daemon(described("file:a"))]) == 0
     assert file.read_text() == described("file:a")["public_key_pem"]
+
+
+def test_each_version_is_shown_and_the_one_that_signs_is_written(
+    daemon: Callable[..., str], tmp_path: Path, capfdbinary: Capture
+) -> None:
+    old = {**described("old"), "key": "file:a", "status": "retired"}
+    new = {**described("new"), "key": "file:a"}
+    path = daemon(old, new)
+    file = tmp_path / "key.pub"
+    assert main(["keys", "--public", str(file), "--output", "table", "--socket", path]) == 0
+    assert file.read_text() == new["public_key_pem"]
+    out = capfdbinary.readouterr().out.decode()
+    assert out.count(old["keyid"]) == out.count(new["keyid"]) == out.count("cosign verify") == 1
+    assert main(["keys", "--public", str(file), "--socket", daemon(new, {**old, "status": "active"})]) == 2
+    assert capfdbinary.readouterr().err.decode().endswith("name it: file:a\n")
 
 
 def test_an_unknown_key_is_exit_code_4(daemon: Callable[..., str]) -> None:

@@ -81,6 +81,38 @@ def test_a_good_bundle_verifies_and_says_what_it_is(capfdbinary: Capture) -> Non
     assert err == b"verified\n"
 
 
+@pytest.mark.parametrize(
+    ("ended", "code", "said"),
+    [
+        ({}, 0, "verified"),
+        ({"retire_at": 2000}, 6, "no_trusted_time"),
+        ({"kid": "sha256:other"}, 6, "key_not_published"),
+        ({"added_at": "soon"}, 2, "publication"),
+    ],
+)
+def test_published_keys_say_whether_it_was_valid(
+    place: Path, capfdbinary: Capture, ended: dict[str, object], code: int, said: str
+) -> None:
+    keyid = PublicKey.from_pem((place / "key.pub").read_bytes()).keyid
+    (place / "jwks.json").write_text(json.dumps({"keys": [{"kid": keyid, "added_at": 1000, **ended}]}))
+    (place / "revocations.json").write_text('{"revoked": []}')
+    assert main(["verify", "good.json", "--key", "key.pub", "--published", "."]) == code
+    assert said in capfdbinary.readouterr().err.decode()
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["good.json", "--key", "key.pub", "--published", "absent"],
+        ["good.json", "--key", "key.pub", "--published", ".", "--policy", "policy.json"],
+        ["keyless.json", *IDENTITY, "--trusted-root", "root.json", "--published", "."],
+    ],
+)
+def test_published_keys_are_there_and_for_a_key(arguments: list[str]) -> None:
+    assert main(["verify", *arguments]) == 2
+
+
 @pytest.mark.usefixtures("place")
 def test_short_names_stand_for_their_uri(capfdbinary: Capture) -> None:
     assert main(["verify", "good.json", "--key", "key.pub", "--type", "cyclonedx"]) == 0

@@ -34,3 +34,18 @@ def test_an_end_and_a_reason_are_needed(arguments, capsys):
     with pytest.raises(SystemExit):
         main(["admin", *arguments])
     assert "required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "-1", "0", "two", "169"])
+def test_hours_are_a_number_that_an_exception_may_last(hours, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["admin", "approve-release", "sha256:" + "a" * 64, "--reason", "r", "--hours", hours])
+    assert caught.value.code == 2
+    assert "expected a number above 0, at most 168" in capsys.readouterr().err
+
+
+def test_what_has_another_shape_is_named(tmp_path, capsys):
+    status, _, err = run(
+        capsys, "approve-release", "sha256:a", "--hours", "1", "--reason", "r", "--state", str(tmp_path / "state")
+    )
+    assert (status, err.endswith(": digest\n")) == (2, True)

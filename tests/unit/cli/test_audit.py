@@ -58,6 +58,18 @@ def test_a_running_daemons_log_can_be_read(state, capfdbinary):
     assert capfdbinary.readouterr().out == b"leaf 7\n"
 
 
+def test_the_configuration_says_where_the_log_is(state, tmp_path, capfdbinary):
+    file = tmp_path / "signerd.toml"
+    file.touch(mode=0o600)
+    file.write_text(
+        f'[daemon]\nstate = "{state}"\n[plugins.a]\ncertificate = "none"\n[backends.file]\nscheme = "file"\n'
+        'certificate = "none"\n[tenants.t]\nkeys = ["file:k"]\n[keys."file:k"]\nbackend = "file"\ntenant = "t"\n'
+    )
+    assert main(["audit", "query", "--config", str(file), "--id", "id7"]) == 0
+    assert capfdbinary.readouterr().out == b"leaf 7\n"
+    assert main(["audit", "query", "--config", str(file), "--state", str(tmp_path / "none")]) == 4
+
+
 def test_no_such_record_and_no_log_at_all_are_exit_code_4(state, tmp_path, capsys):
     assert main(["audit", "query", "--state", state, "--id", "id450"]) == 4
     assert main(["audit", "query", "--state", str(tmp_path / "none"), "--id", "id1"]) == 4

@@ -27,7 +27,10 @@ def test_the_life_of_a_key_on_a_state_directory(tmp_path, capsys):
     assert (row["status"], row["cause"], row["invalid_since"]) == ("revoked", "compromised", 1_735_682_400_000)
     status, out, _ = run(capsys, "keys", "history", "file:default", "--output", "table", *state)
     assert [line.split()[1] for line in out.splitlines()] == ["change", "generate", "revoke"]
-    assert run(capsys, "keys", "history", "file:no", *state)[0] == 4
+    for action in ("list", "history"):
+        assert run(capsys, "keys", action, "file:no", *state)[::2] == (4, "signerd: the ring has no such key\n")
+    status, _, err = run(capsys, "keys", "suspend", "file:default", "--version", "-1", "--reason", "x", *state)
+    assert (status, err.endswith(": version\n")) == (2, True)
 
 
 def test_without_a_state_directory_nothing_is_made(tmp_path, capsys):

@@ -3,13 +3,13 @@ import os
 
 import pytest
 
-from signerd.cli.printing import moment, printable, show, write_whole
+from signerd.cli.printing import cell, moment, show, write_whole
 from signerd.wire.admin import Granted, KeyChange
 
 
 def test_a_cell_cannot_drive_the_terminal():
-    assert printable("a\x1b[2Jb\u202e") == "a\\x1b[2Jb\\x202e"
-    assert [printable(value) for value in (True, 3, ("a", "b\n"), [])] == ["yes", "3", "a, b\\x0a", "-"]
+    assert cell("a\x1b[2Jb\u202e") == "a\\x1b[2Jb\\x202e"
+    assert [cell(value) for value in (True, 3, ("a", "b\n"), [])] == ["yes", "3", "a, b\\x0a", "-"]
 
 
 def test_times_are_utc():

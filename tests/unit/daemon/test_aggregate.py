@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from signerd.daemon.aggregate import MINUTE_S, MOST_KEYS, NOBODY, SEVERAL, Aggregate
 from signerd.errors import CODES
-from signerd.wire.links import PeerFacts, Refusal, RequestFacts
+from signerd.wire.links import PeerFacts, RefusedRecord, RequestFacts
 
 NOW = 6000.0
 LATER = NOW + MINUTE_S
@@ -26,11 +26,11 @@ def facts(
     return RequestFacts(method, PeerFacts(uid, pid), tenant, principal)
 
 
-def refusal(uid: int = 1000, *, principal: str = "uid:1000", code: str = "release.untrusted") -> Refusal:
-    return Refusal("audit1", facts(uid, tenant="local", principal=principal), "refused", code, "unknown")
+def refusal(uid: int = 1000, *, principal: str = "uid:1000", code: str = "release.untrusted") -> RefusedRecord:
+    return RefusedRecord("audit1", facts(uid, tenant="local", principal=principal), "refused", code, "unknown")
 
 
-def total(records: list[Refusal]) -> int:
+def total(records: list[RefusedRecord]) -> int:
     return sum([record.count for record in records])
 
 
@@ -140,7 +140,7 @@ def test_every_refusal_is_counted_exactly_once(events: list[tuple[int, str, str,
         now += seconds
         counted += total(aggregate.flush(now, ids()))
         request = facts(uid, tenant=tenant, principal="p" if bound else "")
-        single += not aggregate.takes(Refusal("x", request, "refused", code, "r"))
+        single += not aggregate.takes(RefusedRecord("x", request, "refused", code, "r"))
     counted += total(aggregate.flush(now, ids(), early=True))
     assert single + counted == len(events)
 

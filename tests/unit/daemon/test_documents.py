@@ -24,7 +24,6 @@ from signerd.pipeline.waits import DocumentWait, SealWait
 from signerd.wire.frames import encode_frame
 from signerd.wire.methods import Descriptor
 from signerd.wire.worker_calls import CallError, CheckDocument, DocumentChecked
-from signerd.wire.worker_calls import Descriptor as WorkerDescriptor
 
 STATEMENT = b'{"_type":"statement"}'
 
@@ -135,7 +134,7 @@ def test_the_document_travels_as_a_descriptor_of_the_links_own(desk: Desk) -> No
     desk.ask(fd=fd)
     os.close(fd)
     ((call, fds),) = desk.workers[0].heard()
-    assert call.predicate == WorkerDescriptor(0, 12)
+    assert call.predicate == Descriptor(0, 12)
     assert os.pread(fds[0], 12, 0) == b'{"ok": true}'
     os.close(fds[0])
 

@@ -27,6 +27,8 @@ from signerd.daemon.relay import AdminRelay
 from signerd.daemon.session import UNREAD_BYTES, Session
 from signerd.daemon.signing import Signing
 from signerd.daemon.snapshot import Snapshot
+from signerd.daemon.verifier import Verifier
+from signerd.daemon.verifying import Verifying
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Refusal
 from signerd.host.config_model import Limits
@@ -108,7 +110,8 @@ class House:
         waiters = Waiters(self.sealer.link, documents, nursery, lambda: None)
         signing = Signing(services, waiters, self.sealer.link, limits, self.clock)
         told = Told(4 << 20, 1 << 20, 1 << 27, 64, 256, 1024, 32, 64, 120_000)
-        reads = Reads(services, Snapshot(), self.sealer.link, told, self.clock, (), False, 0.0)
+        verifying = Verifying(Verifier(_never, self.poller, self.clock), Limits(), self.clock, lambda: None)
+        reads = Reads(services, Snapshot(), self.sealer.link, told, self.clock, (), False, 0.0, verifying)
         self.aggregate = Aggregate(1 << 20, self.clock.monotonic())
         self.reloads: list[str] = []
         doors = Doors(uids, admins, AdminRelay(self.sealer.link, self._reload, nursery))

@@ -10,12 +10,12 @@ from signerd.daemon.sealer_link import SealerLink
 from signerd.host.link import Link
 from signerd.pipeline.services import Ledger
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import Close, Opened, PeerFacts, Refusal, RequestFacts
+from signerd.wire.links import Close, Opened, PeerFacts, RefusedRecord, RequestFacts
 
 
-def refusal(audit_id: str, principal: str = "uid:1000") -> Refusal:
+def refusal(audit_id: str, principal: str = "uid:1000") -> RefusedRecord:
     request = RequestFacts("sign.dsse", PeerFacts(1000, 1), "local", principal)
-    return Refusal(audit_id, request, "refused", "release.untrusted", "unknown")
+    return RefusedRecord(audit_id, request, "refused", "release.untrusted", "unknown")
 
 
 @pytest.fixture

@@ -11,13 +11,18 @@ from signerd.contracts.values import Entitlement, PlanLimits, Principal
 from signerd.daemon.reads import NEVER, PROFILES, Reads
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
-from signerd.errors import SignerdError
-from signerd.pipeline.tenants import Tenant
+from signerd.daemon.verifying import Verifying
+from signerd.errors import Fault, SignerdError
+from signerd.host.clock import boot_id
+from signerd.pipeline.entitle import BYPASS_LIMITS
+from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.wire import methods
-from signerd.wire.links import BackendChanged, BackendState, Opened
+from signerd.wire.links import BackendChanged, BackendState, Grant, Opened
 from signerd.wire.messages import Limits
+from signerd.wire.worker_calls import CallError
 
 LIMITS = Limits(4 << 20, 1 << 20, 1 << 27, 64, 256, 1024, 32, 64, 120_000)
+NO_WORKER = cast("Verifying", None)  # no test here asks for what a worker does
 BOUND = cast("Session", SimpleNamespace(principal=PRINCIPAL, peer=PEER, via="sign"))
 NO_TENANT = Principal("uid:7", "", frozenset(), "x")
 ADMIN = cast("Session", SimpleNamespace(principal=NO_TENANT, peer=PEER, via="admin"))
@@ -35,7 +40,7 @@ class Desk:
         self.snapshot.opened(opened)
         plugins = (methods.PluginInfo("signerd-x", "1.0", "ab"),)
         self.reads = Reads(
-            self.given.services, self.snapshot, self.sealer.link, LIMITS, self.clock, plugins, False, 900.0
+            self.given.services, self.snapshot, self.sealer.link, LIMITS, self.clock, plugins, False, 900.0, NO_WORKER
         )
 
     def ask(self, method: str, session: Session = BOUND, **params: Any) -> Any:
@@ -121,6 +126,17 @@ def test_the_plan_and_what_is_left_of_it() -> None:
     desk.sealer.close()
 
 
+def test_under_a_bypass_the_plan_is_the_one_that_signs() -> None:
+    exceptions = Snapshot()
+    desk = Desk(world(plan=Fault("entitlement.unavailable", "down", "down"), exceptions=exceptions))
+    assert desk.refused("entitlement.status") == "entitlement.unavailable/down"
+    far = desk.given.services.clock.now_ms() + 1000
+    exceptions.grants = (Grant("1", "bypass", "gold", far, "acme", boot=boot_id(), until_ms=2**60),)
+    status = desk.ask("entitlement.status")
+    assert (status.plan, status.remaining.concurrency) == ("gold", BYPASS_LIMITS.concurrency)
+    desk.sealer.close()
+
+
 def test_a_plan_that_must_be_fetched_is_not_waited_for() -> None:
     desk = Desk(world(plan=Later(Entitlement("gold", PlanLimits(concurrency=4, size=1), "fake"))))
     assert desk.refused("entitlement.status") == "entitlement.unavailable/not_cached"
@@ -135,6 +151,16 @@ def test_a_source_that_never_answers_at_once_leaves_nothing_unawaited() -> None:
     desk = Desk(world(plan=promised))
     assert desk.refused("entitlement.status") == "entitlement.unavailable/not_cached"
     assert inspect.getcoroutinestate(promised) == inspect.CORO_CLOSED
+    desk.sealer.close()
+
+
+def test_why_a_key_was_never_known_is_told_to_its_tenant_alone() -> None:
+    tenants = tuple(Tenant(name, f"file:{name}", rules={f"file:{name}": KeyRule()}) for name in ("acme", "other"))
+    desk = Desk(world(tenants=tenants, keys=[]))
+    away = CallError("key.backend_unavailable", "token_absent", "the key's backend is not available")
+    desk.snapshot.absent = {"file:acme": away, "file:other": away}
+    assert desk.refused("keys.describe", key="file:acme") == "key.backend_unavailable/token_absent"
+    assert desk.refused("keys.describe", key="file:other") == "key.not_found/no_such_key"
     desk.sealer.close()
 
 
@@ -174,5 +200,5 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
-    elsewhere = {"sign.dsse", "sign.batch", "audit.query"}
+    elsewhere = {"sign.dsse", "sign.batch", "verify.bundle", "verify.batch", "audit.query"}
     assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED

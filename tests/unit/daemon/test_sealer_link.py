@@ -28,14 +28,15 @@ from signerd.wire.links import (
     PeerFacts,
     Query,
     Recorded,
-    Refusal,
+    RefusedRecord,
     RefuseMany,
     RequestFacts,
     SealedMany,
     SealMany,
     SealOutcome,
 )
-from signerd.wire.worker_calls import CallError, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
 SILENT_S = 5.0
 OPENED = Opened((), 1, {}, (), "process")
@@ -123,8 +124,9 @@ def code(hand: Hand) -> str:
     return f"{end.code}/{end.reason}"
 
 
-def refusal(audit_id: str) -> Refusal:
-    return Refusal(audit_id, RequestFacts("sign.dsse", PeerFacts(1, 2)), "refused", "predicate.invalid", "not_json")
+def refusal(audit_id: str) -> RefusedRecord:
+    request = RequestFacts("sign.dsse", PeerFacts(1, 2))
+    return RefusedRecord(audit_id, request, "refused", "predicate.invalid", "not_json")
 
 
 def test_open_is_said_first_and_nothing_is_asked_before_the_answer(side: Side) -> None:

@@ -22,15 +22,17 @@ from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.quota import MemoryQuotaStore
 from signerd.wire.links import (
+    AbsentKeys,
     Answer,
     BackendChanged,
     BackendState,
     Opened,
     PeerFacts,
-    Refusal,
+    RefusedRecord,
     RequestFacts,
     RingChanged,
 )
+from signerd.wire.worker_calls import CallError
 
 SILENT_S = 0.3
 
@@ -137,7 +139,7 @@ async def test_one_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
         os.kill(first, signal.SIGSTOP)
         refused: list[SignerdError | None] = []
         facts = RequestFacts("sign.dsse", PeerFacts(os.getuid(), os.getpid()), "local", "uid:0")
-        here.link.refuse(Refusal("0" * 28, facts, "refused", "predicate.invalid", "not_json"))
+        here.link.refuse(RefusedRecord("0" * 28, facts, "refused", "predicate.invalid", "not_json"))
         here.link.when_recorded("0" * 28, refused.append)
         await here.until(lambda: here.link.open and here.process.pid not in {first, None})
         assert [error.reason for error in refused if error] == ["sealer_lost"]
@@ -164,3 +166,5 @@ async def test_news_goes_where_it_belongs(tmp_path: Path) -> None:
     here.process.news(BackendChanged(BackendState("x", "file", up=True)), here.snapshot, here.quotas)
     here.process.news(RingChanged(()), here.snapshot, here.quotas)
     assert here.snapshot.backends["x"].up
+    here.process.news(AbsentKeys({"x:a": CallError("key.not_found", "no_such_key", "")}), here.snapshot, here.quotas)
+    assert list(here.snapshot.absent) == ["x:a"]

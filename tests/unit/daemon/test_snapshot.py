@@ -3,8 +3,10 @@ import pytest
 
 from fakes.services import HeldKey
 from signerd.daemon.snapshot import Snapshot
+from signerd.errors import Fault
 from signerd.host.clock import boot_id
 from signerd.wire.links import BackendChanged, BackendState, Grant, Opened, RingEntry
+from signerd.wire.worker_calls import CallError
 
 OURS = HeldKey.make("file:a", "acme").entry
 OTHER = HeldKey.make("file:b", "other").entry
@@ -54,6 +56,17 @@ def test_opened_replaces_the_ring_by_what_came_with_and_before_it() -> None:
     assert snapshot.find("other", "file:b") is None
     snapshot.opened(Opened((), 1, {}, (), "process"))
     assert list(snapshot.of_tenant("acme")) == []
+
+
+def test_why_a_key_is_absent_is_said_until_the_sealer_starts_anew() -> None:
+    snapshot = opened()
+    assert snapshot.why_absent("file:b") is None
+    snapshot.absent = {"file:b": CallError("key.backend_unavailable", "token_absent", "not there", "slot 3")}
+    why = snapshot.why_absent("file:b")
+    assert isinstance(why, Fault)
+    assert str(why) == "key.backend_unavailable (token_absent): slot 3"
+    snapshot.opened(Opened((), 1, {}, (), "process"))
+    assert snapshot.why_absent("file:b") is None
 
 
 def test_one_backend_changes_alone() -> None:

@@ -197,6 +197,7 @@ def test_approvers_that_can_give_what_is_needed_fit():
         (BOB, ALICE + " bob", "approvals.approvers[1].key: expected each key once, it is that of approvers[0]"),
         (BOB, ALICE, 'approvals.operations."keys.revoke": expected at most 1'),
         ('"bob"', '"alice"', "approvals.approvers[1].name: expected each name once, alice is that of approvers[0]"),
+        (BOB + '"', BOB + '"\nuid = 1001', "approvals.approvers[1].uid: expected each uid once, 1001 is that of"),
         (BOB, "no-touch-required " + BOB, "approvals.approvers[1].key: expected an OpenSSH public key"),
         (BOB, BOB[:-1], "approvals.approvers[1].key: expected an OpenSSH public key"),
     ],

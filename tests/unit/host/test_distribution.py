@@ -176,6 +176,39 @@ def test_a_pth_file_would_run_in_every_process_and_is_refused(site: Site) -> Non
     assert "may not bring a .pth file" in site.refused()
 
 
+@pytest.mark.parametrize(
+    "path", ["sitecustomize.py", "usercustomize/__init__.py", "sitecustomize.cpython-311-x86_64-linux-gnu.so"]
+)
+def test_so_is_a_module_that_every_python_imports_at_its_start(site: Site, path: str) -> None:
+    site.install({path: "import os\n"})
+    assert "may not bring a module that every Python imports" in site.refused()
+
+
+@pytest.mark.parametrize("decoy", ["other-1.dist-info/RECORD", "sub/other-1.dist-info/METADATA"])
+def test_a_pin_is_on_its_own_record_and_on_no_other_file_of_that_name(site: Site, decoy: str) -> None:
+    site.install({decoy: "always the same\n"})
+    assert "another .dist-info than its own" in site.refused()
+
+
+@pytest.mark.parametrize("name", ["METADATA", "entry_points.txt"])
+def test_what_says_its_name_and_entry_points_is_listed_too(site: Site, name: str) -> None:
+    record = site.install()
+    kept = [line for line in record.read_text().splitlines() if f"/{name}," not in line]
+    record.write_text("\n".join(kept) + "\n")
+    assert f"RECORD does not list its {name} with a SHA-256" in site.refused()
+
+
+def test_a_record_that_names_another_one_in_its_place_is_refused(site: Site) -> None:
+    record = site.install()
+    other = site.root / "other-1.dist-info"
+    other.mkdir(mode=0o755)
+    (other / "RECORD").write_text("always the same\n")
+    (other / "RECORD").chmod(0o644)
+    kept = [line for line in record.read_text().splitlines() if ".dist-info/" not in line]
+    record.write_text("\n".join([*kept, "other-1.dist-info/RECORD,,"]) + "\n")
+    assert "RECORD is not the one that it lists" in site.refused()
+
+
 @pytest.mark.parametrize("text", ['{"dir_info": {"editable": true}, "url": "file:///x"}', "not json", "[]"])
 def test_an_editable_installation_loads_under_development_only(site: Site, text: str) -> None:
     record = site.install()

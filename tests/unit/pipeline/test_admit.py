@@ -79,6 +79,18 @@ def test_a_key_of_another_tenant_is_as_one_that_does_not_exist(name: str) -> Non
     assert str(caught.value) == "key.not_found (no_such_key): no such key"
 
 
+def test_why_a_key_of_ones_own_was_never_known_is_told_and_of_anothers_not() -> None:
+    tenants = tuple(Tenant(name, f"file:{name}", rules={f"file:{name}": KeyRule()}) for name in ("acme", "other"))
+    given = world(tenants=tenants, keys=[])
+    away = Fault("key.backend_unavailable", "token_absent", "the key's backend is not available")
+    given.sealer.absent = {"file:acme": away, "file:other": away}
+    assert refused(given)[:2] == ("key.backend_unavailable", "token_absent")
+    asked = dataclasses.replace(cleared(given, request()).entitled.order, params=order(options=keys("file:other")))
+    with pytest.raises(Refusal) as caught:
+        choose_keys(asked, "default", given.services)
+    assert caught.value.code == "key.not_found"
+
+
 def test_a_default_key_that_the_ring_lacks() -> None:
     assert refused(world(keys=[])) == ("key.not_found", "no_such_key", {})
 

@@ -30,7 +30,6 @@ from signerd.pipeline.request import SignRequest
 from signerd.pipeline.waits import DocumentWait, HashWait
 from signerd.wire.methods import Descriptor, PolicyMetadata, Subject
 from signerd.wire.worker_calls import CheckDocument, DocumentChecked
-from signerd.wire.worker_calls import Descriptor as LinkDescriptor
 
 PREDICATE = b'{"ok": true, "b": [1.0, "\\u00e9"], "a": {}}'
 STATEMENT: dict[str, Any] = {
@@ -195,7 +194,7 @@ def test_a_large_statement_stays_in_the_workers_memfd(descriptors: list[int]) ->
     descriptors.append(sealed_memfd("predicate", predicate))
     asked = request(order(predicate=Descriptor(0, len(predicate))), fds=tuple(descriptors))
     made = build(world(), asked)
-    assert isinstance(made.payload, LinkDescriptor)
+    assert isinstance(made.payload, Descriptor)
     assert made.payload_fd is not None
     assert asked.owned == [made.payload_fd]
     descriptors.append(made.payload_fd)

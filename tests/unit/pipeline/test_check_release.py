@@ -19,7 +19,7 @@ from fakes.services import (
 from signerd.contracts.values import Entitlement, Release
 from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault, Refusal
-from signerd.pipeline.check_release import WAIVED, check_release
+from signerd.pipeline.check_release import APPROVED, WAIVED, check_release
 from signerd.pipeline.evidence import Cleared
 from signerd.pipeline.tenants import Tenant
 from signerd.wire.links import Grant
@@ -172,7 +172,7 @@ def test_an_admins_approval_is_the_last_resort(answer: object, saved: bool) -> N
     far = given.services.clock.now_ms() + 1000
     exceptions.grants = (Grant("1", "release", TOOL, far, "", "2026.3"),)
     if saved:
-        assert clear(given).release == Release(TOOL, "approval", "2026.3")
+        assert clear(given).release == Release(TOOL, "approval", "2026.3", (APPROVED,))
     else:
         assert refused(given)[1] == "other_digest"
     exceptions.grants = (Grant("1", "release", OTHER, far),)

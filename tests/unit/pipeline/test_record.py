@@ -16,8 +16,7 @@ from fakes.services import (
 from signerd.errors import Fault, PluginError, Refusal
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD, Entry, ending, facts
 from signerd.pipeline.request import SignRequest
-from signerd.wire.links import Close, PeerFacts, RequestFacts, SubjectFacts
-from signerd.wire.links import Refusal as RefusedRecord
+from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, SubjectFacts
 from signerd.wire.methods import Poe, Subject
 
 Ending = tuple[str, str, str]

@@ -36,7 +36,7 @@ from signerd.verification.bundle import verify_bundle
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RequestFacts, Sealed, SealItem
 from signerd.wire.methods import Options
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 
 def inline(value: object) -> bytes:

@@ -26,7 +26,7 @@ from signerd.errors import Fault, Refusal, SignerdError
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.waits import DocumentWait, ProviderWait, SealWait
-from signerd.wire.links import Refusal as RefusedRecord
+from signerd.wire.links import RefusedRecord
 from signerd.wire.methods import Subject
 
 

@@ -24,7 +24,9 @@ from signerd.wire.links import AdminAnswer, AdminCall, Answer, Query
 
 UID = 1000
 SIGNER = SshSigner.make("ssh-ed25519")
-APPROVALS = Approvals({"keys.rotate": 1, "admin.bypass": 1}, 3600, (Approver("alice", SIGNER.line),))
+APPROVALS = Approvals(
+    {"keys.rotate": 1, "admin.bypass": 1, "admin.confirm": 1}, 3600, (Approver("alice", SIGNER.line),)
+)
 
 
 class Office:
@@ -198,6 +200,21 @@ def test_a_confirmation_and_a_reload_are_recorded_first(office: Office) -> None:
         ("admin.reload", "new plans"),
     ]
     assert office.confirmed == 1
+
+
+def test_a_pin_is_presented_again_once_for_each_approval_where_that_takes_one(guarded: Office) -> None:
+    """A broken front end could use up a token's tries otherwise (T18, T27)."""
+    word = {"what": "pin", "reason": "the token is mine"}
+    answer = guarded.ask("admin.confirm", **word)
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.reason, guarded.confirmed) == ("approval.required", "not_enough", 0)
+    ceremony = answer.details["ceremony"]
+    message = guarded.result("approval.describe", ceremony=ceremony)["message"]
+    guarded.result("approval.submit", ceremony=ceremony, signature=SIGNER.sign(message, NAMESPACE))
+    assert guarded.result("admin.confirm", **word, approval_id=ceremony) == {"backends": ["hsm"]}
+    assert guarded.refused("admin.confirm", **word, approval_id=ceremony) == "approval.required/used"
+    assert guarded.confirmed == 1
+    assert [leaf["ceremony"] for leaf in guarded.leaves("admin")] == [ceremony]
 
 
 def test_an_order_that_waits_runs_once_with_its_approvals(guarded: Office) -> None:

@@ -1,62 +1,112 @@
+import dataclasses
 import os
-from typing import Any
+from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from fakes.sealing import Bench, SoftKey
+from fakes.sealing import NOW, Bench, SoftKey
 from signerd.host.memfd import sealed_memfd
-from signerd.sealer.admission import check_payload, keys_of
-from signerd.sealer.job import Violation
-from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts
-from signerd.wire.worker_calls import Descriptor
+from signerd.sealer.admission import LONGEST_ID, check_id, check_payload, keys_of, refusal_of
+from signerd.sealer.job import Job, Violation
+from signerd.wire.links import SealItem
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError
 
-BENCH = Bench(SoftKey(), SoftKey("file:other", tenant="other"))
-OURS, FOREIGN = BENCH.keys
-
-
-def use(held: SoftKey, **changes: Any) -> KeyUse:
-    fields = {"key": held.entry.key, "source": "file", "keyid": held.entry.keyid, "version": 1, **changes}
-    return KeyUse(**fields)
+replace = msgspec.structs.replace
 
 
-def decision(*uses: KeyUse, tenant: str = "local") -> DecisionFacts:
-    return DecisionFacts("uid:1000", tenant, "embedded", ReleaseFacts("asserted"), uses)
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench(SoftKey(), SoftKey("file:second"))
+    yield made
+    made.close()
 
 
-def refused(**changes: Any) -> str:
-    with pytest.raises(Violation) as caught:
-        keys_of(BENCH.item(**changes), BENCH.ring)
-    return caught.value.reason
+def decided(item: SealItem, **changes: object) -> SealItem:
+    return replace(item, decision=replace(item.decision, **changes))
 
 
-def test_the_keys_of_a_decision_are_found_in_its_order() -> None:
-    (key,) = keys_of(BENCH.item(decision=decision(use(OURS))), BENCH.ring)
-    assert key.entry == OURS.entry
+@pytest.mark.parametrize("audit_id", ["", "a" * (LONGEST_ID + 1), "a-b", "a b", "\u0661", "a\n"])
+def test_what_is_no_audit_id(audit_id: str) -> None:
+    with pytest.raises(Violation, match="audit_id_shape"):
+        check_id(audit_id)
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"payload_type": "text/plain", "decision": decision(use(OURS))}, "payload_type"),
-        ({"decision": decision()}, "decision_shape"),
-        ({"decision": decision(use(OURS), tenant="other")}, "decision_shape"),
-        ({"decision": decision(use(FOREIGN))}, "foreign_key"),
-        ({"decision": decision(use(OURS, key="file:x"))}, "foreign_key"),
-        ({"decision": decision(use(OURS, keyid=""))}, "foreign_key"),
-        ({"decision": decision(use(OURS, keyid="sha256:0"))}, "foreign_key"),
-        ({"decision": decision(use(OURS, version=2))}, "foreign_key_version"),
-    ],
-)
-def test_what_no_honest_front_end_names_is_a_violation(changes: dict[str, Any], reason: str) -> None:
-    assert refused(**changes) == reason
+@pytest.mark.parametrize("audit_id", ["a", "Z9" * (LONGEST_ID // 2)])
+def test_what_is_one(audit_id: str) -> None:
+    check_id(audit_id)
 
 
-def test_a_payload_is_sealed_and_of_the_size_that_is_named() -> None:
-    fd = sealed_memfd("payload", b"{}")
+def test_the_pinned_versions_are_those_of_the_decision_in_its_order(bench: Bench) -> None:
+    item = bench.item()
+    turned = decided(item, keys=item.decision.keys[::-1])
+    assert [pinned.entry.key for pinned in keys_of(turned, bench.ring)] == ["file:second", "file:default"]
+
+
+def test_what_no_honest_front_end_sends(bench: Bench) -> None:
+    item = bench.item()
+    first = item.decision.keys[0]
+    lies = {
+        "payload_type": replace(item, payload_type="text/plain"),
+        "decision_shape": decided(item, tenant="other"),
+        "foreign_key": decided(item, keys=(replace(first, key="file:second"),)),
+        "foreign_key_version": decided(item, keys=(replace(first, version=2),)),
+    }
+    for reason, lie in lies.items():
+        with pytest.raises(Violation, match=rf"^{reason}$"):
+            keys_of(lie, bench.ring)
+    with pytest.raises(Violation, match="decision_shape"):
+        keys_of(decided(item, keys=()), bench.ring)
+    with pytest.raises(Violation, match=r"^foreign_key$"):
+        keys_of(decided(item, keys=(replace(first, keyid="sha256:" + "0" * 64),)), bench.ring)
+
+
+def test_a_key_of_another_plan_is_foreign(bench: Bench) -> None:
+    item = bench.item()
+    keyid = item.decision.keys[0].keyid
+    bench.ring[keyid] = dataclasses.replace(bench.ring[keyid], plans=frozenset({"gold"}))
+    with pytest.raises(Violation, match="foreign_plan"):
+        keys_of(item, bench.ring)
+    assert keys_of(decided(item, plan="gold"), bench.ring)[0].plans == {"gold"}
+
+
+def test_a_payload_is_sealed_and_of_the_size_that_is_named(bench: Bench) -> None:
+    fd = sealed_memfd("payload", b"12345")
     try:
-        check_payload(BENCH.item(Descriptor(0, 2)), fd)
-        for size in (0, 1, 3):
-            with pytest.raises(Violation):
-                check_payload(BENCH.item(Descriptor(0, size)), fd)
+        check_payload(bench.item(Descriptor(0, 5)), fd)
+        for size, reason in ((4, "size_mismatch"), (0, "descriptor_size")):
+            with pytest.raises(Violation, match=reason):
+                check_payload(bench.item(Descriptor(0, size)), fd)
     finally:
         os.close(fd)
+
+
+def test_the_ring_is_read_again_each_time(bench: Bench) -> None:
+    item = bench.item(principal_expires_at=NOW + 5000)
+    job = Job(item, keys_of(item, bench.ring), bench.clock.monotonic() + 10)
+    assert refusal_of(job, bench.ring, bench.clock) is None
+    keyid = item.decision.keys[1].keyid
+    unfit = CallError("key.backend_fault", "key_replaced", "failed")
+    bench.ring[keyid] = dataclasses.replace(bench.ring[keyid], unfit=unfit)
+    assert refusal_of(job, bench.ring, bench.clock) == unfit
+    entry = replace(bench.ring[keyid].entry, status="revoked", revoked_at=NOW)
+    bench.ring[keyid] = dataclasses.replace(bench.ring[keyid], entry=entry)
+    revoked = refusal_of(job, bench.ring, bench.clock)
+    assert revoked is not None
+    assert revoked.code == "key.revoked"
+    del bench.ring[keyid]  # then what was pinned at admission counts
+    assert refusal_of(job, bench.ring, bench.clock) is None
+    bench.clock.move(5)
+    expired = refusal_of(job, bench.ring, bench.clock)
+    assert expired is not None
+    assert expired.code == "auth.token_expired"
+
+
+def test_time_is_the_last_thing_that_is_looked_at(bench: Bench) -> None:
+    item = bench.item()
+    job = Job(item, keys_of(item, bench.ring), bench.clock.monotonic() + 10)
+    bench.clock.move(10)
+    late = refusal_of(job, bench.ring, bench.clock)
+    assert late is not None
+    assert late.code == "request.deadline"

@@ -272,6 +272,17 @@ def test_who_writes_into_the_file_does_not_approve(bench):
     assert bench.ledger.ceremony(other.ceremony, NOW).state == "open"
 
 
+def test_approvals_of_one_order_are_not_those_of_one_that_was_written_in_its_place(bench):
+    approved = bench.approve(bench.asked(), "alice", "carol")
+    assert approved.state == "approved"
+    writer = sqlite3.connect(bench.state / "ring.sqlite", isolation_level=None)
+    writer.execute("UPDATE ceremonies SET payload = ?", (OTHER,))
+    writer.close()
+    assert bench.ledger.ceremony(approved.ceremony, NOW).state == "open"
+    use = lambda: bench.ledger.consume(approved.ceremony, "keys.revoke", OTHER, ADMIN, NOW)  # noqa: E731
+    assert refused(use) == "not_enough"
+
+
 def test_an_old_copy_of_the_ledger_brings_no_used_approval_back(bench):
     asked = bench.asked()
     bench.approve(asked, "alice", "bob")

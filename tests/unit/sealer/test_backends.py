@@ -13,11 +13,11 @@ from signerd.host.memfd import sealed_memfd
 from signerd.host.spawn import Spawned, spawn
 from signerd.sealer.backends import CALLS_PER_FRAME, Call, CallResult, worker_error
 from signerd.verification.keys import PublicKey
+from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import (
     CallError,
     DescribeParams,
     DescribeResult,
-    Descriptor,
     GenerateParams,
     SignParams,
     SignResultParams,
@@ -210,10 +210,15 @@ def test_one_that_ends_before_it_says_hello_was_never_up(begin: Callable[..., Ha
         (CallError("key.made_up", "lie", "no"), ("key.backend_fault", "foreign_code")),
         (CallError("internal", "lie", "no"), ("key.backend_fault", "foreign_code")),
         (CallError("key.not_found", "no_such_key", "no"), ("key.not_found", "no_such_key")),
-        (CallError("key.suspended", "x" * 1000, "y" * 1000), ("key.suspended", "x" * 64)),
+        (CallError("key.suspended", "x" * 64, "y" * 1000), ("key.suspended", "x" * 64)),
+        (CallError("key.suspended", "x" * 65, "no"), ("key.suspended", "refused")),
+        (CallError("key.suspended", "two\nlines", "no"), ("key.suspended", "refused")),
+        (CallError("key.suspended", "", "no", "two\nlines\x1b[2J\u202e" * 1000), ("key.suspended", "refused")),
     ],
 )
 def test_a_workers_error_is_one_of_keys(said: CallError | None, told: tuple[str, str]) -> None:
     made = worker_error(said)
     assert (made.code, made.reason) == told
     assert len(made.message) <= 200
+    assert made.operator.isprintable(), "it forges no line of the log"
+    assert len(made.operator) <= 1000

@@ -26,13 +26,14 @@ from signerd.wire.links import (
     Open,
     PeerFacts,
     Query,
+    RefusedRecord,
     RefuseMany,
     RequestFacts,
     SealedMany,
     SealMany,
 )
-from signerd.wire.links import Refusal as Refused
-from signerd.wire.worker_calls import PAYLOAD_INLINE, Descriptor
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import PAYLOAD_INLINE
 
 REQUEST = RequestFacts("sign.dsse", PeerFacts(1000, 1), "local", "uid:1000")
 
@@ -88,7 +89,7 @@ def test_messages_reach_whom_they_are_for(ends: Ends) -> None:
     ends.opened()
     item = ends.peer.item()
     query = Query(7, "local", {}, 0, 10)
-    ends.peer.send(SealMany((item,)), query, RefuseMany((Refused("r1", REQUEST, "refused", "quota.rate", "r"),)))
+    ends.peer.send(SealMany((item,)), query, RefuseMany((RefusedRecord("r1", REQUEST, "refused", "quota.rate", "r"),)))
     ends.front.read()
     assert ends.queries == [query]
     ends.bench.turn()
@@ -203,7 +204,7 @@ def test_what_could_not_be_recorded_is_said_of_each(ends: Ends) -> None:
     ends.bench.store.failing = Fault("audit.unavailable", "disk_full", "the audit log cannot be used")
     expired = ends.peer.item(principal_expires_at=NOW)
     ends.peer.send(SealMany((ends.peer.item(), expired)))
-    ends.peer.send(RefuseMany((Refused("r1", REQUEST, "refused", "quota.rate", "r"),)))
+    ends.peer.send(RefuseMany((RefusedRecord("r1", REQUEST, "refused", "quota.rate", "r"),)))
     ends.front.read()
     ends.bench.sealing.turn()
     ends.front.flush()

@@ -6,7 +6,7 @@ from fakes.sealing import NOW, Bench, HandClock, ListStore
 from signerd.errors import Fault, SignerdError
 from signerd.sealer.group import OUTCOME_S, RETRY_S, Group, Groups
 from signerd.sealer.job import Job
-from signerd.wire.links import PeerFacts, Refusal, RequestFacts
+from signerd.wire.links import PeerFacts, RefusedRecord, RequestFacts
 
 REQUEST = RequestFacts("sign.dsse", PeerFacts(1000, 1), "local", "uid:1000")
 DISK_FULL = Fault("audit.unavailable", "disk_full", "the audit log cannot be used")
@@ -39,8 +39,8 @@ def desk() -> Desk:
     return Desk()
 
 
-def refusal(audit_id: str) -> Refusal:
-    return Refusal(audit_id, REQUEST, "refused", "quota.rate", "rate")
+def refusal(audit_id: str) -> RefusedRecord:
+    return RefusedRecord(audit_id, REQUEST, "refused", "quota.rate", "rate")
 
 
 def test_nothing_is_committed_where_nothing_waits(desk: Desk) -> None:

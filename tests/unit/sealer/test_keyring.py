@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
-from signerd.sealer.backends import Backend, BackendSpec, Call
+from signerd.sealer.backends import LATE, Backend, BackendSpec, Call
 from signerd.sealer.job import Pinned
 from signerd.sealer.keyless import Certificates
-from signerd.sealer.keyring import DESCRIBED_AT_ONCE, Keyring, KeySpec
+from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
 from signerd.wire.worker_calls import CallError, DescribeResult
@@ -228,6 +228,80 @@ def test_an_error_makes_a_key_unfit_until_it_is_described_again(folder: Path) ->
     assert desk.pin().unfit is None
 
 
+AWAY = CallError("key.backend_unavailable", "token_absent", "the key's backend is not available")
+
+
+def test_a_key_that_could_not_be_reached_is_asked_for_again(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = KeySpec("file:new", "local", "soft", "file", "ES256")
+    desk = start(folder, SPEC, made)
+    desk.up(Describer({"file:a": described(KEY), "file:new": AWAY}))
+    again = desk.restart(SPEC, made)
+    new = described(SoftKey("file:new"))
+    describer = Describer({"file:a": AWAY, "file:new": AWAY}, {"file:new": new})
+    again.up(describer)
+    for _ in range(3):
+        assert again.ring.unreached
+        again.ring.ask_again(cast("Backend", describer))
+    assert (len(describer.asked), again.pin().unfit) == (8, AWAY)
+    assert sum("file:a: key.backend_unavailable (token_absent)" in line for line in caplog.messages) == 1
+    describer.keys = {"file:a": described(KEY)}
+    again.ring.ask_again(cast("Backend", describer))
+    assert not again.ring.unreached
+    assert [again.pin(key).unfit for key in ("file:a", "file:new")] == [None, None]
+
+
+def test_the_front_end_is_told_why_a_key_was_never_held(folder: Path) -> None:
+    elsewhere = KeySpec("hsm:b", "local", "hsm", "hsm")
+    desk = start(folder, SPEC, elsewhere)
+    assert desk.ring.absent() is None
+    describer = Describer({"file:a": AWAY})
+    desk.up(describer)
+    desk.ring.backend_down(cast("Backend", Describer(spec=BackendSpec("hsm", "hsm", 1.0, cast("Any", None)))))
+    told = desk.ring.absent()
+    assert told is not None
+    assert {key: error.reason for key, error in told.items()} == {"file:a": "token_absent", "hsm:b": "not_described"}
+    desk.ring.ask_again(cast("Backend", describer))
+    assert desk.ring.absent() is None
+    describer.keys = {"file:a": described(KEY)}
+    desk.ring.ask_again(cast("Backend", describer))
+    assert desk.ring.absent() == {"hsm:b": told["hsm:b"]}
+
+
+def test_the_front_end_is_told_of_so_many_absent_keys_alone(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(MOST_ABSENT + 9)]
+    desk = start(folder, *specs)
+    held: list[Call] = []
+
+    class Slow(Describer):
+        def call_many(self, calls: Sequence[Call]) -> None:
+            held.extend(calls)
+
+    desk.up(Slow())
+    while held:
+        held.pop().done(NOT_FOUND)
+    assert len(desk.ring.absent() or ()) == MOST_ABSENT
+
+
+def test_a_key_that_was_refused_is_not_asked_for_again(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    describer = Describer({"file:a": CallError("key.backend_fault", "pin_incorrect", "no")})
+    desk.up(describer)
+    assert not desk.ring.unreached
+    desk.ring.ask_again(cast("Backend", describer))
+    assert describer.asked == ["describe"]
+
+
+def test_many_that_could_not_be_reached_are_asked_for_a_few_at_a_time(folder: Path) -> None:
+    specs = [KeySpec(f"file:{number}", "local", "soft", "file") for number in range(200)]
+    desk = start(folder, *specs)
+    describer = Describer({spec.key: AWAY for spec in specs})
+    desk.up(describer)
+    desk.ring.ask_again(cast("Backend", describer))
+    assert len(describer.asked) == 400
+    desk.ring.backend_down(cast("Backend", describer))
+    assert not desk.ring.unreached
+
+
 def test_nobody_waits_for_a_worker_that_cannot_be_had(folder: Path) -> None:
     desk = start(folder, SPEC, KeySpec("hsm:b", "local", "hsm", "hsm"))
     desk.up(Describer({"file:a": described(KEY)}))
@@ -381,3 +455,26 @@ def test_a_keyless_key_that_the_configuration_does_not_call_so_is_not_pinned(fol
     desk.up(Describer({"x:ci": keyless()}))
     assert desk.ring.settled
     assert desk.ring.snapshot() == ()
+
+
+def test_a_worker_that_says_it_was_late_is_not_asked_again_without_end(tmp_path: Path) -> None:
+    key = SoftKey("file:a")
+    desk = Desk(tmp_path, KeySpec("file:a", "local", "soft", "file"))
+    said = CallError("key.backend_unavailable", "call_deadline", "so it says")
+    liar = Describer({"file:a": said})
+    desk.up(liar)
+    assert liar.asked == ["describe"]
+    assert desk.ring.settled
+    # The sealer's own word on a deadline is another thing.
+    slow = Describer({"file:a": LATE})
+    asked = slow.call_many
+
+    def call_many(calls: Sequence[Call]) -> None:
+        if len(slow.asked) == 1:
+            slow.keys["file:a"] = described(key)
+        asked(calls)
+
+    slow.call_many = call_many  # type: ignore[method-assign]  # it answers the second time
+    desk.up(slow)
+    assert slow.asked == ["describe", "describe"]
+    assert desk.pin().unfit is None

@@ -12,7 +12,7 @@ from signerd.host.memfd import check_sealed, sealed_memfd
 from signerd.sealer import signatures
 from signerd.sealer.job import Job, Made
 from signerd.sealer.large import PART_BYTES, SLICE_BYTES, assemble, discard, hash_payload
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.params import Descriptor
 
 KEYS = (SoftKey(), SoftKey("file:ed", "Ed25519"))
 SIZES = [1, 2, 3, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES + 2, PART_BYTES, 2 * PART_BYTES + 1]

@@ -24,7 +24,7 @@ from signerd.wire.links import (
     DecisionFacts,
     KeyUse,
     PeerFacts,
-    Refusal,
+    RefusedRecord,
     ReleaseFacts,
     RequestFacts,
     RingChange,
@@ -96,7 +96,7 @@ def test_every_leaf_is_rfc_8785(name, principal, code, when):
             0
         ],
         outcome_leaf(name, principal, when, "signed", code, (name, code)),
-        refused_leaf(Refusal(name, request, "refused", code, principal, 3), when),
+        refused_leaf(RefusedRecord(name, request, "refused", code, principal, 3), when),
         ring_leaf("generate", entry, when),
         start_leaf(name, [PluginFacts(name, code, principal)], when),
     ):
@@ -106,7 +106,7 @@ def test_every_leaf_is_rfc_8785(name, principal, code, when):
 def test_empty_fields_are_absent():
     refused = json.loads(
         refused_leaf(
-            Refusal("01B", RequestFacts("x", PeerFacts(7, 8)), "refused", "auth.required", "none"), 5
+            RefusedRecord("01B", RequestFacts("x", PeerFacts(7, 8)), "refused", "auth.required", "none"), 5
         ).text
     )
     assert refused == {
@@ -120,7 +120,7 @@ def test_empty_fields_are_absent():
 
 @pytest.mark.parametrize("count", [1, 2, 500])
 def test_an_aggregate_says_how_many(count):
-    refusal = Refusal("01B", REQUEST, "refused", "quota.rate", "rate", count)
+    refusal = RefusedRecord("01B", REQUEST, "refused", "quota.rate", "rate", count)
     assert json.loads(refused_leaf(refusal, 5).text).get("count", 1) == count
 
 

@@ -276,3 +276,16 @@ def test_keys_must_be_in_hardware_where_the_tenant_says_so(tmp_path: Path) -> No
     assert unfit is not None
     assert (unfit.code, unfit.reason) == ("key.forbidden", "hardware_required")
     keys.close()
+
+
+def test_no_rotation_ends_a_key_in_hardware_for_one_that_may_not_sign(tmp_path: Path) -> None:
+    made = Keys(tmp_path, KeySpec("file:a", "local", "soft", "file", require_hardware=True))
+    made.backend.spoil = lambda result: {**result, "hardware": True}
+    (first,) = made.done("generate")
+    made.backend.spoil = dict
+    assert made.refused("rotate") == "key.forbidden hardware_required"
+    assert made.life.versions() == (first,)
+    made.backend.spoil = lambda result: {**result, "hardware": True}
+    new, _ = made.done("rotate")
+    assert (new.version, new.hardware) == (2, True)
+    made.close()

@@ -17,8 +17,8 @@ from signerd.host.memfd import sealed_memfd
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.job import Violation
 from signerd.verification.bundle import verify_bundle, verify_envelope
-from signerd.wire.links import Close, DecisionFacts, KeyUse, PeerFacts, Refusal, ReleaseFacts, RequestFacts
-from signerd.wire.worker_calls import Descriptor
+from signerd.wire.links import Close, DecisionFacts, KeyUse, PeerFacts, RefusedRecord, ReleaseFacts, RequestFacts
+from signerd.wire.params import Descriptor
 
 STATEMENT = (
     b'{"_type":"https://in-toto.io/Statement/v1","predicate":{},"predicateType":"https://example.org/p",'
@@ -87,7 +87,7 @@ def test_a_worker_that_answers_before_the_commit_releases_nothing(bench: Bench) 
 
 def test_a_group_is_one_commit_and_its_items_end_each_in_its_own_way(bench: Bench) -> None:
     ids = [bench.admit(STATEMENT) for _ in range(3)]
-    bench.sealing.refuse(Refusal("refused1", REQUEST, "refused", "release.untrusted", "unknown"))
+    bench.sealing.refuse(RefusedRecord("refused1", REQUEST, "refused", "release.untrusted", "unknown"))
     bench.turn()
     assert [leaf.kind for leaf in bench.store.leaves] == ["refused", "decided", "decided", "decided"]
     assert bench.sealing.recorded == [(("refused1",), None)]
@@ -123,6 +123,17 @@ def test_the_front_end_may_give_up_at_any_time(bench: Bench, outcome: str, when:
     assert (bench.outcomes()[one].ok is not None) == (when == "answered")
     with pytest.raises(Violation, match="close_without_seal"):
         bench.sealing.close(Close(one, outcome))
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("key.not_found", "refused"), ("key.algorithm_refused", "refused"), ("key.of_old", "fault")]
+)
+def test_a_record_ends_as_the_code_that_its_caller_gets(bench: Bench, code: str, outcome: str) -> None:
+    one = bench.admit(STATEMENT)
+    bench.turn()
+    bench.backend.fail(code, "said_by_the_worker")
+    bench.turn()
+    assert bench.kinds(one) == ["decided", f"outcome:{outcome}:{code}"]
 
 
 @pytest.mark.parametrize("how", ["worker", "principal", "log", "refused at once"])
@@ -205,7 +216,7 @@ def test_a_commit_that_fails_releases_nothing_and_keeps_what_belongs_to_earlier_
     bench.sealing.close(Close(released, "signed"))
     waiting = bench.admit(STATEMENT)
     refused = bench.admit(STATEMENT, principal_expires_at=NOW)
-    bench.sealing.refuse(Refusal("refused1", REQUEST, "refused", "quota.rate", "rate"))
+    bench.sealing.refuse(RefusedRecord("refused1", REQUEST, "refused", "quota.rate", "rate"))
     bench.store.failing = DISK_FULL
     bench.turn()
     bench.backend.answer()
@@ -395,7 +406,7 @@ def test_a_payload_that_is_not_what_was_said_is_a_breach_and_stays_the_callers_t
 @pytest.mark.parametrize("when", ["in flight", "answered", "refused", "closed", "refusal first"])
 def test_an_id_begins_one_record(bench: Bench, when: str) -> None:
     if when == "refusal first":
-        bench.sealing.refuse(Refusal("twice", REQUEST, "refused", "quota.rate", "rate"))
+        bench.sealing.refuse(RefusedRecord("twice", REQUEST, "refused", "quota.rate", "rate"))
         bench.turn()
     else:
         bench.admit(STATEMENT, audit_id="twice", principal_expires_at=NOW if when == "refused" else 0)
@@ -430,7 +441,7 @@ def test_an_id_begins_one_record(bench: Bench, when: str) -> None:
 def test_a_refusal_with_an_id_in_use_is_a_breach(bench: Bench) -> None:
     one = bench.admit(STATEMENT)
     with pytest.raises(Violation, match="audit_id_twice"):
-        bench.sealing.refuse(Refusal(one, REQUEST, "refused", "quota.rate", "rate"))
+        bench.sealing.refuse(RefusedRecord(one, REQUEST, "refused", "quota.rate", "rate"))
 
 
 def test_a_close_that_says_signed_of_what_was_not_sealed_is_a_breach(bench: Bench) -> None:
@@ -496,7 +507,7 @@ class Lives(RuleBasedStateMachine):
     def refuse(self) -> None:
         self.bench.ids += 1
         one = f"id{self.bench.ids}"
-        self.bench.sealing.refuse(Refusal(one, REQUEST, "refused", "quota.rate", "rate"))
+        self.bench.sealing.refuse(RefusedRecord(one, REQUEST, "refused", "quota.rate", "rate"))
         self.known.append(one)
         self.closed.add(one)
 

@@ -108,17 +108,20 @@ def test_witnesses_are_asked_for_by_number() -> None:
 def test_a_log_that_tells_no_time_is_judged_at_those_that_are_proven() -> None:
     log = ROOT.logs[1]
     for times, expected in (
-        ([], []),
+        ([], [("log_window", "passed", "")]),
         ([NOW], [("log_window", "passed", "")]),
         ([NOW - timedelta(days=300), NOW], [("log_window", "passed", "")]),
         ([NOW - timedelta(days=300)], [("log_window", "failed", "log_window")]),
     ):
         checks = Checks()
-        check_log_windows(checks, Evidence(times=list(times), untimed=[log]))
+        check_log_windows(checks, Evidence(times=list(times), untimed=[log]), NOW)
         assert made(checks) == expected
     checks = Checks()
-    check_log_windows(checks, Evidence(times=[NOW]))
+    check_log_windows(checks, Evidence(times=[NOW]), NOW)
     assert made(checks) == []
+    # Where nothing proves a time, whoever has the key of a log that has ended could have made the entry today.
+    check_log_windows(checks, Evidence(untimed=[replace(log, end=NOW - timedelta(seconds=1))]), NOW)
+    assert made(checks) == [("log_window", "failed", "log_window")]
 
 
 def test_a_leaf_that_the_root_names_as_its_own_anchor_has_no_issuer_to_sign_scts_for() -> None:

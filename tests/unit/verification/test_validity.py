@@ -1,9 +1,12 @@
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from signerd.errors import Refusal
-from signerd.verification.validity import KeyValidity, check_signing_time, read_validities
+from signerd.verification.checks import Check, Verification
+from signerd.verification.validity import KeyValidity, check_signing_time, read_validities, within_validity
 
 ALIVE = KeyValidity(1000)
 AGED = KeyValidity(1000, expires_at=5000)
@@ -69,3 +72,46 @@ def test_another_document_is_refused(bad: bytes) -> None:
         with pytest.raises(Refusal) as caught:
             read_validities(jwks, revocations)
         assert (caught.value.code, caught.value.reason) == ("request.malformed", "publication")
+
+
+GOOD = Verification(True, (Check("signature", "passed", "it verifies"),), keyid="sha256:a", statement=b"{}")
+
+
+def at(*milliseconds: int) -> tuple[datetime, ...]:
+    return tuple([datetime.fromtimestamp(each / 1000, UTC) for each in milliseconds])
+
+
+@pytest.mark.parametrize(
+    ("validity", "now", "times"),
+    [(ALIVE, 9000, ()), (ROTATED, 2999, ()), (ROTATED, 9000, (2000,)), (STOLEN, 9000, (4000, 1999))],
+)
+def test_a_key_that_was_valid_adds_a_check_and_takes_nothing(
+    validity: KeyValidity, now: int, times: tuple[int, ...]
+) -> None:
+    before = replace(GOOD, times=at(*times))
+    found = within_validity(before, {"sha256:a": validity}, now)
+    assert found == replace(before, checks=found.checks)
+    assert [(check.name, check.outcome) for check in found.checks] == [("signature", "passed"), ("validity", "passed")]
+
+
+@pytest.mark.parametrize(
+    ("keyid", "now", "times", "reason"),
+    [
+        ("sha256:a", 9000, (), "no_trusted_time"),
+        ("sha256:a", 9000, (2000, 4000), "revoked"),
+        ("sha256:b", 9000, (1500,), "key_not_published"),
+    ],
+)
+def test_one_that_was_not_is_no_verification_and_passes_nothing_on(
+    keyid: str, now: int, times: tuple[int, ...], reason: str
+) -> None:
+    found = within_validity(replace(GOOD, keyid=keyid, times=at(*times)), {"sha256:a": STOLEN}, now)
+    assert not found.verified
+    assert found.failure is not None
+    assert (found.failure.name, found.failure.reason) == ("validity", reason)
+    assert (found.statement, found.keyid, found.times) == (None, None, ())
+
+
+def test_what_did_not_verify_stays_as_it_is() -> None:
+    refused = Verification(False, (Check("signature", "failed", "no", "signature"),))
+    assert within_validity(refused, {}, 9000) is refused

@@ -89,7 +89,9 @@ def test_descriptors_that_are_not_as_they_should_be_reach_no_backend() -> None:
 
     try:
         assert error("sign", named(1), (fd,), backend) == "request.malformed descriptor_index"
-        assert error("sign", named(-1), (fd,), backend) == "request.malformed descriptor_index"
+        assert error("sign", named(-1), (fd,), backend) == "request.malformed out_of_range"
+        more = {"key": "x:one", "message": {"fd": 0, "size": 3, "offset": 0}}
+        assert error("sign", more, (fd,), backend) == "request.unsupported unknown_key"
         assert error("sign", named(0), (), backend) == "request.malformed descriptor_index"
         assert error("sign", named(0, 4), (fd,), backend) == "request.malformed size_mismatch"
         assert error("sign", named(0), (plain,), backend) == "request.malformed not_sealed"

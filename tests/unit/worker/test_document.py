@@ -15,7 +15,8 @@ from signerd.contracts.hookspecs import PLUGINS_GROUP
 from signerd.errors import Refusal
 from signerd.host.load import Provided
 from signerd.host.memfd import SEALS, read_sealed, sealed_memfd
-from signerd.wire.worker_calls import PAYLOAD_INLINE, CheckDocument, Descriptor, DocumentChecked
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import PAYLOAD_INLINE, CheckDocument, DocumentChecked
 from signerd.worker.document import check
 
 URI = "https://example.test/Checked/v1"

@@ -216,6 +216,14 @@ def test_as_a_service_it_takes_its_settings_from_standard_input_too(service: Ser
     assert started.wait(10) == -signal.SIGTERM, "a service ends when it is told to"
 
 
+def test_a_service_ends_when_it_is_told_to_whatever_its_parent_ignored(service: ServiceWorker) -> None:
+    ignoring = ["/bin/sh", "-c", 'trap "" TERM INT; exec "$@"', "sh", *service.command()]
+    service.process = started = subprocess.Popen(ignoring, stdin=subprocess.DEVNULL)
+    service.wait()
+    started.terminate()
+    assert started.wait(10) == -signal.SIGTERM
+
+
 AS_SYSTEMD = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)

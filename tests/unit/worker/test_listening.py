@@ -1,4 +1,5 @@
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -171,6 +172,20 @@ def test_a_dead_workers_socket_is_replaced_and_a_living_ones_not(path: Path) -> 
     bind(str(path), OWN).close()
 
 
+def test_a_lock_that_is_never_let_go_is_not_waited_for_without_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir(0o700)
+    held = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        monkeypatch.setattr(listening, "LOCK_S", 0.0)
+        assert reason(path) == "directory_locked"
+    finally:
+        os.close(held)
+    bind(str(path), OWN).close()
+
+
 def test_what_is_no_place_for_a_socket_is_refused(path: Path, tmp_path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.write_text("kept")
@@ -178,13 +193,13 @@ def test_what_is_no_place_for_a_socket_is_refused(path: Path, tmp_path: Path) ->
     assert path.read_text() == "kept"
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
-    assert reason(path) == "not_a_socket"
+    assert reason(path) == "symlink"
     path.parent.chmod(0o770)
     assert reason(path) == "directory_mode"
     (tmp_path / "link").symlink_to(tmp_path / "run")
     assert reason(tmp_path / "link" / "x.sock") == "symlink"
     assert reason(Path("relative.sock")) == "bind"
-    assert reason(tmp_path / ("x" * 107)) == "bind"
+    assert reason(tmp_path / ("x" * 107)) == "path_length"
 
 
 HANDED = """
