@@ -12,7 +12,8 @@ from msgspec import NODEFAULT, Meta
 
 from protocol_tables import field_texts, table
 from signerd.contracts.providers import PredicateType
-from signerd.host import config_model, config_trust
+from signerd.host import config_keyless, config_model, config_trust
+from signerd.host.config_keyless import Keyless
 from signerd.host.config_model import (
     AdminSocket,
     Approvals,
@@ -21,9 +22,9 @@ from signerd.host.config_model import (
     Conformance,
     Daemon,
     Key,
-    Keyless,
     Limits,
     Plugin,
+    Publisher,
     Socket,
     Tenant,
 )
@@ -38,8 +39,8 @@ _ALIASES: dict[object, str] = {
     config_model.Name: "name",
     config_model.KeyReference: "key reference",
     config_model.Uid: "uid",
-    config_model.AbsolutePath: "absolute path",
-    config_model.Keyless: "[table](#keysrefkeyless)",
+    config_keyless.AbsolutePath: "absolute path",
+    config_keyless.Keyless: "[table](#keysrefkeyless)",
     config_model.Uri: "URI",
     config_model.Certificate: "`none` or absolute path",
     config_trust.Time: "time",
@@ -58,6 +59,7 @@ def parts() -> dict[str, str]:
         "conformance": Conformance,
         "plugin": Plugin,
         "backend": Backend,
+        "publisher": Publisher,
         "tenant": Tenant,
         "key": Key,
         "keyless": Keyless,
@@ -103,6 +105,7 @@ _NO_KEYS = {
     (Plugin, "name"),
     (Plugin, "settings"),
     (Backend, "name"),
+    (Publisher, "name"),
     (Tenant, "name"),
     (Key, "key"),
     (Approvals, "approvers"),

@@ -6,12 +6,14 @@ mapping of protobuf. Bundles are written in the form of RFC 8785 with absent fie
 by the rules that all of Sigstore's clients share, taken at their strictest.
 """
 
-from typing import Annotated, Final, NoReturn
+from collections.abc import Sequence
+from typing import Final, NoReturn
 
 import msgspec
 
 from signerd.attestation.canonical import canonical_json, canonicalise
 from signerd.attestation.dsse import Envelope, Signature, decode_base64, encode_base64
+from signerd.attestation.log_entry import LogEntry, LogEntryMessage, Message, log_entry_json, read_log_entry
 from signerd.errors import Refusal
 
 __all__ = [
@@ -47,126 +49,62 @@ MOST_TIMESTAMPS: Final = 32
 """Limits of sigstore-go."""
 
 
-Int64 = Annotated[str, msgspec.Meta(pattern=r"\A(?:0|-?[1-9][0-9]{0,18})\Z")]
-"""A 64-bit integer: a string in protobuf's JSON mapping; sigstore-python refuses a number."""
-
-
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A protobuf message: a field it does not define is an error for every protojson reader."""
-
-
-class _KeyHint(_Message, frozen=True):
+class _KeyHint(Message, frozen=True):
     hint: str | None = None
 
 
-class _Certificate(_Message, frozen=True):
+class _Certificate(Message, frozen=True):
     raw_bytes: str
 
 
-class _CertificateChain(_Message, frozen=True):
+class _CertificateChain(Message, frozen=True):
     certificates: list[_Certificate] | None = None
 
 
-class _LogId(_Message, frozen=True):
-    key_id: str
-
-
-class _KindVersion(_Message, frozen=True):
-    kind: str
-    version: str
-
-
-class _InclusionPromise(_Message, frozen=True):
-    signed_entry_timestamp: str
-
-
-class _Checkpoint(_Message, frozen=True):
-    envelope: str
-
-
-class _InclusionProof(_Message, frozen=True):
-    root_hash: str
-    tree_size: Int64
-    checkpoint: _Checkpoint | None = None
-    log_index: Int64 | None = None
-    hashes: list[str] | None = None
-
-
-class _LogEntry(_Message, frozen=True):
-    log_id: _LogId
-    kind_version: _KindVersion
-    canonicalized_body: str
-    log_index: Int64 | None = None
-    integrated_time: Int64 | None = None
-    inclusion_promise: _InclusionPromise | None = None
-    inclusion_proof: _InclusionProof | None = None
-
-
-class _Timestamp(_Message, frozen=True):
+class _Timestamp(Message, frozen=True):
     signed_timestamp: str
 
 
-class _TimestampData(_Message, frozen=True):
+class _TimestampData(Message, frozen=True):
     rfc3161_timestamps: list[_Timestamp] | None = msgspec.field(default=None, name="rfc3161Timestamps")
 
 
-class _Material(_Message, frozen=True):
+class _Material(Message, frozen=True):
     public_key: _KeyHint | None = None
     certificate: _Certificate | None = None
     x509_certificate_chain: _CertificateChain | None = msgspec.field(
         default=None, name="x509CertificateChain"
     )
-    tlog_entries: list[_LogEntry] | None = None
+    tlog_entries: list[LogEntryMessage] | None = None
     timestamp_verification_data: _TimestampData | None = None
 
 
-class _Signature(_Message, frozen=True):
+class _Signature(Message, frozen=True):
     sig: str
     keyid: str | None = None
 
 
-class _Envelope(_Message, frozen=True):
+class _Envelope(Message, frozen=True):
     payload: str
     payload_type: str
     signatures: list[_Signature]
 
 
-class _Digest(_Message, frozen=True):
+class _Digest(Message, frozen=True):
     algorithm: str
     digest: str
 
 
-class _MessageSignature(_Message, frozen=True):
+class _MessageSignature(Message, frozen=True):
     signature: str
     message_digest: _Digest | None = None
 
 
-class _Bundle(_Message, frozen=True):
+class _Bundle(Message, frozen=True):
     media_type: str
     verification_material: _Material
     dsse_envelope: _Envelope | None = None
     message_signature: _MessageSignature | None = None
-
-
-class LogEntry(msgspec.Struct, frozen=True):
-    """A transparency-log entry as it stands in a bundle: read, not yet verified.
-
-    ``proof_index`` is the leaf that the inclusion proof is of: in Rekor v1 counted from the start of the log's
-    shard, where ``log_index`` counts from the first shard's.
-    """
-
-    log_id: bytes
-    log_index: int
-    kind: str
-    version: str
-    body: bytes
-    integrated_time: int
-    promise: bytes | None
-    checkpoint: str | None
-    root_hash: bytes | None
-    tree_size: int
-    hashes: tuple[bytes, ...]
-    proof_index: int
 
 
 class MessageSignature(msgspec.Struct, frozen=True):
@@ -208,12 +146,20 @@ def dsse_envelope_bytes(payload_b64: bytes, payload_type: str, signature: bytes)
     )
 
 
-def keyful_bundle(payload_b64: bytes, payload_type: str, signature: bytes, hint: str) -> bytes:
+def keyful_bundle(
+    payload_b64: bytes,
+    payload_type: str,
+    signature: bytes,
+    hint: str,
+    log_entries: Sequence[LogEntry] = (),
+    timestamps: Sequence[bytes] = (),
+) -> bytes:
     """Write a bundle that a public key verifies, as RFC 8785 bytes.
 
     ``payload_b64`` is the payload in standard base64, ``signature`` the raw signature (DER for ECDSA),
     ``hint`` the base64 of SHA-256 over the key's SPKI, as cosign writes it. There is no keyid: Go's DSSE
-    verifier skips a signature whose keyid is not the one that it computed itself.
+    verifier skips a signature whose keyid is not the one that it computed itself. ``timestamps`` are DER
+    TimeStampResp.
     """
     return b"".join(
         (
@@ -221,12 +167,20 @@ def keyful_bundle(payload_b64: bytes, payload_type: str, signature: bytes, hint:
             dsse_envelope_bytes(payload_b64, payload_type, signature),
             b',"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":',
             canonical_json(hint),
-            b"}}}",
+            b"}" if not log_entries and not timestamps else b"}," + _beside(log_entries, timestamps),
+            b"}}",
         )
     )
 
 
-def keyless_bundle(payload_b64: bytes, payload_type: str, signature: bytes, certificate: bytes) -> bytes:
+def keyless_bundle(
+    payload_b64: bytes,
+    payload_type: str,
+    signature: bytes,
+    certificate: bytes,
+    log_entries: Sequence[LogEntry] = (),
+    timestamps: Sequence[bytes] = (),
+) -> bytes:
     """Write a bundle that a certificate verifies, as RFC 8785 bytes: as :func:`keyful_bundle`, with the leaf's DER
     alone, as v0.3 demands."""
     return b"".join(
@@ -235,9 +189,21 @@ def keyless_bundle(payload_b64: bytes, payload_type: str, signature: bytes, cert
             dsse_envelope_bytes(payload_b64, payload_type, signature),
             b',"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"certificate":{"rawBytes":"',
             encode_base64(certificate),
-            b'"}}}',
+            b'"}' if not log_entries and not timestamps else b'"},' + _beside(log_entries, timestamps),
+            b"}}",
         )
     )
+
+
+def _beside(log_entries: Sequence[LogEntry], timestamps: Sequence[bytes]) -> bytes:
+    """Write what proves more than the signature: members of ``verificationMaterial``, in the order of RFC 8785."""
+    members = []
+    if timestamps:
+        stamps = [{"signedTimestamp": encode_base64(stamp).decode()} for stamp in timestamps]
+        members.append(b'"timestampVerificationData":' + canonical_json({"rfc3161Timestamps": stamps}))
+    if log_entries:
+        members.append(b'"tlogEntries":[' + b",".join([log_entry_json(entry) for entry in log_entries]) + b"]")
+    return b",".join(members)
 
 
 def parse_bundle(text: bytes | memoryview) -> Bundle:
@@ -327,10 +293,10 @@ def _read_material(material: _Material, minor: int) -> tuple[str | None, tuple[b
     return None, tuple(_base64(certificate.raw_bytes) for certificate in chain.certificates)
 
 
-def _read_log_entries(entries: list[_LogEntry], minor: int) -> tuple[LogEntry, ...]:
+def _read_log_entries(entries: list[LogEntryMessage], minor: int) -> tuple[LogEntry, ...]:
     if len(entries) > MOST_LOG_ENTRIES:
         _refuse("too_many_log_entries", f"more than {MOST_LOG_ENTRIES} log entries")
-    read = tuple(_read_log_entry(entry) for entry in entries)
+    read = tuple(read_log_entry(entry) for entry in entries)
     if len({(entry.log_id, entry.log_index, entry.body) for entry in read}) != len(read):
         _refuse("duplicate_log_entry", "a log entry stands twice")
     for entry in read:
@@ -339,24 +305,6 @@ def _read_log_entries(entries: list[_LogEntry], minor: int) -> tuple[LogEntry, .
         if minor > 1 and (entry.root_hash is None or not entry.checkpoint):
             _refuse("inclusion_proof_missing", "a log entry needs an inclusion proof with its checkpoint")
     return read
-
-
-def _read_log_entry(entry: _LogEntry) -> LogEntry:
-    promise, proof = entry.inclusion_promise, entry.inclusion_proof
-    return LogEntry(
-        log_id=_base64(entry.log_id.key_id),
-        log_index=_int64(entry.log_index),
-        kind=entry.kind_version.kind,
-        version=entry.kind_version.version,
-        body=_base64(entry.canonicalized_body),
-        integrated_time=_int64(entry.integrated_time),
-        promise=None if promise is None else _base64(promise.signed_entry_timestamp),
-        checkpoint=proof.checkpoint.envelope if proof and proof.checkpoint else None,
-        root_hash=None if proof is None else _base64(proof.root_hash),
-        tree_size=0 if proof is None else _int64(proof.tree_size),
-        hashes=() if proof is None else tuple(_base64(node) for node in proof.hashes or ()),
-        proof_index=0 if proof is None else _int64(proof.log_index),
-    )
 
 
 def _read_timestamps(data: _TimestampData | None) -> tuple[bytes, ...]:
@@ -374,13 +322,6 @@ def _base64(text: str) -> bytes:
     if data is None:
         _refuse("base64_malformed", "the bundle holds text that is not standard padded base64")
     return data
-
-
-def _int64(text: str | None) -> int:
-    number = int(text or 0)
-    if not -(2**63) <= number < 2**63:
-        _refuse("int64_range", "the bundle holds an integer of more than 64 bits")
-    return number
 
 
 def _refuse(reason: str, public: str) -> NoReturn:

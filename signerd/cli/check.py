@@ -95,11 +95,12 @@ def _credential(where: str, credential: str) -> Iterator[str]:
 
 
 def _plugins(config: "Config") -> Iterator[str]:
-    """Load the policy plugins as the front end would; of key backends look at the metadata alone, as the
+    """Load the policy plugins as the front end would; of key backends and publishers look at the metadata alone, as the
     sealer would.
     """
+    from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PUBLISHERS_GROUP
     from signerd.host.distribution import LoadError
-    from signerd.host.load import PluginEntry, key_backend_entry, load_policy_plugins
+    from signerd.host.load import PluginEntry, load_policy_plugins, worker_entry
 
     development, certifiers = config.daemon.development, config.conformance.certifiers
     entries = {
@@ -109,21 +110,27 @@ def _plugins(config: "Config") -> Iterator[str]:
         load_policy_plugins(entries, development=development)
     except LoadError as exc:
         yield f"{config.source}: plugins: {exc}"
+    wanted = [
+        (f"publishers.{p.name}", PUBLISHERS_GROUP, p.plugin, p.certificate, p.version, p.record)
+        for p in config.publishers
+    ]
     for backend in config.backends:
-        where = f"{config.source}: backends.{backend.name}"
+        where = f"backends.{backend.name}"
         if backend.socket:
-            yield from _credential(where, backend.credential)
-            continue
+            yield from _credential(f"{config.source}: {where}", backend.credential)
+        else:
+            pins = (backend.certificate, backend.version, backend.record)
+            wanted.append((where, KEY_BACKENDS_GROUP, backend.scheme, *pins))
+    for where, group, name, certificate, *pinned in wanted:
         try:
-            found = key_backend_entry(
-                backend.scheme, development=development, certificate=backend.certificate, certifiers=certifiers
+            found = worker_entry(
+                group, name, development=development, certificate=certificate, certifiers=certifiers
             )
         except LoadError as exc:
-            yield f"{where}: {exc}"
+            yield f"{config.source}: {where}: {exc}"
             continue
-        for pin, wanted, installed in (
-            ("version", backend.version, found.version),
-            ("record", backend.record, found.record_sha256),
-        ):
-            if wanted is not None and wanted != installed:
-                yield f"{where}.{pin}: expected the installed {installed or '(editable)'}, got {wanted}"
+        there = (found.version, found.record_sha256)
+        for pin, expected, installed in zip(("version", "record"), pinned, there, strict=True):
+            if expected is not None and expected != installed:
+                there_is = installed or "(editable)"
+                yield f"{config.source}: {where}.{pin}: expected the installed {there_is}, got {expected}"

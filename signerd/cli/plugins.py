@@ -40,9 +40,13 @@ def run(args: argparse.Namespace) -> int:
         if backend.socket:
             continue  # its code is that service's affair
         schemes.setdefault(backend.scheme, []).append(backend.certificate)
+    publishers: dict[str, list[str]] = {}
+    for publisher in config.publishers:
+        publishers.setdefault(publisher.plugin, []).append(publisher.certificate)
     rows = listing(
         {plugin.name: [plugin.certificate] for plugin in config.plugins},
         schemes,
+        publishers,
         config.conformance.certifiers,
         development=config.daemon.development,
     )
@@ -57,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
 def listing(
     plugins: Mapping[str, Sequence[str]],
     schemes: Mapping[str, Sequence[str]],
+    publishers: Mapping[str, Sequence[str]],
     certifiers: Sequence[str] = (),
     *,
     development: bool,
 ) -> list[dict[str, Any]]:
-    """Return a row for each installed plugin, sorted; ``plugins`` and ``schemes`` are those that are let in, each with
-    what its entries say of a certificate.
+    """Return a row for each installed plugin, sorted; ``plugins``, ``schemes`` and ``publishers`` are
+    those that are let in, each with what its entries say of a certificate.
 
     What is let in but not installed has a row too, with the problem.
     """
@@ -73,12 +78,10 @@ def listing(
     rows = []
     for kind, group, allowed in (
         ("policy", PLUGINS_GROUP, plugins),
-        ("publisher", PUBLISHERS_GROUP, plugins),
+        ("publisher", PUBLISHERS_GROUP, publishers),
         ("key backend", KEY_BACKENDS_GROUP, schemes),
     ):
-        names = {entry.name for entry in entry_points(group=group)}
-        if kind != "publisher":
-            names |= allowed.keys()
+        names = {entry.name for entry in entry_points(group=group)} | allowed.keys()
         for name in sorted(names):
             row = {"name": name, "kind": kind, "api": group.rpartition(".")[2], "allowed": name in allowed}
             rows.append(row | _found(name, group, allowed.get(name, ()), certifiers, development))

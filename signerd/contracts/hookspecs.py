@@ -46,7 +46,7 @@ PROJECT: Final = "signerd"
 PLUGINS_GROUP: Final = "signerd.plugins.v1"
 """Entry points of policy plugins, loaded in the front end; the group carries the API version."""
 PUBLISHERS_GROUP: Final = "signerd.publishers.v1"
-"""Entry points of transparency logs and audit sinks; no process of this release loads them."""
+"""Entry points of transparency logs and timestamp authorities, imported in a publisher only."""
 KEY_BACKENDS_GROUP: Final = "signerd.key_backends.v1"
 """Entry points of key backends, imported in a key worker only; the entry's name is the scheme of its references."""
 
@@ -93,4 +93,4 @@ def signerd_audit_sinks(settings: Settings) -> AuditSink:  # type: ignore[empty-
 
 @hookspec
 def signerd_transparency_logs(settings: Settings) -> TransparencyLog:  # type: ignore[empty-body]
-    """Logs, stamps and witnesses. Any number; no process of this release calls it."""
+    """A log or a timestamp authority. Called in the publisher; one for each, any number of publishers."""

@@ -139,13 +139,20 @@ class Keyless(Protocol):
 
 @runtime_checkable
 class TransparencyLog(Protocol):
-    """Publishes what was signed and brings the proof back; no process of this release calls it."""
+    """Publishes what was signed and brings the proof back; lives in a publisher, and holds no state.
 
-    def submit(self, payload_digest: bytes, signature: bytes, verifier: bytes) -> bytes:
-        """Return the log's entry, already checked; ``transparency.unavailable`` otherwise.
+    ``kind`` is ``log`` (the proof is a ``TransparencyLogEntry`` of protobuf-specs as JSON) or ``stamp`` (a DER
+    ``TimeStampResp``, RFC 3161). Faults are ``transparency.unavailable`` only.
+    """
 
-        ``payload_digest`` is the SHA-256 of what ``signature`` is over, ``verifier`` the SPKI of its key (DER). The
-        same may come again.
+    kind: str
+
+    def submit(self, payload_digest: bytes, signature: bytes, verifier: bytes) -> Maybe[bytes]:
+        """Return the proof, already checked against what the settings say of the log or authority.
+
+        ``payload_digest`` is that of the PAE by the key's own hash, ``verifier`` the key's SPKI or the leaf certificate
+        in DER; a stamp is over the bytes of ``signature``. What was submitted before has a proof again. May be called
+        many times at once, and is cut short when the publisher's caller gives up.
         """
 
 

@@ -112,6 +112,7 @@ def services_of(
             digests=limits.digests,
             front_document_bytes=PAYLOAD_INLINE,
         ),
+        published=frozenset([p.kind for p in config.publishers if p.needed]),
         new_id=AuditIds(),
         check_claims=partial(check_claims, payload_bytes=limits.payload_bytes),
     )
@@ -138,6 +139,8 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
                 for key in config.keys
                 if key.tenant == tenant.name
             },
+            tenant.transparency,
+            tenant.timestamp,
             frozenset(key.backend for key in config.keys if key.tenant == tenant.name),
         )
         for tenant in config.tenants

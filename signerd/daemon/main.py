@@ -195,8 +195,9 @@ class Daemon:
         self._predicate_plugins = {provided.name for provided in loaded.predicates.values()}
         if before.plugins != config.plugins:
             self.documents.renew()
+        decides = msgspec.structs.replace(config, publishers=before.publishers)
         services = services_of(
-            config, loaded, self.snapshot, self._ledger, self.deadlines, self._clock, self._quotas
+            decides, loaded, self.snapshot, self._ledger, self.deadlines, self._clock, self._quotas
         )
         await self.frontend.renew(services)
         _log.info("reload: done")

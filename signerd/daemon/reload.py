@@ -1,9 +1,9 @@
 """SIGHUP: what a changed configuration file changes in the running daemon.
 
 Plugins with their settings, tenants, and what bundles are verified against take effect at once; the rest (state,
-sockets, limits, certifiers, backends, keys) belongs to processes and sockets that exist already, and waits for the next
-start. So does the quota store: slots go back to the one that they were taken from, and a new one would know nothing of
-the day. A file that cannot be used changes nothing.
+sockets, limits, certifiers, backends, publishers, keys) belongs to processes and sockets that exist already, and waits
+for the next start. So does the quota store: slots go back to the one that they were taken from, and a new one would
+know nothing of the day. A file that cannot be used changes nothing.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from signerd.host.load import Loaded, load_policy_plugins
 
 __all__ = ["read_again", "store_of", "waiting"]
 
-_AT_START: Final = ("daemon", "sockets", "limits", "conformance", "backends", "keys", "approvals")
+_AT_START: Final = ("daemon", "sockets", "limits", "conformance", "backends", "publishers", "keys", "approvals")
 
 
 def read_again(config: Config) -> tuple[Config, Loaded]:

@@ -18,7 +18,8 @@ from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned, identity_environment, spawn
 from signerd.host.supervision import Supervision
 from signerd.pipeline.charging import Charging
-from signerd.wire.links import AbsentKeys, BackendChanged, Failed, GrantsChanged, Opened, RingChanged
+from signerd.wire.backends import BackendChanged
+from signerd.wire.links import AbsentKeys, Failed, GrantsChanged, Opened, RingChanged
 
 __all__ = ["SealerProcess"]
 

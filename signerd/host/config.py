@@ -31,6 +31,7 @@ from signerd.host.config_model import (
     Key,
     Limits,
     Plugin,
+    Publisher,
     Socket,
     Sockets,
     Tenant,
@@ -64,7 +65,7 @@ MOST_BYTES: Final = 1024 * 1024
 """A configuration file is at most this long: anything larger is the wrong file."""
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _SECTIONS: Final = (
-    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "tenants", "keys", "approvals",
+    "daemon", "sockets", "limits", "conformance", "plugins", "backends", "publishers", "tenants", "keys", "approvals",
     "trust", "verification",
 )  # fmt: skip
 S = TypeVar("S", bound=msgspec.Struct)
@@ -142,6 +143,7 @@ def parse(
     conformance = reader.struct(Conformance, reader.table(document, "conformance", "conformance"), "conformance")
     plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
+    publishers = [_publisher(reader, name, table) for name, table in reader.tables(document, "publishers")]
     tenants = [_tenant(reader, name, table) for name, table in reader.tables(document, "tenants")]
     keys = [_key(reader, name, table) for name, table in reader.tables(document, "keys")]
     approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
@@ -163,6 +165,7 @@ def parse(
         approvals,
         trust,
         verification,
+        _all(publishers),
         file,
     )
     return _checked(config, file)
@@ -192,6 +195,12 @@ def _backend(reader: TableReader, name: str, table: Mapping[str, object]) -> Bac
     where = f"backends.{quoted(name)}"
     reader.settings(reader.table(table, "settings", f"{where}.settings"), f"{where}.settings")
     return reader.struct(Backend, table, where, name=name)
+
+
+def _publisher(reader: TableReader, name: str, table: Mapping[str, object]) -> Publisher | None:
+    where = f"publishers.{quoted(name)}"
+    reader.settings(reader.table(table, "settings", f"{where}.settings"), f"{where}.settings")
+    return reader.struct(Publisher, table, where, name=name)
 
 
 def _approvals(reader: TableReader, table: Mapping[str, object]) -> Approvals | None:

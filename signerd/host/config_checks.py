@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from signerd.errors import SignerdError
-from signerd.host.config_model import Approvals, Backend, Config, Key, Keyless, Limits, Tenant
+from signerd.host.config_keyless import Keyless
+from signerd.host.config_model import Approvals, Backend, Config, Key, Limits, Tenant
 from signerd.host.config_trust import Trust, TrustedService, Verification
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey
@@ -49,6 +50,7 @@ def cross_problems(config: Config) -> list[str]:
         *_keys(config),
         *_needed(config),
         *_approvals(config.approvals),
+        *_publishers(config),
         *_trust(config.trust),
         *_verification(config.verification),
     ]
@@ -111,6 +113,7 @@ def _certificates(config: Config) -> Iterator[str]:
     if config.conformance.certifiers:
         return
     named = [(f"plugins.{quoted(plugin.name)}", plugin.certificate) for plugin in config.plugins]
+    named += [(f"publishers.{quoted(publisher.name)}", publisher.certificate) for publisher in config.publishers]
     named += [(f"backends.{quoted(backend.name)}", backend.certificate) for backend in config.backends]
     for where, certificate in named:
         if certificate != "none":
@@ -234,6 +237,20 @@ def _approvals(approvals: Approvals) -> Iterator[str]:
         if needed > len(owners):
             where = f"approvals.operations.{quoted(operation)}"
             yield f"{where}: expected at most {len(owners)}, the approvers with a key of their own, got {needed}"
+
+
+def _publishers(config: Config) -> Iterator[str]:
+    kinds = {publisher.kind for publisher in config.publishers if publisher.needed}
+    for publisher in config.publishers:
+        if publisher.kind == "stamp" and not publisher.needed:
+            where = f"publishers.{quoted(publisher.name)}"
+            yield f"{where}.needed: expected true: a stamp that comes later has another time"
+    for tenant in config.tenants:
+        where = f"tenants.{quoted(tenant.name)}"
+        if tenant.transparency != "none" and "log" not in kinds:
+            yield f"{where}.transparency: expected none without a needed [publishers.NAME] of kind log"
+        if tenant.timestamp and "stamp" not in kinds:
+            yield f"{where}.timestamp: expected false without a [publishers.NAME] of kind stamp"
 
 
 def _trust(trust: Trust) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.host.config_keyless import Keyless
 from signerd.host.config_trust import Trust, Verification
 
 __all__ = [
@@ -22,9 +23,9 @@ __all__ = [
     "Daemon",
     "GatedOperation",
     "Key",
-    "Keyless",
     "Limits",
     "Plugin",
+    "Publisher",
     "Socket",
     "Sockets",
     "Tenant",
@@ -88,7 +89,6 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1, le=GIB)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 KeyReference = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*:[!-~]+\Z", max_length=256)]
-AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\x00]*\Z", max_length=4096, description="an absolute path")]
 Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Uri = Annotated[str, Meta(min_length=1, max_length=2048)]
 Certificate = Annotated[
@@ -250,6 +250,36 @@ class Backend(msgspec.Struct, frozen=True):
         }[self.kind]
 
 
+class Publisher(msgspec.Struct, frozen=True):
+    """``[publishers.NAME]``: a transparency log or timestamp authority, in a process of its own with the network and
+    without keys.
+    """
+
+    name: Name
+    """As records name it."""
+    plugin: Name
+    """The entry point of its plugin, as `signerd plugins` lists it."""
+    kind: Literal["log", "stamp"]
+    """What it brings: an entry of a log, or a timestamp. What its plugin says must be the same."""
+    certificate: Certificate
+    """As a plugin's."""
+    settings: dict[str, object] = {}
+    """The plugin's own table. Only its process understands it: a fault in it shows when that starts."""
+    needed: bool = True
+    """Whether an answer that needs its kind waits for this one. A log of which this is false is a mirror: it gets its
+    entries later, from the outbox."""
+    call_deadline_s: Seconds | None = None
+    """A deadline of its own for each call, in place of `worker_call_network_s`."""
+    version: Annotated[str, Meta(min_length=1)] | None = None
+    """Pin, as a plugin's."""
+    record: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    """Pin, as a plugin's."""
+
+    def deadline_s(self, limits: Limits) -> float:
+        """Return how many seconds a call to it may take."""
+        return limits.worker_call_network_s if self.call_deadline_s is None else self.call_deadline_s
+
+
 class Tenant(msgspec.Struct, frozen=True):
     """``[tenants.NAME]``. ``predicates`` None allows the whole catalogue; ``default_key`` may be left out
     with one key.
@@ -274,27 +304,10 @@ class Tenant(msgspec.Struct, frozen=True):
     """Refuse keys that their backend does not attest to have been made in hardware that they cannot leave."""
     default_keys: dict[str, KeyReference] = {}
     """By plan: the key that signs in place of `default_key` for callers of this plan."""
-
-
-class Keyless(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[keys."REF".keyless]``: no key is pinned; whose certificates count in its place, whatever the backend says."""
-
-    ca: AbsolutePath
-    """The authority's certificates in PEM: those between first, the anchor last."""
-    issuers: Annotated[tuple[Uri, ...], Meta(min_length=1)]
-    """The OIDC issuers whose word on identities counts. A request's token of another one is refused."""
-    ct_log_keys: Annotated[tuple[AbsolutePath, ...], Meta(min_length=1)] | None = None
-    """Public keys of CT logs in PEM: each certificate must have been seen by one of these."""
-    ct_log: Literal["none"] | None = None
-    """In place of `ct_log_keys`: certificates are in no log, and nobody can find those that the authority gave to
-    others."""
-    identities: Annotated[tuple[Uri, ...], Meta(min_length=1)] | None = None
-    """The only identities that sign, as certificates name them. Absent: any that the issuers vouch for."""
-    audience: Annotated[str, Meta(min_length=1, max_length=256)] = "sigstore"
-    """The audience that a request's token must have, and no other."""
-    ephemeral_ok: bool = False
-    """Sign also without a log entry and without a stamp: once the certificate has ended, nothing proves that the
-    signature was made before. Each record then says `ephemeral`."""
+    transparency: Literal["none", "async", "required"] = "none"
+    """Where a request does not say: whether signatures go into the logs, before the answer or after it."""
+    timestamp: bool = False
+    """Where a request does not say: whether signatures are stamped."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -376,4 +389,5 @@ class Config(msgspec.Struct, frozen=True):
     approvals: Approvals = Approvals()
     trust: Trust = Trust()
     verification: Verification = Verification()
+    publishers: tuple[Publisher, ...] = ()
     source: str = ""

@@ -16,7 +16,7 @@ from signerd.errors import PluginError, SignerdError
 
 __all__ = ["CODE_OF_KIND", "PROVIDER_SECONDS", "Guard", "Kind", "told"]
 
-Kind = Literal["authenticator", "entitlement", "release", "predicate", "quota", "key_backend", "hook"]
+Kind = Literal["authenticator", "entitlement", "release", "predicate", "quota", "key_backend", "publisher", "hook"]
 
 CODE_OF_KIND: Final[dict[Kind, str]] = {
     "authenticator": "internal",
@@ -25,6 +25,7 @@ CODE_OF_KIND: Final[dict[Kind, str]] = {
     "predicate": "internal",
     "quota": "internal",
     "key_backend": "key.backend_fault",
+    "publisher": "transparency.unavailable",
     "hook": "internal",
 }
 """What a defect of a provider of each kind means to the caller: always a fault, so that it fails closed."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from signerd.host.config import ConfigError, read_text
-from signerd.host.config_model import Keyless
+from signerd.host.config_keyless import Keyless
 from signerd.host.tables import quoted
 from signerd.verification.keyless import KeylessTrust
 

@@ -18,13 +18,14 @@ from typing import Final, Generic, TypeVar, cast
 import pluggy
 
 from signerd.contracts import hookspecs
-from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP, PROJECT
+from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP, PROJECT, PUBLISHERS_GROUP
 from signerd.contracts.providers import (
     Authenticator,
     EntitlementSource,
     KeyBackend,
     PredicateType,
     ReleaseCheck,
+    TransparencyLog,
 )
 from signerd.contracts.services import QuotaStore
 from signerd.host.arity import breaches
@@ -39,10 +40,11 @@ __all__ = [
     "LoadedPlugin",
     "PluginEntry",
     "Provided",
-    "key_backend_entry",
     "load_key_backend",
     "load_policy_plugins",
     "load_predicates",
+    "load_publisher",
+    "worker_entry",
 ]
 
 P = TypeVar("P")
@@ -56,11 +58,13 @@ _ONE: Final[Mapping[str, type]] = {
     "signerd_entitlements": EntitlementSource,
     "signerd_quota_stores": QuotaStore,
     "signerd_key_backends": KeyBackend,
+    "signerd_transparency_logs": TransparencyLog,
 }
 _PREDICATES: Final = ("signerd_predicates",)
 _KEY_BACKENDS: Final = ("signerd_key_backends",)
+_PUBLISHERS: Final = ("signerd_transparency_logs",)
 _POLICY: Final = (*_SEVERAL, "signerd_entitlements", "signerd_quota_stores")
-_OF_GROUP: Final = {PLUGINS_GROUP: _POLICY, KEY_BACKENDS_GROUP: _KEY_BACKENDS}
+_OF_GROUP: Final = {PLUGINS_GROUP: _POLICY, KEY_BACKENDS_GROUP: _KEY_BACKENDS, PUBLISHERS_GROUP: _PUBLISHERS}
 
 _finder: Final = VerifiedFinder()
 
@@ -113,9 +117,9 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class BackendEntry:
-    """A key backend as its metadata has it: nothing of it was imported."""
+    """A key backend or publisher as its metadata has it: nothing of it was imported."""
 
-    scheme: str
+    name: str
     distribution: str
     version: str
     record_sha256: str
@@ -152,17 +156,17 @@ def load_predicates(
     return _by_uri(found["signerd_predicates"])
 
 
-def key_backend_entry(
-    scheme: str, *, development: bool = False, certificate: str = NONE, certifiers: tuple[str, ...] = ()
+def worker_entry(
+    group: str, name: str, *, development: bool = False, certificate: str = NONE, certifiers: tuple[str, ...] = ()
 ) -> BackendEntry:
-    """Return what is known of the backend of ``scheme`` from its metadata alone, its files and its certificate verified
-    (T2).
+    """Return what is known of the key backend of that scheme, or of a publisher's plugin, from its metadata alone, its
+    files and its certificate verified (T2).
 
     Raises LoadError as loading it would.
     """
-    dist = verify(find_entry(KEY_BACKENDS_GROUP, scheme), development=development)
-    certified = check_certificate(scheme, certificate, certifiers, KEY_BACKENDS_GROUP, dist)
-    return BackendEntry(scheme, dist.name, dist.version, dist.record_sha256, dist.module, certified)
+    dist = verify(find_entry(group, name), development=development)
+    certified = check_certificate(name, certificate, certifiers, group, dist)
+    return BackendEntry(name, dist.name, dist.version, dist.record_sha256, dist.module, certified)
 
 
 def load_key_backend(scheme: str, entry: PluginEntry, *, development: bool = False) -> KeyBackend:
@@ -172,6 +176,18 @@ def load_key_backend(scheme: str, entry: PluginEntry, *, development: bool = Fal
     """
     _, found = _load(KEY_BACKENDS_GROUP, {scheme: entry}, _KEY_BACKENDS, development=development)
     return cast("KeyBackend", found["signerd_key_backends"][0].provider)
+
+
+def load_publisher(plugin: str, entry: PluginEntry, kind: str, *, development: bool = False) -> TransparencyLog:
+    """Import the log or timestamp authority of ``plugin`` and return it; in a publisher only.
+
+    Raises LoadError for everything that is not as the contract says, another kind than ``kind`` included.
+    """
+    _, found = _load(PUBLISHERS_GROUP, {plugin: entry}, _PUBLISHERS, development=development)
+    provider = cast("TransparencyLog", found["signerd_transparency_logs"][0].provider)
+    if provider.kind != kind:
+        raise LoadError(plugin, f"the configuration says that it is a {kind}, and it is another kind")
+    return provider
 
 
 def _load(

@@ -1,7 +1,10 @@
 """Keys and quota: the last gate before content is looked at."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from types import TracebackType
+
+from msgspec import UNSET
 
 from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
 from signerd.contracts.services import Charge
@@ -10,10 +13,12 @@ from signerd.errors import Refusal
 from signerd.pipeline.evidence import Admission, Cleared, Order
 from signerd.pipeline.keyless import default_keyless, identity_for
 from signerd.pipeline.services import Services
+from signerd.verification.keys import PublicKey
+from signerd.verification.rekor2 import key_details
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import Descriptor
 
-__all__ = ["admit", "charge_for", "choose_key", "choose_keys", "no_such_key"]
+__all__ = ["admit", "charge_for", "choose_key", "choose_keys", "no_such_key", "wants"]
 
 
 class admit:  # noqa: N801  a scope that reads as a verb in the story
@@ -85,12 +90,26 @@ def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEn
     check_validity(entry, services.clock.now_ms())
     if entry.algorithm not in PROFILES[tenant.profile] or entry.algorithm not in COSIGN_ALGORITHMS:
         raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
+    if not entry.keyless and (order.transparency != "none" or wants(order, "rekor_request")):
+        _check_logged(entry.spki)
     rule = tenant.rules.get(name)
     if rule is not None and rule.plans is not None and plan not in rule.plans:
         raise Refusal("key.forbidden", "other_plan", "the key does not sign for this plan")
     if tenant.require_hardware and not entry.hardware:
         raise Refusal("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
     return entry
+
+
+def wants(order: Order, part: str) -> bool:
+    """Whether the request asks for that further part of the result (``options.include``)."""
+    options = order.params.options
+    return options is not UNSET and options.include is not UNSET and part in options.include
+
+
+@lru_cache(maxsize=1024)
+def _check_logged(spki: bytes) -> None:
+    """Refuse (``key.algorithm_refused``, ``not_logged``) a key whose signatures no transparency log takes."""
+    key_details(PublicKey.from_spki(spki))
 
 
 def _check_size(cleared: Cleared) -> None:

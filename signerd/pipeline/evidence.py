@@ -21,6 +21,7 @@ class Order:
     """A request that is understood: well-formed, of a catalogued type, within the principal's scope.
 
     A subject that was given by descriptor has no digest yet; it is hashed before the Statement is built.
+    ``transparency`` (none, async, required) and ``timestamp`` say what is to be published.
     """
 
     request: SignRequest
@@ -29,6 +30,8 @@ class Order:
     tenant: Tenant
     predicate_type: PredicateType
     subjects: tuple[Subject, ...]
+    transparency: str = "none"
+    timestamp: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,17 @@ from signerd.verification.oidc import check_claims, read_claims
 from signerd.wire.keyless import IdentityToken
 from signerd.wire.links import RingEntry
 
-__all__ = ["EPHEMERAL", "EPHEMERAL_WARNING", "default_keyless", "identity_for", "rule_of"]
+__all__ = ["EPHEMERAL", "default_keyless", "identity_for", "is_ephemeral", "rule_of", "untimed_warnings"]
 
 EPHEMERAL = "ephemeral"
 """In ``degraded``: nothing proves that it was signed while the certificate was valid."""
-EPHEMERAL_WARNING = (
+_EPHEMERAL = (
     "ephemeral: neither a log entry nor a stamp proves when it was signed; verifiers refuse it once the certificate "
     "has ended"
+)
+_UNSTAMPED = (
+    "unstamped: entries of a Rekor v2 log prove no time; without a stamp verifiers refuse it once the certificate has "
+    "ended"
 )
 
 
@@ -26,6 +30,18 @@ def rule_of(order: Order, key: RingEntry) -> KeylessRule | None:
     """Return what is configured for a keyless key; None for any other."""
     rule = order.tenant.rules.get(key.key)
     return None if rule is None else rule.keyless
+
+
+def is_ephemeral(order: Order) -> bool:
+    """Whether the answer comes with neither log entry nor stamp: one that follows later may never."""
+    return order.transparency != "required" and not order.timestamp
+
+
+def untimed_warnings(order: Order, keys: Sequence[RingEntry]) -> tuple[str, ...]:
+    """Return what a caller should know of signatures by certificates whose time nothing proves."""
+    if order.timestamp or not any([key.keyless for key in keys]):
+        return ()
+    return (_EPHEMERAL if is_ephemeral(order) else _UNSTAMPED,)
 
 
 def default_keyless(order: Order, named: str) -> str:
@@ -58,7 +74,7 @@ def identity_for(
         raise Refusal("key.forbidden", "not_keyless", "a key that is named is not keyless")
     if mode == "keyful" and rules:
         raise Refusal("key.forbidden", "not_keyful", "a key that is named is keyless")
-    if not all([rule.ephemeral_ok for rule in rules]):
+    if is_ephemeral(order) and not all([rule.ephemeral_ok for rule in rules]):
         raise Refusal(
             "key.forbidden", EPHEMERAL, "a keyless signature needs a log entry or a stamp, and none is asked for"
         )

@@ -10,9 +10,9 @@ from signerd.attestation.algorithms import SIGNATURE_DIGEST
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Remaining
 from signerd.errors import Fault, Refusal
-from signerd.pipeline.admit import choose_key
+from signerd.pipeline.admit import choose_key, wants
 from signerd.pipeline.evidence import BuiltStatement, Cleared, Order, Signed
-from signerd.pipeline.keyless import EPHEMERAL, EPHEMERAL_WARNING, identity_for, rule_of
+from signerd.pipeline.keyless import EPHEMERAL, identity_for, is_ephemeral, rule_of, untimed_warnings
 from signerd.pipeline.record import Entry
 from signerd.pipeline.services import Services
 from signerd.pipeline.tenants import KeylessRule, Tenant
@@ -51,7 +51,6 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
     decision = decision_of(built)
     expires_at = order.principal.expires_at
     request = order.request
-    options = order.params.options
     item = SealItem(
         request.record_id,
         entry.hand_over(),
@@ -59,9 +58,10 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         PAYLOAD_TYPE,
         built.payload,
         max(1, int((request.deadline - services.clock.monotonic()) * 1000)),
-        envelope=options is not UNSET and options.include is not UNSET and "envelope" in options.include,
+        envelope=wants(order, "envelope"),
         principal_expires_at=expires_at or 0,
         identity=built.admission.identity,
+        rekor_request=wants(order, "rekor_request"),
     )
     answer, fds = await sealed(item, built.payload_fd)
     return Signed(request.record_id, _result(built, decision, answer, services.clock.now_ms()), fds)
@@ -97,12 +97,22 @@ def decision_of(built: BuiltStatement) -> DecisionFacts:
     admission = built.admission
     cleared = admission.cleared
     entitlement = cleared.entitled.entitlement
-    principal = cleared.entitled.order.principal
+    order = cleared.entitled.order
+    principal = order.principal
     degraded = entitlement.degraded + cleared.degraded
-    if any([key.keyless for key in admission.keys]):
+    if any([key.keyless for key in admission.keys]) and is_ephemeral(order):
         degraded += (EPHEMERAL,)
     keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
-    return DecisionFacts(principal.name, principal.tenant, entitlement.plan, _release_facts(cleared), keys, degraded)
+    return DecisionFacts(
+        principal.name,
+        principal.tenant,
+        entitlement.plan,
+        _release_facts(cleared),
+        keys,
+        degraded,
+        UNSET if order.transparency == "none" else order.transparency,
+        order.timestamp or UNSET,
+    )
 
 
 def _release_facts(cleared: Cleared) -> ReleaseFacts:
@@ -116,7 +126,6 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
     admission = built.admission
     order = admission.cleared.entitled.order
     keys = admission.keys
-    name = order.subjects[0].name
     return methods.SignResult(
         bundles=tuple([_bin(s.bundle) for s in answer.signatures]),
         statement_sha256=answer.statement_sha256,
@@ -132,15 +141,10 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         cosign_verifiable=True,
         warnings=(
             *[w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)],
-            *([EPHEMERAL_WARNING] if EPHEMERAL in decision.degraded else []),
+            *untimed_warnings(order, keys),
         ),
         verify_command=tuple(
-            [
-                verify_command(key.algorithm, order.predicate_type.uri, name)
-                if signed.keyless is None
-                else keyless_command(signed.keyless, rule_of(order, key), order.predicate_type.uri, name)
-                for key, signed in zip(keys, answer.signatures, strict=True)
-            ]
+            [_command(order, key, signed.keyless) for key, signed in zip(keys, answer.signatures, strict=True)]
         ),
         entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
@@ -152,6 +156,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         ),
         envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
         certificate_chain=_chain(order, answer),
+        rekor_request=tuple([s.rekor_request for s in answer.signatures]) if wants(order, "rekor_request") else UNSET,
     )
 
 
@@ -173,6 +178,8 @@ def shown_decision(decision: DecisionFacts) -> methods.Decision:
             ]
         ),
         decision.degraded,
+        decision.transparency,
+        decision.timestamp,
     )
 
 
@@ -208,6 +215,14 @@ def _certified(key: RingEntry, keyid: str, by: Keyless) -> methods.SigningIdenti
     )
 
 
+def _command(order: Order, key: RingEntry, by: Keyless | None) -> methods.VerifyCommand:
+    kind, name = order.predicate_type.uri, order.subjects[0].name
+    logged, stamped = order.transparency == "required", order.timestamp
+    if by is None:
+        return verify_command(key.algorithm, kind, name, logged, stamped)
+    return keyless_command(by, rule_of(order, key), kind, name, logged, stamped)
+
+
 def _chain(order: Order, answer: Sealed) -> tuple[bytes | methods.Descriptor, ...] | UnsetType:
     """Return the chain of the first certificate that signed, where it is asked for and there is one."""
     options = order.params.options
@@ -232,10 +247,13 @@ def _ageing(key: RingEntry, tenant: Tenant, now: int) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def verify_command(algorithm: str, predicate_type: str, artifact: str) -> methods.VerifyCommand:
+def verify_command(
+    algorithm: str, predicate_type: str, artifact: str, logged: bool = False, stamped: bool = False
+) -> methods.VerifyCommand:
     """Return cosign's command line (3.0.4 and later, offline).
 
-    ``--type`` is always there: cosign's default is ``custom``.
+    ``--type`` is always there: cosign's default is ``custom``. What was ``logged`` or ``stamped`` is verified by the
+    trusted root of its log and authority.
     """
     digest = SIGNATURE_DIGEST.get(algorithm)
     argv = (
@@ -245,7 +263,9 @@ def verify_command(algorithm: str, predicate_type: str, artifact: str) -> method
         "key.pub",
         "--bundle",
         "bundle.sigstore.json",
-        "--insecure-ignore-tlog",
+        *(() if logged else ("--insecure-ignore-tlog",)),
+        *(("--use-signed-timestamps",) if stamped else ()),
+        *(("--trusted-root", "trusted_root.json") if logged or stamped else ()),
         *(("--signature-digest-algorithm", digest) if digest else ()),
         "--type",
         predicate_type,
@@ -257,10 +277,15 @@ def verify_command(algorithm: str, predicate_type: str, artifact: str) -> method
 
 @lru_cache(maxsize=1024)
 def keyless_command(
-    by: Keyless, rule: KeylessRule | None, predicate_type: str, artifact: str
+    by: Keyless,
+    rule: KeylessRule | None,
+    predicate_type: str,
+    artifact: str,
+    logged: bool = False,
+    stamped: bool = False,
 ) -> methods.VerifyCommand:
-    """Return cosign's command line (3.0.4 and later) for a signature by a certificate, without log and stamp: it holds
-    as long as the certificate does."""
+    """Return cosign's command line (3.0.4 and later) for a signature by a certificate; without a stamp it holds as long
+    as the certificate does."""
     argv = (
         "cosign",
         "verify-blob-attestation",
@@ -272,7 +297,8 @@ def keyless_command(
         by.subject,
         "--certificate-oidc-issuer",
         by.issuer,
-        "--insecure-ignore-tlog",
+        *(() if logged else ("--insecure-ignore-tlog",)),
+        *(("--use-signed-timestamps",) if stamped else ()),
         *(() if rule is not None and rule.sct else ("--insecure-ignore-sct",)),
         "--type",
         predicate_type,

@@ -73,6 +73,8 @@ class Bounds:
 class Services:
     """Providers under their guard, tenants, catalogue, ring, quotas, clock, and the way to the record.
 
+    ``published`` are the kinds of publishers that an answer may wait for: ``log``, ``stamp``.
+
     ``new_id`` names a second record of one request.
 
     ``check_claims`` refuses orders that do not name each descriptor of their frame exactly once, and
@@ -92,6 +94,7 @@ class Services:
     deadlines: Deadlines
     clock: Clock
     bounds: Bounds
+    published: frozenset[str]
     new_id: Callable[[], str]
     check_claims: Callable[[Iterable[SignDsse], tuple[int, ...]], None]
 

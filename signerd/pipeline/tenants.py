@@ -36,7 +36,8 @@ class Tenant:
 
     ``predicates`` None allows the whole catalogue; ``exempt`` lists types (URIs) whose release check is
     waived, which every record under it says. ``default_keys`` go before ``default_key``, by plan. ``rules`` are those
-    of its keys, ``backends`` the names of those that have them.
+    of its keys. ``transparency`` (none, async, required) and ``timestamp`` stand where a request does not say.
+    ``backends`` are the names of those that have its keys.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Tenant:
     require_hardware: bool = False
     default_keys: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, KeyRule] = field(default_factory=dict)
+    transparency: str = "none"
+    timestamp: bool = False
     backends: frozenset[str] = field(default_factory=frozenset)
 
     @property

@@ -3,7 +3,7 @@
 import secrets
 from typing import cast
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from signerd.attestation.statement import MOST_DIGESTS, Subject, check_subjects
 from signerd.contracts.values import Principal
@@ -11,6 +11,7 @@ from signerd.errors import Refusal
 from signerd.pipeline.evidence import Order
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.services import Bounds, Services
+from signerd.pipeline.tenants import Tenant
 from signerd.wire.methods import Descriptor, Options, SignDsse, decode_params
 from signerd.wire.methods import Subject as AskedSubject
 
@@ -20,7 +21,7 @@ SIGN_SCOPE = "signer.sign"
 KEYLESS_SCOPE = "signer.keyless"
 """To have an identity token used that came with the request."""
 _STAND_IN = secrets.token_hex(24)
-_SERVED_INCLUDES = frozenset({"chain", "envelope"})
+_SERVED_INCLUDES = frozenset({"chain", "envelope", "rekor_request"})
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
@@ -37,7 +38,7 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     if not isinstance(params, SignDsse):
         params = cast("SignDsse", decode_params("sign.dsse", params))
         services.check_claims((params,), request.fds)
-    _refuse_unserved(params)
+    _refuse_unserved(params, services.published)
     subjects = _subjects(params.subject, services.bounds)
     _check_predicate_size(params, services.bounds)
     tenant = services.tenants.get(principal.tenant)
@@ -53,7 +54,8 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     options = params.options
     if options and options.identity_token is not UNSET and KEYLESS_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
-    order = Order(request, params, principal, tenant, kind, subjects)
+    transparency, timestamp = _published(params.options, tenant, services.published)
+    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp)
     request.order = order
     return order
 
@@ -92,22 +94,36 @@ def _check_predicate_size(params: SignDsse, bounds: Bounds) -> None:
         )
 
 
-def _refuse_unserved(params: SignDsse) -> None:
+def _published(options: Options | UnsetType, tenant: Tenant, kinds: frozenset[str]) -> tuple[str, bool]:
+    """Return what is to be published: the request's word, else the tenant's."""
+    transparency, timestamp = tenant.transparency, tenant.timestamp
+    if options is not UNSET:
+        transparency = transparency if options.transparency is UNSET else options.transparency
+        timestamp = timestamp if options.timestamp is UNSET else options.timestamp
+    _refuse_unpublished(transparency, timestamp, kinds)
+    return transparency, timestamp
+
+
+def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str]) -> None:  # an option
+    if transparency != "none" and "log" not in kinds:
+        raise _unserved(f"transparency={transparency}")
+    if timestamp and "stamp" not in kinds:
+        raise _unserved("timestamp")
+
+
+def _refuse_unserved(params: SignDsse, kinds: frozenset[str]) -> None:
     if params.approval_id is not UNSET:
         raise _unserved("approval_id")
     if params.idempotency_key is not UNSET:
         raise _unserved("idempotency_key")
     if params.options is not UNSET:
-        _refuse_unserved_options(params.options)
+        _refuse_unserved_options(params.options, kinds)
 
 
-def _refuse_unserved_options(options: Options) -> None:
+def _refuse_unserved_options(options: Options, kinds: frozenset[str]) -> None:
     if options.profile is not UNSET and options.profile != "cosign":
         raise _unserved(f"profile={options.profile}")
-    if options.transparency is not UNSET and options.transparency != "none":
-        raise _unserved(f"transparency={options.transparency}")
-    if options.timestamp is not UNSET and options.timestamp:
-        raise _unserved("timestamp")
+    _refuse_unpublished(options.transparency or "none", options.timestamp is True, kinds)
     if options.include is not UNSET:
         for name in options.include:
             if name not in _SERVED_INCLUDES:

@@ -8,12 +8,15 @@ end in the middle of a request is an error that its caller is told.
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import UNSET
+
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
 from signerd.sealer.job import Job, Pinned, Violation
+from signerd.verification.rekor2 import key_details
 from signerd.wire.links import KeyUse, SealItem
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import STATEMENT_BYTES, CallError
@@ -34,7 +37,8 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
 
     Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
     a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14), a
-    keyless key whose time nothing would prove, a token that no key has a use for.
+    keyless key whose time nothing would prove, a token that no key has a use for, a key of which no log takes
+    signatures where one is to have them.
     """
     audit_id, decision = item.audit_id, item.decision
     if item.payload_type != PAYLOAD_TYPE:
@@ -60,10 +64,21 @@ def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
         raise Violation("foreign_key_version", item.audit_id)
     if pinned.plans is not None and item.decision.plan not in pinned.plans:
         raise Violation("foreign_plan", item.audit_id)
-    if pinned.certificates is not None and not pinned.certificates.ephemeral_ok:
+    if pinned.certificates is None:
+        if item.rekor_request or item.decision.transparency is not UNSET:
+            _check_logged(pinned, item.audit_id)
+    elif not (pinned.certificates.ephemeral_ok or item.decision.transparency == "required" or item.decision.timestamp):
         # Nothing proves when it was signed: verifiers refuse it once the certificate has ended.
         raise Violation("ephemeral", item.audit_id)
     return pinned
+
+
+def _check_logged(pinned: Pinned, audit_id: str) -> None:
+    assert pinned.public is not None
+    try:
+        key_details(pinned.public)
+    except SignerdError:
+        raise Violation("unlogged_key", audit_id) from None
 
 
 def check_payload(item: SealItem, fd: int) -> None:

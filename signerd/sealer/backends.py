@@ -1,15 +1,14 @@
-"""A key backend as the sealer sees it: a supervised worker behind a link, asked in batches.
+"""A key backend or publisher as the sealer sees it: a supervised worker behind a link, asked in batches.
 
 The worker is a child, or a service of its own behind a connection: that one proves itself first, and where a child
 would be killed its connection is closed (T1). Only the entry point's metadata is read here; the worker imports (T2).
-No call is ever repeated: one that was in flight when the worker died is ``key.backend_unavailable``, and so is one past
-its deadline. A late answer is dropped.
+No call is ever repeated: one that was in flight when the worker died is ``key.backend_unavailable`` (of a publisher:
+``transparency.unavailable``), and so is one past its deadline. A late answer is dropped.
 """
 
 import heapq
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -17,18 +16,19 @@ from typing import Final, NamedTuple
 import msgspec
 
 from signerd.contracts.services import Clock
-from signerd.errors import CODES, Refusal, SignerdError
+from signerd.errors import Refusal, SignerdError
 from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned
 from signerd.host.supervision import BACKOFF_FIRST, BACKOFF_LONGEST, State, Supervision
 from signerd.host.worker_socket import Connected
+from signerd.sealer.worker_errors import KEY, WorkerErrors
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
 from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Response
 from signerd.wire.worker_auth import Proof, told
 from signerd.wire.worker_calls import BatchCall, BatchParams, BatchResult, CallError
 
-__all__ = ["LATE", "Backend", "BackendSpec", "Call", "CallResult", "worker_error"]
+__all__ = ["Backend", "BackendSpec", "Call", "CallResult"]
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -39,17 +39,9 @@ _message: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Mess
 CALLS_PER_FRAME: Final = 8
 """A batch is cut here, so that its first signatures are verified and released while the last are made."""
 
-_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 _DYING_S: Final = 0.05
 """Seconds; the loop stands still meanwhile, once per worker that breaks its link and lives."""
-
-_UNAVAILABLE: Final = CallError("key.backend_unavailable", "worker_down", "the key's backend is not available")
-
-LATE: Final = CallError("key.backend_unavailable", "call_deadline", "the key's backend did not answer in time")
-"""This very object: a worker may give the same reason, and that is an answer."""
-_DIED: Final = CallError("key.backend_unavailable", "worker_died", "the key's backend is not available")
-_SHAPE: Final = CallError("key.backend_fault", "answer_shape", "the key's backend failed")
 
 CallResult = msgspec.Raw | CallError
 
@@ -66,13 +58,16 @@ class Call(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
     """What the configuration says of a backend: ``deadline_s`` is that of one call, ``backoff_s`` the first and longest
-    pause before a start. ``start`` waits for nothing; OSError or SignerdError where there is no worker."""
+    pause before a start. ``start`` waits for nothing; OSError or SignerdError where there is no worker. ``errors`` are
+    those of its kind; the calls of one frame are answered together."""
 
     name: str
     scheme: str
     deadline_s: float
     start: Callable[[], Spawned | Connected]
     backoff_s: tuple[float, float] = (BACKOFF_FIRST, BACKOFF_LONGEST)
+    errors: WorkerErrors = KEY
+    calls_per_frame: int = CALLS_PER_FRAME
 
 
 class Backend:
@@ -130,7 +125,7 @@ class Backend:
             if calls is not None:
                 self._late.add(frame_id)
                 self._supervision.missed()
-                _fail(calls, LATE)
+                _fail(calls, self.spec.errors.late)
         if self._supervision.look(now) or self._supervision.must_die:
             if self._spawned is not None:
                 _log.error("backend %s: the worker does not answer in time; it is taken down", self.spec.name)
@@ -146,7 +141,7 @@ class Backend:
         if self._link is None or not self.up:
             for call in calls:
                 _close(call.fds)
-            _fail(calls, _UNAVAILABLE)
+            _fail(calls, self.spec.errors.down)
             return
         self._send(calls)
 
@@ -223,8 +218,9 @@ class Backend:
     def _send(self, calls: Sequence[Call]) -> None:
         # A descriptor is named by its index in its frame, so a call that brings one has a frame of its own.
         plain = [call for call in calls if not call.fds]
-        for start in range(0, len(plain), CALLS_PER_FRAME):
-            self._send_frame(tuple(plain[start : start + CALLS_PER_FRAME]), ())
+        most = self.spec.calls_per_frame
+        for start in range(0, len(plain), most):
+            self._send_frame(tuple(plain[start : start + most]), ())
         for call in calls:
             if call.fds:
                 self._send_frame((call,), call.fds)
@@ -258,7 +254,7 @@ class Backend:
             calls = self._calls_of(message.id)
             if calls is not None:
                 reason = str((message.details or {}).get("reason", "refused"))
-                _fail(calls, worker_error(CallError(message.code, reason, message.message)))
+                _fail(calls, self.spec.errors.told(CallError(message.code, reason, message.message)))
         else:
             self._broken("a message that no worker sends")
 
@@ -293,19 +289,19 @@ class Backend:
         except BROKEN:
             outcomes = ()
         if len(outcomes) != len(calls):
-            _fail(calls, _SHAPE)
+            _fail(calls, self.spec.errors.shape)
             self.condemn("an answer out of shape")
             return
         self._supervision.answered()
         for call, outcome in zip(calls, outcomes, strict=True):
             if outcome.ok is msgspec.UNSET:
-                error = worker_error(outcome.error)
+                error = self.spec.errors.told(outcome.error)
                 self.latched = self.latched or error.reason.startswith("pin_")
                 call.done(error)
             elif outcome.error is None:
                 call.done(outcome.ok)
             else:
-                call.done(_SHAPE)
+                call.done(self.spec.errors.shape)
                 self.condemn("an outcome that is both a result and an error")
 
     def _calls_of(self, frame_id: int) -> tuple[Call, ...] | None:
@@ -346,23 +342,8 @@ class Backend:
         self._deadlines.clear()
         self._late.clear()
         for calls in frames.values():
-            _fail(calls, _DIED)
+            _fail(calls, self.spec.errors.died)
         self._changed(self)
-
-
-def worker_error(error: CallError | None) -> CallError:
-    """Return a worker's error if it may have it: a key worker's codes are ``key.*``, anything else is a lie; its texts
-    are cut and printable, and a reason that is no snake_case word is ``refused``."""
-    if error is None or error.code not in CODES or not error.code.startswith("key."):
-        return CallError("key.backend_fault", "foreign_code", "the key's backend failed")
-    reason = error.reason if _REASON.fullmatch(error.reason) else "refused"
-    return CallError(error.code, reason, _plain(error.message, 200), _plain(error.operator, 1000))
-
-
-def _plain(text: str, most: int) -> str:
-    """Return the front of what a worker wrote with everything escaped that does not print: it must not forge a line of
-    the log, nor fill it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])[:most]
 
 
 def _close(fds: Sequence[int]) -> None:

@@ -5,7 +5,10 @@ import mmap
 import os
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from signerd.attestation.dsse import pae_header
+from signerd.attestation.log_entry import LogEntry
 from signerd.sealer.keyless import Certificates
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
@@ -57,8 +60,8 @@ class Job:
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
-    large. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread reads
-    the memfds, which therefore stay open.
+    large. ``proofs`` has what was published of each signature. ``ended`` is the outcome by which the front end gave the
+    job up meanwhile. While ``aside``, a thread reads the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -73,6 +76,7 @@ class Job:
     leaf_hash: str = ""
     decision_digest: str = ""
     signatures: list[Made | None] = field(default_factory=list)
+    proofs: list[list[LogEntry | bytes | None]] | None = None
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
     error: CallError | None = None
@@ -84,6 +88,25 @@ class Job:
     def durable(self) -> bool:
         """Whether the ``decided`` leaf is on disk."""
         return self.index >= 0
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the answer waits for a log or an authority."""
+        decision = self.item.decision
+        return decision.transparency == "required" or decision.timestamp is not UNSET
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is signed before the decision is on the record: what is published, and a keyless key, for
+        which a certificate is."""
+        return self.publishes or any([pinned.certificates for pinned in self.keys])
+
+    def beside(self, place: int) -> tuple[list[LogEntry], list[bytes]]:
+        """Return the log entries and stamps of one signature."""
+        if self.proofs is None:
+            return [], []
+        proofs = self.proofs[place]
+        return [p for p in proofs if isinstance(p, LogEntry)], [p for p in proofs if isinstance(p, bytes)]
 
     @property
     def wants_message(self) -> bool:

@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import status_at
 from signerd.errors import SignerdError
-from signerd.sealer.backends import LATE, Backend, Call, CallResult
+from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.descriptions import KEYLESS_ALGORITHM, Lie, read_description, read_keyless, signs_digest
 from signerd.sealer.job import Pinned
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_errors import KEY
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
@@ -247,7 +248,7 @@ class Keyring:
 
     def _answered(self, backend: Backend, spec: KeySpec, entry: RingEntry | None, result: CallResult) -> None:
         if isinstance(result, CallError):
-            if result is LATE:
+            if result is KEY.late:
                 # It was not up to the key; a worker that hangs misses this one too, and is started again.
                 backend.call_many([self._call(backend, spec, entry)])
                 return

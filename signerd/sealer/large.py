@@ -14,7 +14,7 @@ from signerd.attestation.dsse import encode_base64, encode_envelope, pae_header
 from signerd.errors import SignerdError
 from signerd.host.memfd import seal_memfd
 from signerd.sealer.job import Job
-from signerd.sealer.signatures import bundle_of, sealed_signature, signers
+from signerd.sealer.signatures import bundle_of, rekor_requests, sealed_signature, signers
 from signerd.wire.links import Sealed
 from signerd.wire.params import Descriptor
 
@@ -76,14 +76,15 @@ def assemble(job: Job) -> LargeSealed:
     fds: list[int] = []
     signatures = []
     try:
-        for pinned, made in zip(job.keys, job.signatures, strict=True):
+        requests = rekor_requests(job)
+        for place, (pinned, made) in enumerate(zip(job.keys, job.signatures, strict=True)):
             assert made is not None
-            bundle = bundle_of(_MARK, payload_type, made)
+            bundle = bundle_of(_MARK, payload_type, made, *job.beside(place))
             envelope = dsse_envelope_bytes(_MARK, payload_type, made.signature)
             fd, size, digests = _fill(job, bundle, envelope)
             fds.append(fd)
             memfd = Descriptor(len(fds) - 1, size)
-            signatures.append(sealed_signature(pinned, made, memfd, *digests))
+            signatures.append(sealed_signature(pinned, made, memfd, *digests, requests[place]))
         combined = None
         if job.item.envelope:
             template = encode_envelope(_MARK, payload_type, signers(job))
@@ -108,8 +109,9 @@ def discard(result: LargeSealed | SignerdError) -> None:
 def _fill(job: Job, template: bytes, hashed: bytes) -> tuple[int, int, tuple[str, str]]:
     """Write ``template`` with the payload's base64 in its mark into a sealed memfd; return it, its size, and the
     SHA-256 of the whole and of ``hashed`` filled likewise."""
-    before, after = template.split(_MARK)
-    also_before, also_after = hashed.split(_MARK)
+    # The payload comes before anything that a log could have written.
+    before, after = template.split(_MARK, 1)
+    also_before, also_after = hashed.split(_MARK, 1)
     whole, also = hashlib.sha256(before), hashlib.sha256(also_before)
     assert job.payload_fd is not None
     fd = os.memfd_create("bundle", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from signerd.attestation.log_entry import LogEntry
 from signerd.contracts.services import Leaf
 from signerd.errors import Fault
 from signerd.wire.ceremonies import Ceremony
@@ -33,6 +34,7 @@ __all__ = [
     "decided_leaf",
     "decision_digest",
     "outcome_leaf",
+    "published_leaf",
     "refused_leaf",
     "ring_change",
     "ring_leaf",
@@ -102,6 +104,20 @@ class _Refused(msgspec.Struct, frozen=True, omit_defaults=True):
     time: int
     v: int
     count: int = 1
+
+
+class _Published(msgspec.Struct, frozen=True):
+    bundle_sha256: str
+    entry_sha256: str
+    keyid: str
+    kind: str
+    log_id: str
+    log_index: int
+    publisher: str
+    record: str
+    tenant: str
+    time: int
+    v: int
 
 
 class _Ring(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -215,6 +231,32 @@ def outcome_leaf(
         )
     )
     return Leaf(text, audit_id, "outcome", tenant, time, outcome, code)
+
+
+def published_leaf(
+    audit_id: str, tenant: str, publisher: str, keyid: str, bundle_sha256: str, entry: LogEntry, time: int
+) -> Leaf:
+    """Return the leaf of what was published after its answer: which bundle of which ``record``, where it stands in
+    which log, and the SHA-256 of the log's own leaf bytes.
+
+    The record itself has ended before, and begins and ends once: so this leaf is found by its kind and tenant.
+    """
+    text = _encode(
+        _Published(
+            bundle_sha256,
+            sha256(entry.body).hexdigest(),
+            keyid,
+            "published",
+            entry.log_id.hex(),
+            entry.log_index,
+            publisher,
+            audit_id,
+            tenant,
+            time,
+            LEAF_VERSION,
+        )
+    )
+    return Leaf(text, "", "published", tenant, time)
 
 
 def refused_leaf(refusal: RefusedRecord, time: int) -> Leaf:

@@ -46,18 +46,18 @@ from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
 from signerd.sealer.plugins import certified, plugin_facts
+from signerd.sealer.publishing import publisher_spec, publishing_of, said
 from signerd.sealer.ring import FILE_NAME as RING_FILE
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.sealer.specs import key_specs
 from signerd.sealer.versions import Versions
+from signerd.wire.backends import BackendChanged, BackendState
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     AbsentKeys,
     AdminAnswer,
     Answer,
-    BackendChanged,
-    BackendState,
     Failed,
     GrantsChanged,
     Opened,
@@ -101,8 +101,10 @@ class Process:
         self._reader: AuditReader | None = None
         self._pin_confirmed: set[str] = set()
         self.backends = {b.name: Backend(self._spec(b.name), clock, self._backend_changed) for b in config.backends}
-        for backend in self.backends.values():
-            backend.tick(clock.monotonic())
+        self.publishers = {p.name: Backend(publisher_spec(config, p), clock, said) for p in config.publishers}
+        self._workers = [*self.backends.values(), *self.publishers.values()]
+        for worker in self._workers:
+            worker.tick(clock.monotonic())
         audit = state / "audit.sqlite"
         self._store = SqliteAuditStore(audit, config.limits.audit_write_s)
         self._copying = Aside(COPY_NICE)
@@ -112,7 +114,8 @@ class Process:
         versions = Versions(self._ring_store, self._store, clock)
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
-        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside)
+        publishing = publishing_of(config, self.publishers, state, self._store, clock)
+        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside, publishing)
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
         self.front = Front(link, self.sealing, self._query, self._desk(admins).call)
@@ -150,8 +153,8 @@ class Process:
             self._violated(violation)
         finally:
             self.sealing.give_up()
-            for backend in self.backends.values():
-                backend.close(0.2)
+            for worker in self._workers:
+                worker.close(0.2)
 
     def _violated(self, violation: Violation) -> None:
         _log.error("the front end broke the link's rules: %s %s", violation.reason, violation.audit_id[:64])
@@ -160,7 +163,7 @@ class Process:
     def _turn(self) -> None:
         ready = self._poll()
         now = self._clock.monotonic()
-        for backend in self.backends.values():
+        for backend in self._workers:
             link, *pidfd = backend.descriptors() or (-1,)
             if link in ready:
                 backend.readable(self.front.progress)
@@ -175,7 +178,7 @@ class Process:
             self.front.read()
         self.sealing.turn()
         self._checkpoints.turn()
-        for backend in self.backends.values():
+        for backend in self._workers:
             backend.flush()
         self._open_if_ready(now)
         self._ask_again(now)
@@ -207,7 +210,7 @@ class Process:
             self._copying.fileno(): POLLIN,
         }
         looks = [self._ageing_at]
-        for backend in self.backends.values():
+        for backend in self._workers:
             fds = backend.descriptors()
             if fds:
                 wanted[fds[0]] = POLLIN | POLLOUT if backend.wants_write() else POLLIN
@@ -282,9 +285,8 @@ class Process:
         configured = next(b for b in self._config.backends if b.name == name)
         limits = self._config.limits
         backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
-        return BackendSpec(
-            name, configured.scheme, configured.deadline_s(limits), self._starter(configured), backoff_s
-        )
+        starter = self._starter(configured)
+        return BackendSpec(name, configured.scheme, configured.deadline_s(limits), starter, backoff_s)
 
     def _starter(self, configured: ConfiguredBackend) -> Callable[[], Spawned | Connected]:
         """Return what starts a worker of that backend, or connects to the one that is a service of its own."""
@@ -306,14 +308,12 @@ class Process:
             "certificate": configured.certificate,
             "certifiers": self._config.conformance.certifiers,
         }
-
-        signs_by_identity = any(key.backend == configured.name and key.keyless for key in self._config.keys)
+        keyless = configured.name in [key.backend for key in self._config.keys if key.keyless]
 
         def start() -> Spawned:
-            environment = identity_environment() if signs_by_identity else {}
-            if configured.name in self._pin_confirmed:
-                environment[PIN_CONFIRMED] = "1"
+            confirmed = {PIN_CONFIRMED: "1"} if configured.name in self._pin_confirmed else {}
             self._pin_confirmed.discard(configured.name)
+            environment = identity_environment() | confirmed if keyless else confirmed
             return spawn("signerd.worker.key", settings=msgspec.json.encode(settings), environment=environment)
 
         return start

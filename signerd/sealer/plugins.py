@@ -2,7 +2,7 @@
 
 import logging
 
-from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP
+from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP, PUBLISHERS_GROUP
 from signerd.errors import Refusal
 from signerd.host.config_model import Config
 from signerd.sealer.leaves import PluginFacts
@@ -13,27 +13,34 @@ _log = logging.getLogger(__name__)
 
 
 def certified(config: Config) -> None:
-    """Hold the certificates of the key backends against what is installed, before any worker is started.
+    """Hold the certificates of key backends and publishers against what is installed, before any worker is started.
 
     Refuses ``request.malformed`` (``certificate``): the daemon does not start. Policy plugins are the front end's.
     """
-    wanted = [backend for backend in config.backends if backend.certificate != "none"]
+    wanted = [
+        *[(f"backends.{b.name}", KEY_BACKENDS_GROUP, b.scheme, b.certificate) for b in config.backends],
+        *[(f"publishers.{p.name}", PUBLISHERS_GROUP, p.plugin, p.certificate) for p in config.publishers],
+    ]
+    wanted = [one for one in wanted if one[3] != "none"]
     if not wanted:
         return
-    from signerd.host.load import LoadError, key_backend_entry
+    from signerd.host.load import LoadError, worker_entry
 
-    for backend in wanted:
+    for where, group, name, certificate in wanted:
         try:
-            key_backend_entry(
-                backend.scheme,
+            worker_entry(
+                group,
+                name,
                 development=config.daemon.development,
-                certificate=backend.certificate,
+                certificate=certificate,
                 certifiers=config.conformance.certifiers,
             )
         except LoadError as error:
-            where = f"{config.source or 'embedded defaults'}: backends.{backend.name}"
             raise Refusal(
-                "request.malformed", "certificate", "a key backend is not certified", operator=f"{where}: {error}"
+                "request.malformed",
+                "certificate",
+                "a key backend or publisher is not certified",
+                operator=f"{config.source or 'embedded defaults'}: {where}: {error}",
             ) from error
 
 
@@ -52,6 +59,7 @@ def plugin_facts(config: Config) -> tuple[PluginFacts, ...]:
     # A worker at a socket path has its code from elsewhere.
     own = [backend for backend in config.backends if not backend.socket]
     wanted += [(KEY_BACKENDS_GROUP, backend.scheme, backend.certificate) for backend in own]
+    wanted += [(PUBLISHERS_GROUP, publisher.plugin, publisher.certificate) for publisher in config.publishers]
     found = set()
     for group, name, certificate in wanted:
         try:

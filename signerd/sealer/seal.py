@@ -20,6 +20,7 @@ from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.group import Group, Groups
 from signerd.sealer.job import Job, Pinned, Violation
+from signerd.sealer.publishing import Publishing
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
@@ -50,7 +51,9 @@ class Sealing:
         backends: Mapping[str, Backend],
         clock: Clock,
         aside: Aside,
+        publishing: Publishing | None = None,
     ) -> None:
+        self._publishing = publishing or Publishing()
         self._ring = ring
         self._backends = backends
         self._clock = clock
@@ -74,6 +77,8 @@ class Sealing:
         """
         audit_id = item.audit_id
         self._check_id(audit_id)
+        if not self._publishing.serves(item.decision):
+            raise Violation("foreign_publisher", audit_id)
         keys = keys_of(item, self._ring)
         if payload_fd is not None:
             check_payload(item, payload_fd)
@@ -91,20 +96,17 @@ class Sealing:
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
-        """Put the job into the group and have each of its keys sign meanwhile.
-
-        Not a keyless one: a certificate for it is published, and the decision must be durable before that (T4).
-        """
+        """Put the job into the group and have its keys sign meanwhile; what will be published, and what a certificate
+        is published for, not before it is on the record (T4)."""
         job.signatures = [None] * len(job.keys)
         job.missing = len(job.keys)
         self._groups.decide(job)
-        self._call(job, keyless=False)
+        if not job.waits:
+            self._call(job)
 
-    def _call(self, job: Job, *, keyless: bool) -> None:
-        """Have keys sign: the digest where the key takes it, or the PAE."""
+    def _call(self, job: Job) -> None:
+        """Have each of the job's keys sign: the digest where the key takes it, or the PAE."""
         for place, pinned in enumerate(job.keys):
-            if (pinned.certificates is not None) is not keyless:
-                continue
             fds: tuple[int, ...] = ()
             message: bytes | Descriptor = job.pae_sha256
             if not pinned.prehash and job.message_fd is None:
@@ -112,7 +114,7 @@ class Sealing:
             elif not pinned.prehash:
                 assert job.message_fd is not None
                 message, fds = Descriptor(0, len(job.message)), (os.dup(job.message_fd),)
-            params = SignParams(pinned.entry.name, message, _context(job.item) if keyless else None)
+            params = SignParams(pinned.entry.name, message, _context(job.item) if pinned.certificates else None)
             call = Call("sign", params, partial(self.judge, job, place), fds)
             self._calls.setdefault(pinned.backend, []).append(call)
 
@@ -179,6 +181,7 @@ class Sealing:
         self._send()
         self.commit()
         self._send()
+        self._publishing.turn()
 
     def _send(self) -> None:
         calls, self._calls = self._calls, {}
@@ -196,7 +199,8 @@ class Sealing:
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
-        return self._groups.next_look()
+        looks = [self._groups.next_look(), self._publishing.next_look(), float("-inf") if self._calls else None]
+        return min([look for look in looks if look is not None], default=None)
 
     def _committed(self, group: Group, result: int | SignerdError) -> None:
         """Take a commit's end: what it made durable is answered as soon as it is verified.
@@ -215,11 +219,10 @@ class Sealing:
         for place, job in enumerate(group.waiting):
             job.index = first + place
             job.leaf_hash = leaf_hash(group.decided[place].text).hex()
-            if any([pinned.certificates for pinned in job.keys]):
-                # The commit took its time: validity is read again just before the worker's call.
-                job.error = job.error or refusal_of(job, self._ring, self._clock)
+            if job.waits and job.error is None:
+                job.error = refusal_of(job, self._ring, self._clock)
                 if job.error is None:
-                    self._call(job, keyless=True)
+                    self._call(job)
             self._settle(job)
 
     def judge(self, job: Job, place: int, result: CallResult) -> None:
@@ -246,6 +249,8 @@ class Sealing:
             job.error = refusal_of(job, self._ring, self._clock)
         if job.error is not None:
             self._fail(job)
+        elif job.missing == 0 and job.publishes and job.proofs is None:
+            self._publishing.publish(job, self._settle)
         elif job.missing == 0:
             self.release(job)
 
@@ -270,6 +275,17 @@ class Sealing:
             self._release(job, result.sealed, result.fds)
 
     def _release(self, job: Job, result: Sealed, fds: tuple[int, ...] = ()) -> None:
+        """Answer, once what is to be published later is durable too."""
+        if not self._publishing.later(job, result, partial(self._released, job, result, fds)):
+            self._released(job, result, fds, None)
+
+    def _released(self, job: Job, result: Sealed, fds: tuple[int, ...], error: CallError | None) -> None:
+        if job.answered or error is not None:
+            large.discard(large.LargeSealed(result, fds))
+            job.error = job.error or error
+            if not job.answered:
+                self._fail(job)
+            return
         job.answered = True
         job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures])
         self._undelivered[job.item.audit_id] = self._jobs.pop(job.item.audit_id)

@@ -1,21 +1,36 @@
 """What a worker answered, verified; envelope and bundles of an inline payload, from signatures that have."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle, keyless_bundle
+from signerd.attestation.canonical import canonical_json
 from signerd.attestation.dsse import Signature, encode_base64, encode_envelope
+from signerd.attestation.log_entry import LogEntry
 from signerd.errors import SignerdError
 from signerd.sealer.job import Job, Made, Pinned
 from signerd.sealer.keyless import facts_of
+from signerd.verification import rekor2
+from signerd.verification.signed import Signed, own_digest
 from signerd.wire.decoding import BROKEN
 from signerd.wire.links import Sealed, SealedSignature
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import SignResultParams
 
-__all__ = ["LARGEST_SIGNATURE", "Refuted", "assemble", "bundle_of", "sealed_signature", "signers", "verified"]
+__all__ = [
+    "LARGEST_SIGNATURE",
+    "Refuted",
+    "assemble",
+    "bundle_of",
+    "rekor_requests",
+    "sealed_signature",
+    "signed_of",
+    "signers",
+    "verified",
+]
 
 _sign_result: Final = msgspec.msgpack.Decoder(SignResultParams)
 
@@ -65,28 +80,37 @@ def assemble(job: Job, payload: bytes) -> Sealed:
     payload_type = job.item.payload_type
     payload_b64 = encode_base64(payload)
     signatures = []
-    for pinned, made in zip(job.keys, job.signatures, strict=True):
+    requests = rekor_requests(job)
+    for place, (pinned, made) in enumerate(zip(job.keys, job.signatures, strict=True)):
         assert made is not None
-        bundle = bundle_of(payload_b64, payload_type, made)
+        bundle = bundle_of(payload_b64, payload_type, made, *job.beside(place))
         envelope = dsse_envelope_bytes(payload_b64, payload_type, made.signature)
         bundle_sha256 = hashlib.sha256(bundle).hexdigest()
         envelope_sha256 = hashlib.sha256(envelope).hexdigest()
-        signatures.append(sealed_signature(pinned, made, bundle, bundle_sha256, envelope_sha256))
+        signatures.append(sealed_signature(pinned, made, bundle, bundle_sha256, envelope_sha256, requests[place]))
     combined = encode_envelope(payload_b64, payload_type, signers(job)) if job.item.envelope else None
     return Sealed(
         tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined
     )
 
 
-def bundle_of(payload_b64: bytes, payload_type: str, made: Made) -> bytes:
-    """Return the bundle: its material is the key's hint, or the leaf certificate alone."""
+def bundle_of(
+    payload_b64: bytes, payload_type: str, made: Made, log_entries: Sequence[LogEntry], timestamps: Sequence[bytes]
+) -> bytes:
+    """Return the bundle: its material is the key's hint, or the leaf certificate alone, and what was published."""
+    beside = (log_entries, timestamps)
     if made.vouched is None:
-        return keyful_bundle(payload_b64, payload_type, made.signature, made.public.hint)
-    return keyless_bundle(payload_b64, payload_type, made.signature, made.vouched.leaf.der)
+        return keyful_bundle(payload_b64, payload_type, made.signature, made.public.hint, *beside)
+    return keyless_bundle(payload_b64, payload_type, made.signature, made.vouched.leaf.der, *beside)
 
 
 def sealed_signature(
-    pinned: Pinned, made: Made, bundle: bytes | Descriptor, bundle_sha256: str, envelope_sha256: str
+    pinned: Pinned,
+    made: Made,
+    bundle: bytes | Descriptor,
+    bundle_sha256: str,
+    envelope_sha256: str,
+    rekor_request: bytes = b"",
 ) -> SealedSignature:
     """Return what the front end gets of one signature."""
     entry, vouched = pinned.entry, made.vouched
@@ -97,6 +121,7 @@ def sealed_signature(
         bundle,
         bundle_sha256,
         envelope_sha256,
+        rekor_request,
         None if vouched is None else facts_of(vouched),
     )
 
@@ -104,3 +129,29 @@ def sealed_signature(
 def signers(job: Job) -> list[Signature]:
     """Return the signatures of the combined envelope, each with the keyid that tells its signer apart."""
     return [Signature(made.signature, made.public.envelope_keyid) for made in job.signatures if made is not None]
+
+
+def signed_of(job: Job) -> list[Signed]:
+    """Return what each key signed, by the digest of its own hash. A signature must not be missing."""
+    signed = []
+    for made in job.signatures:
+        assert made is not None
+        key, certificate = made.public, made.vouched.leaf.der if made.vouched else None
+        digest = job.pae_sha256 if key.prehash else own_digest(key, memoryview(job.message))
+        signed.append(
+            Signed(made.signature, key, certificate, None, None, None)
+            if digest is None
+            else Signed.of_digest(made.signature, key, certificate, digest)
+        )
+    return signed
+
+
+def rekor_requests(job: Job) -> list[bytes]:
+    """Return for each signature the JSON body of a post to a Rekor v2 log; empty where the item did not ask for it.
+
+    Refuses ``key.algorithm_refused`` for a key that no such log takes.
+    """
+    if not job.item.rekor_request:
+        return [b""] * len(job.keys)
+    requests = [rekor2.hashedrekord_request(one, rekor2.key_details(one.key)) for one in signed_of(job)]
+    return [canonical_json(request) for request in requests]

@@ -8,13 +8,17 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
 from signerd.attestation.bundle import LogEntry
 from signerd.attestation.canonical import canonical_json
 from signerd.attestation.dsse import encode_base64
 from signerd.errors import Refusal
+from signerd.verification.keys import PublicKey
 from signerd.verification.signed import KEY_DETAILS, Signed
 
-__all__ = ["VERSION", "bodies", "check_body", "hashedrekord_request"]
+__all__ = ["VERSION", "bodies", "check_body", "hashedrekord_request", "key_details"]
 
 VERSION: Final = "0.0.2"
 
@@ -41,6 +45,23 @@ def bodies(kind: str, signed: Signed) -> tuple[bytes, ...]:
     else:
         _refuse("log_entry_kind", f"an entry of kind {kind} {VERSION} cannot be about this signature")
     return tuple(canonical_json({"apiVersion": VERSION, "kind": kind, "spec": spec}) for spec in specs)
+
+
+def key_details(key: PublicKey) -> str:
+    """Return the name of what ``key`` signs with, as a Rekor v2 log takes it.
+
+    Refuses ``key.algorithm_refused`` (``not_logged``) for a key that no such log takes: Ed25519, which it takes over a
+    digest alone (Ed25519ph), and RSA of other sizes.
+    """
+    if key.algorithm == "RSA-PKCS1-SHA256":
+        loaded = load_der_public_key(key.spki)
+        size = loaded.key_size if isinstance(loaded, rsa.RSAPublicKey) else 0
+        names = {f"PKIX_RSA_PKCS1V15_{size}_SHA256"} & KEY_DETAILS[key.algorithm]
+    else:
+        names = set() if key.algorithm == "Ed25519" else set(KEY_DETAILS[key.algorithm])
+    if len(names) != 1:
+        raise Refusal("key.algorithm_refused", "not_logged", "no transparency log takes signatures by this type of key")
+    return names.pop()
 
 
 def hashedrekord_request(signed: Signed, key_details: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ from signerd.attestation.dsse import Envelope, pae
 from signerd.errors import Refusal
 from signerd.verification.keys import Message, PublicKey
 
-__all__ = ["KEY_DETAILS", "Signed", "verify_message"]
+__all__ = ["KEY_DETAILS", "Signed", "own_digest", "verify_message"]
 
 _HASHES: Final[dict[str, tuple[str, Callable[[bytes | memoryview], "hashlib._Hash"]]]] = {
     "ES256": ("SHA2_256", hashlib.sha256),
@@ -62,6 +62,20 @@ class Signed:
         else:
             key.verify(signature.sig, message)
         return cls(signature.sig, key, certificate, envelope, name, digest)
+
+    @classmethod
+    def of_digest(cls, signature: bytes, key: PublicKey, certificate: bytes | None, digest: bytes) -> "Signed":
+        """Return what a signature that verified before signed, by the digest of the key's own hash; refuses
+        ``key.algorithm_refused`` (``no_digest``) for a key that signs without hashing first."""
+        named = _HASHES.get(key.algorithm)
+        if named is None:
+            raise Refusal("key.algorithm_refused", "no_digest", "a key of this type signs without hashing first")
+        return cls(signature, key, certificate, None, named[0], digest)
+
+
+def own_digest(key: PublicKey, message: bytes | memoryview) -> bytes | None:
+    """Return the digest of ``message`` by the key's own hash; None for a key that signs without hashing first."""
+    return _digest(key, message)[1]
 
 
 def verify_message(

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from signerd.errors import CODES
+from signerd.wire.backends import BackendState
 from signerd.wire.keyless import IdentityToken, Keyless
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError
@@ -19,8 +20,6 @@ __all__ = [
     "AdminAnswer",
     "AdminCall",
     "Answer",
-    "BackendChanged",
-    "BackendState",
     "Close",
     "CloseMany",
     "DecisionFacts",
@@ -106,7 +105,10 @@ class KeyUse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DecisionFacts(msgspec.Struct, frozen=True):
-    """The decision; its RFC 8785 form is what ``decision_digest`` is the SHA-256 of."""
+    """The decision; its RFC 8785 form is what ``decision_digest`` is the SHA-256 of.
+
+    ``transparency`` (async or required) and ``timestamp`` (true) are there where something is to be published.
+    """
 
     principal: str
     tenant: str
@@ -114,6 +116,8 @@ class DecisionFacts(msgspec.Struct, frozen=True):
     release: ReleaseFacts
     keys: tuple[KeyUse, ...]
     degraded: tuple[str, ...] = ()
+    transparency: str | msgspec.UnsetType = msgspec.UNSET
+    timestamp: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
@@ -126,7 +130,7 @@ class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
 class SealItem(msgspec.Struct, frozen=True):
     """One payload to sign with each of ``decision.keys``. ``deadline_ms`` is what is left of the request's time.
 
-    ``envelope`` asks for the combined DSSE envelope too.
+    ``envelope`` asks for the combined DSSE envelope too, ``rekor_request`` for what a Rekor v2 log takes.
     """
 
     audit_id: str
@@ -137,6 +141,7 @@ class SealItem(msgspec.Struct, frozen=True):
     deadline_ms: int
     envelope: bool = False
     principal_expires_at: int = 0
+    rekor_request: bool = False
     identity: IdentityToken | None = None
 
 
@@ -248,14 +253,6 @@ class RingChange(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class BackendState(msgspec.Struct, frozen=True):
-    """Whether a key worker answers. ``scheme`` is that of the references it serves."""
-
-    name: str
-    scheme: str
-    up: bool
-
-
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     """An exception that an admin has made for a while: ``bypass`` of the entitlement source, or ``release`` approval.
 
@@ -320,6 +317,7 @@ class SealedSignature(msgspec.Struct, frozen=True, omit_defaults=True):
     """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes).
 
     A keyless key has version 0, and ``keyid`` is that of its certificate's key.
+    ``rekor_request`` is the body of a post to a Rekor v2 log, where the item asked for it.
     """
 
     key: str
@@ -328,6 +326,7 @@ class SealedSignature(msgspec.Struct, frozen=True, omit_defaults=True):
     bundle: bytes | Descriptor
     bundle_sha256: str
     envelope_sha256: str
+    rekor_request: bytes = b""
     keyless: Keyless | None = None
 
 
@@ -390,9 +389,3 @@ class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="failed"):
     """The sealer cannot start, and ends: its state is locked by another, unfit, or cannot be read."""
 
     error: CallError
-
-
-class BackendChanged(msgspec.Struct, frozen=True, tag_field="type", tag="backend_changed"):
-    """A key worker came up or went down."""
-
-    backend: BackendState

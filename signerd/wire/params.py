@@ -101,16 +101,16 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Literal["cosign", "dsse", "cose"] | UnsetType = UNSET
     """default `cosign`"""
     transparency: Literal["none", "async", "required"] | UnsetType = UNSET
-    """default `none`"""
+    """whether the answer waits for entries of the logs, or they come later; default the tenant's, mostly `none`"""
     timestamp: bool | UnsetType = UNSET
-    """RFC 3161 stamp; default false"""
+    """whether each bundle has an RFC 3161 stamp; default the tenant's, mostly false"""
     include: (
         Annotated[
             tuple[Literal["envelope", "chain", "rekor_request", "receipt_proof"], ...], Meta(max_length=4)
         ]
         | UnsetType
     ) = UNSET
-    """further parts of the result, none twice; default none; so far `envelope` and `chain` are served"""
+    """further parts of the result, none twice; default none; `envelope`, `chain` and `rekor_request` are served"""
     identity_token: str | UnsetType = UNSET
     """OIDC token (JWT) in whose name keyless keys sign; needs the scope `signer.keyless`; never recorded or logged"""
 

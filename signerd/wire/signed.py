@@ -124,6 +124,10 @@ class Decision(msgspec.Struct, frozen=True):
     """one for each signature, in their order"""
     degraded: tuple[str, ...]
     """what was decided on less than usual: cached entitlement, a bypass, a manual approval; mostly empty"""
+    transparency: str | UnsetType = UNSET
+    """`async` or `required`; absent where nothing goes into a log"""
+    timestamp: bool | UnsetType = UNSET
+    """true where the signatures were to be stamped"""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -171,7 +175,7 @@ class SignResult(msgspec.Struct, frozen=True):
     certificate_chain: tuple[Bin, ...] | UnsetType = UNSET
     """with `include: chain`: DER certificates of the first keyless signature, leaf first, the anchor last"""
     rekor_request: tuple[Bin, ...] | UnsetType = UNSET
-    """with `include: rekor_request`: a `hashedRekordRequestV002` for each signature"""
+    """with `include: rekor_request`: a `hashedRekordRequestV002` for each signature, JSON as a Rekor v2 log takes it"""
 
 
 class BatchError(msgspec.Struct, frozen=True):

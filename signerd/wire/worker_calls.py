@@ -1,4 +1,4 @@
-"""Calls of the workers: sealer to key worker, and front end to document worker.
+"""Calls of the workers: sealer to key worker and publisher, and front end to document worker.
 
 The key worker's half is public (``docs/protocol.md``, Worker protocol), so that a backend can be written in any
 language: it uses the ordinary messages of :mod:`signerd.wire.messages`, with the params and results defined here.
@@ -33,6 +33,8 @@ __all__ = [
     "SignContext",
     "SignParams",
     "SignResultParams",
+    "SubmitParams",
+    "SubmitResult",
 ]
 
 LINK_FRAME_BYTES: Final = 4 * 1024 * 1024
@@ -125,6 +127,24 @@ class RotateResult(DescribeResult, frozen=True, kw_only=True, omit_defaults=True
     """``rotate``'s result: ``describe``'s of the new key, and ``key``, what the backend calls it from now on."""
 
     key: str
+
+
+class SubmitParams(msgspec.Struct, frozen=True):
+    """``submit``, a publisher's one call: publish a signature, or have it stamped.
+
+    ``payload_digest`` is that of the PAE by the key's own hash (empty for a stamp), ``verifier`` the key's SPKI or the
+    leaf certificate in DER.
+    """
+
+    payload_digest: bytes
+    signature: bytes
+    verifier: bytes
+
+
+class SubmitResult(msgspec.Struct, frozen=True):
+    """``submit``'s result, checked by the publisher: a ``TransparencyLogEntry`` as JSON, or a DER ``TimeStampResp``."""
+
+    proof: bytes
 
 
 class BatchCall(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ GROUPS = {
         "fulcio": "signerd_key_fulcio.backend",
         "pkcs11": "signerd_key_pkcs11.backend",
     },
+    "signerd.publishers.v1": {"log-rekor": "signerd_log_rekor.plugin", "stamp-rfc3161": "signerd_stamp_rfc3161.plugin"},
 }
 COMMANDS = {
     "signerctl": "signerd_client.cli:main",

@@ -7,11 +7,15 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from architecture.layout import DISTRIBUTIONS
 from running.callers import request
+from running.configured import until
 from running.daemon import RELEASE, running
 from running.loaded import asked, listening_environment
+from running.published import log_table, publishing
 from signerd_client import Signer, SignRequest, Subject
 
 PLUGINS = {d.package.name for d in DISTRIBUTIONS if d.folder.parent.name == "plugins"}
@@ -20,7 +24,7 @@ PREDICATES = {"signerd_predicates_intoto", "signerd_predicates_stella"}
 VALIDATORS = {"jsonschema_rs", "jsonschema", "cyclonedx", "spdx_python_model"}
 """What predicate plugins bring: heavy, and fed with callers' bytes."""
 NOBODY = {"asyncio", "concurrent", "http", "multiprocessing", "pytest", "unittest", "xml", "xmlrpc"}
-"""Large parts of the standard library that signerd has no use for; trio brings ``ssl`` into the front end alone."""
+"""Large parts of the standard library that signerd has no use for; trio brings ``ssl`` into front end and publisher."""
 
 # Packages that must be there, or the list was not taken from this process, and packages that must not.
 MAY_NOT = {
@@ -49,6 +53,13 @@ MAY_NOT = {
             *(PLUGINS - PREDICATES),
         },
     ),
+    "publisher": (
+        {"signerd.worker.process", "signerd_log_rekor", "httpcore", "trio"},
+        {
+            "signerd.cli", "signerd.daemon", "signerd.pipeline", "signerd.sealer", "sqlite3", "signerd_client",
+            *(PLUGINS - {"signerd_log_rekor"}), *VALIDATORS,
+        },
+    ),
 }  # fmt: skip
 
 
@@ -56,7 +67,13 @@ MAY_NOT = {
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, frozenset[str]]]:
     """The names that each process has in ``sys.modules``, by role."""
     folder = tmp_path_factory.mktemp("loaded")
-    with running(tmp_path_factory.mktemp("daemon"), environment=listening_environment(folder)) as daemon:
+    base = tmp_path_factory.mktemp("daemon")
+    key = base / "log.pub"
+    made = ed25519.Ed25519PrivateKey.generate().public_key()
+    key.write_bytes(made.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    config = publishing(base, log_table("http://localhost:9", key))
+    with running(base, config=config, environment=listening_environment(folder)) as daemon:
+        until(lambda: "publisher rekor is up" in daemon.said)
         components = [{"type": "library", "name": f"part-{n}", "version": "1"} for n in range(8000)]
         large = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": components}
         with Signer.connect(daemon.socket) as signer:
@@ -93,7 +110,7 @@ def test_it_has_imported_its_own_and_nothing_that_it_may_not(role: str, modules:
 
 @pytest.mark.parametrize("role", MAY_NOT)
 def test_it_carries_nothing_heavy_that_it_has_no_use_for(role: str, modules: dict[str, frozenset[str]]) -> None:
-    assert packages(modules[role], NOBODY if role == "front end" else {*NOBODY, "ssl"}) == set()
+    assert packages(modules[role], NOBODY if role in ("front end", "publisher") else {*NOBODY, "ssl"}) == set()
 
 
 def test_only_the_key_worker_has_code_that_signs(modules: dict[str, frozenset[str]]) -> None:
@@ -103,5 +120,5 @@ def test_only_the_key_worker_has_code_that_signs(modules: dict[str, frozenset[st
 
 def test_the_programs_are_started_and_not_imported(modules: dict[str, frozenset[str]]) -> None:
     """A program that runs is ``__main__``; under its own name it is there where another has imported it."""
-    programs = {"signerd.sealer.main", "signerd.worker.key", "signerd.worker.document"}
+    programs = {"signerd.sealer.main", "signerd.worker.key", "signerd.worker.document", "signerd.worker.publisher"}
     assert {role for role, names in modules.items() if names & programs} == set()

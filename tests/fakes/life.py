@@ -11,11 +11,12 @@ from signerd.errors import SignerdError
 from signerd.sealer import audit as audit_file
 from signerd.sealer import ring as ring_file
 from signerd.sealer.audit import SqliteAuditStore
-from signerd.sealer.backends import Backend, BackendSpec, Call, worker_error
+from signerd.sealer.backends import Backend, BackendSpec, Call
 from signerd.sealer.keyring import Keyring, KeySpec
 from signerd.sealer.life import Life
 from signerd.sealer.ring import RingStore
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_errors import KEY
 from signerd.wire.links import RingEntry
 from signerd.wire.orders import KeyOrder
 from signerd.wire.worker_calls import CallError
@@ -56,7 +57,7 @@ class NearBackend:
         try:
             result = msgspec.msgpack.decode(self.calls.answer(call.method, params, ()))
         except SignerdError as exc:
-            return worker_error(CallError(exc.code, exc.reason, exc.public, str(exc.args[0])))
+            return KEY.told(CallError(exc.code, exc.reason, exc.public, str(exc.args[0])))
         return msgspec.Raw(msgspec.msgpack.encode(self.spoil(result)))
 
     def condemn(self, why: str) -> None:

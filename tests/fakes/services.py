@@ -373,6 +373,7 @@ def world(
         clock=clock,
         bounds=Bounds(**limits),
         new_id=AuditIds(),
+        published=frozenset({"log", "stamp"}),
         check_claims=partial(check_claims, payload_bytes=limits["payload_bytes"]),
     )
     return World(services, clock, ledger, deadlines, sealer, quotas, plans, releases, types, asides)

@@ -281,6 +281,8 @@ class Sigstore:
         embed: bool = False,
         status: int = 0,
         commits_to: x509.Certificate | None = None,
+        nonce: bytes = b"",
+        imprint: bytes | None = None,
     ) -> bytes:
         leaf = certificate or self.tsa
         sha256 = der(0x30, oid("2.16.840.1.101.3.4.2.1"))
@@ -288,9 +290,10 @@ class Sigstore:
             0x30,
             der(0x02, b"\1"),
             oid("1.3.6.1.4.1.57264.2"),
-            der(0x30, sha256, der(0x04, hashlib.sha256(message).digest())),
+            der(0x30, sha256, der(0x04, imprint or hashlib.sha256(message).digest())),
             der(0x02, b"\x2a"),
             der(0x18, at.strftime("%Y%m%d%H%M%SZ").encode()),
+            nonce,
         )
         committed = (commits_to or leaf).public_bytes(Encoding.DER)
         values = der(

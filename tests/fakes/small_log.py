@@ -78,6 +78,8 @@ class LogServer:
 class SmallLog:
     """``flaw``: none, or what it does wrong."""
 
+    kind = "log"
+
     def __init__(self, server: LogServer, flaw: str = "none") -> None:
         self.server = server
         self.flaw = flaw

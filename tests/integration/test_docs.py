@@ -24,12 +24,13 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from outside.parts import ROOT
 from running.authority import code_signing_authority
 from running.daemon import RELEASE, Running
+from signerd.attestation.log_entry import LogEntry
 from signerd.cli.main import main as signerd
 from signerd.daemon import faults, sealer_process
 from signerd.daemon import main as front_end
 from signerd.daemon.documents import LONGEST_S, QUEUE
 from signerd.errors import SignerdError
-from signerd.host import config_model, config_trust, supervision
+from signerd.host import config_keyless, config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
 from signerd.sealer import checkpoint, group, leaves, lock
@@ -45,6 +46,7 @@ PAGES += [ROOT / "conformance" / place / "README.md" for place in ("template", "
 BIN = Path(sys.executable).parent
 SBOM = b'{"bomFormat":"CycloneDX","specVersion":"1.6","version":1}'
 DIGEST = "sha256:" + "0" * 64
+ENTRY = LogEntry(bytes(32), 1, "hashedrekord", "0.0.2", b"{}", 0, None, None, None, 0, (), 0)
 REPORT = {"report": {"format": "text", "digest": DIGEST}, "policy": {"digest": DIGEST, "viewSet": "all"}}
 
 
@@ -242,6 +244,7 @@ def test_every_section_of_the_file_has_its_table() -> None:
         "conformance": config_model.Conformance,
         "plugins.NAME": config_model.Plugin,
         "backends.NAME": config_model.Backend,
+        "publishers.NAME": config_model.Publisher,
         "tenants.NAME": config_model.Tenant,
         'keys."REF"': config_model.Key,
         "approvals": config_model.Approvals,
@@ -253,8 +256,8 @@ def test_every_section_of_the_file_has_its_table() -> None:
         of_the_header = named_otherwise.get(title, {"name", "key"})
         listed = set(first_column(section(CONFIGURATION, title)))
         if title == 'keys."REF"':  # a table within has one of its own there
-            assert names_of(config_model.Keyless, "") <= listed
-            listed -= names_of(config_model.Keyless, "")
+            assert names_of(config_keyless.Keyless, "") <= listed
+            listed -= names_of(config_keyless.Keyless, "")
         if title == "approvals":  # its array of tables has one of its own there
             assert names_of(config_model.Approver, "") <= listed
             listed -= names_of(config_model.Approver, "")
@@ -425,6 +428,8 @@ def shape(value: object) -> object:
 def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]) -> None:
     for leaf in operated:
         leaf.get("request", {}).get("peer", {}).pop("unit", None)  # there or not, as whoever runs the tests was started
+    published = leaves.published_leaf("id", "local", "rekor", f"sha256:{DIGEST[7:]}", DIGEST[7:], ENTRY, 1)
+    operated = [*operated, json.loads(published.text)]
     written = [(leaf["kind"], leaf.get("outcome"), shape(leaf)) for leaf in operated]
     shown = [json.loads(block) for block in blocks(OPERATIONS, "json")]
     for leaf in shown:
@@ -437,6 +442,7 @@ LEAVES: list[tuple[str, list[type[msgspec.Struct]]]] = [
     ("approval", [leaves._Approval]),
     ("decided", [leaves._Decided, links.DecisionFacts, links.ReleaseFacts, links.RequestFacts, links.PeerFacts]),
     ("outcome", [leaves._Outcome, leaves.KeylessSigner]),
+    ("published", [leaves._Published]),
     ("refused", [leaves._Refused]),
     ("ring", [leaves._Ring, links.RingEntry]),
     ("start", [leaves._Start, leaves.PluginFacts]),

@@ -1,9 +1,11 @@
 """The daemon signs by certificates of the real Fulcio, and everybody verifies it; each failure has an answer."""
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from asn1crypto import tsp  # type: ignore[import-untyped]  # no types are published for it
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from outside.cosign import COSIGNS, cosign, trusted_root
 from running.callers import SBOM, SBOM_TYPE
@@ -20,8 +23,10 @@ from running.daemon import running as running_daemon
 from running.fulcio import Fulcio
 from running.keyless_config import keyless_configuration
 from running.oidc import EMAIL, SPIFFE_ID, OidcIssuer
+from running.published import log_table, stamp_table
 from running.server import ask
 from running.stack import NEEDS, SigstoreStack
+from signerd.attestation.log_entry import parse_log_entry
 from signerd.errors import SignerdError
 from signerd.verification.bundle import verify_bundle
 from signerd.verification.certificates import Identity
@@ -96,7 +101,7 @@ def certificates(stack: SigstoreStack) -> int:
 
 def leaf_of(signed: Signed) -> x509.Certificate:
     material = json.loads(signed.bundles[0])["verificationMaterial"]
-    assert list(material) == ["certificate"]
+    assert "publicKey" not in material
     return x509.load_der_x509_certificate(base64.b64decode(material["certificate"]["rawBytes"]))
 
 
@@ -299,3 +304,83 @@ def test_an_authority_that_is_not_the_configured_one_gets_no_signature_out(
     with running_daemon(tmp_path, config=config) as daemon:
         assert refused(daemon, sigstore_stack.issuer.token())[0] == "key.backend_fault"
         assert sign(daemon, keys=("file:default",)).bundles
+
+
+@pytest.fixture(scope="module")
+def proven(
+    sigstore_stack: SigstoreStack, issuers: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """A daemon whose keyless key needs a log entry or a stamp, with the stack's log and authority."""
+    base = tmp_path_factory.mktemp("proven")
+    fulcio = sigstore_stack.fulcio
+    config = keyless_configuration(
+        base, fulcio.url, fulcio.authority.chain, sigstore_stack.ct_log.public_key, issuers, trust=""
+    )
+    config += log_table(sigstore_stack.rekor.url, sigstore_stack.rekor.public_key)
+    config += stamp_table(sigstore_stack.tsa.url, sigstore_stack.tsa.authority.chain)
+    with running_daemon(base, config=config) as started:
+        until(lambda: started.said.count(" is up") == 2)
+        yield started
+
+
+def test_logged_and_stamped_it_is_verified_by_us_and_by_every_cosign_whatever_the_time(
+    proven: Running, sigstore_stack: SigstoreStack, tmp_path: Path
+) -> None:
+    token = sigstore_stack.issuer.token()
+    signed = sign(proven, token, transparency="required", timestamp=True, include=("rekor_request",))
+    assert signed.receipt["decision"]["degraded"] == []
+    assert signed.result.warnings == ()
+    root = trusted_root(sigstore_stack, tmp_path / "trusted_root.json")
+    judged = verify_bundle(
+        signed.bundles[0],
+        Identity(EMAIL, sigstore_stack.issuer.url()),
+        artifact_sha256=DIGEST,
+        predicate_type=SBOM_TYPE,
+        trusted_root=parse_trusted_root(root.read_bytes()),
+        requirements=Requirements(log_entries=1, timestamps=1),
+        now=datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1),
+    )
+    assert judged.verified, judged.failure
+    assert (judged.log_entries, judged.timestamps) == (1, 1)
+    (tmp_path / "bundle.sigstore.json").write_bytes(signed.bundles[0])
+    (tmp_path / "artefact").write_bytes(ARTEFACT)
+    (command,) = signed.result.verify_command
+    assert "--insecure-ignore-tlog" not in command.argv
+    arguments = [str(tmp_path / part) if (tmp_path / part).exists() else part for part in command.argv[1:]]
+    for name in COSIGNS:
+        done = cosign(arguments, tmp_path, name=name)
+        assert done.returncode == 0, (name, done.stderr)
+    requests = signed.result.rekor_request
+    assert isinstance(requests, tuple)
+    assert isinstance(requests[0], bytes)
+    verifier = json.loads(requests[0])["hashedRekordRequestV002"]["signature"]["verifier"]
+    assert base64.b64decode(verifier["x509Certificate"]["rawBytes"]) == leaf_of(signed).public_bytes(Encoding.DER)
+
+
+def test_either_proof_will_do_and_what_comes_later_will_not(proven: Running, sigstore_stack: SigstoreStack) -> None:
+    token = sigstore_stack.issuer.token()
+    assert sign(proven, token, timestamp=True).result.warnings == ()
+    logged = sign(proven, token, transparency="required")
+    assert any(warning.startswith("unstamped: ") for warning in logged.result.warnings)
+    assert refused(proven, token, transparency="async") == ("key.forbidden", "ephemeral")
+    assert refused(proven, token) == ("key.forbidden", "ephemeral")
+
+
+def test_what_is_logged_later_is_logged_with_its_certificate(
+    sigstore_stack: SigstoreStack, issuers: list[str], tmp_path: Path
+) -> None:
+    fulcio = sigstore_stack.fulcio
+    config = keyless_configuration(
+        tmp_path, fulcio.url, fulcio.authority.chain, sigstore_stack.ct_log.public_key, issuers
+    ) + log_table(sigstore_stack.rekor.url, sigstore_stack.rekor.public_key)
+    with running_daemon(tmp_path, config=config) as daemon:
+        until(lambda: daemon.said.count(" is up") == 1)
+        signed = sign(daemon, sigstore_stack.issuer.token(), transparency="async")
+        assert signed.receipt["decision"]["degraded"] == ["ephemeral"]
+
+        until(lambda: any(row["kind"] == "published" for row in daemon.leaves()), 30)
+        with contextlib.closing(sqlite3.connect(f"file:{daemon.state}/outbox.sqlite?mode=ro", uri=True)) as database:
+            ((kept,),) = database.execute("SELECT entry FROM outbox").fetchall()
+        entry = parse_log_entry(kept)
+        verifier = json.loads(entry.body)["spec"]["hashedRekordV002"]["signature"]["verifier"]
+        assert base64.b64decode(verifier["x509Certificate"]["rawBytes"]) == leaf_of(signed).public_bytes(Encoding.DER)

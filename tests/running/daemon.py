@@ -152,6 +152,7 @@ MODULES = {
     "sealer": "signerd.sealer.main",
     "key": "signerd.worker.key",
     "document": "signerd.worker.document",
+    "publisher": "signerd.worker.publisher",
     "verify": "signerd.worker.verify",
 }
 

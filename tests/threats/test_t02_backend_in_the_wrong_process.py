@@ -14,7 +14,7 @@ import pytest
 from fakes.distributions import install
 from fakes.links import Peer
 from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP
-from signerd.host.load import LoadError, PluginEntry, key_backend_entry, load_policy_plugins
+from signerd.host.load import LoadError, PluginEntry, load_policy_plugins, worker_entry
 
 SCHEME = "nosy"
 PACKAGE = "signerd_nosy_backend"
@@ -55,7 +55,7 @@ def importers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_what_the_sealer_needs_to_know_of_a_backend_imports_nothing(importers: Path) -> None:
-    entry = key_backend_entry(SCHEME)
+    entry = worker_entry(KEY_BACKENDS_GROUP, SCHEME)
     assert entry.module == f"{PACKAGE}.backend"
     assert len(entry.record_sha256) == 64
     assert not importers.exists()
@@ -81,7 +81,7 @@ def test_an_altered_backend_is_not_even_imported_there(importers: Path) -> None:
     module = next(importers.parent.rglob("backend.py"))
     module.write_text(module.read_text() + "\n# altered\n")
     with pytest.raises(LoadError, match="not the one that RECORD lists"):
-        key_backend_entry(SCHEME)
+        worker_entry(KEY_BACKENDS_GROUP, SCHEME)
     worker = Peer("signerd.worker.key", {"scheme": SCHEME, "name": SCHEME})
     try:
         assert worker.status() == 2

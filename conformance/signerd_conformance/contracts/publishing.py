@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from signerd.contracts.providers import AuditSink, TransparencyLog
-from signerd_conformance.contracts.plugin import PluginContract, refused
+from signerd_conformance.contracts.plugin import PluginContract, refused, settled
 from signerd_conformance.vectors.areas import text_of
 
 __all__ = ["AuditSinkContract", "TransparencyLogContract"]
@@ -117,6 +117,7 @@ class TransparencyLogContract(PluginContract):
         (one,) = self.providers()
         assert isinstance(one, TransparencyLog), f"{type(one).__name__} is no TransparencyLog"
         assert not isinstance(one, type), "a class where an instance must be"
+        assert one.kind in ("log", "stamp"), f"of kind {one.kind!r}"
         return one
 
     def test_an_entry_proves_what_was_submitted(self) -> None:
@@ -168,7 +169,7 @@ def _submission() -> tuple[bytes, bytes, bytes]:
 
 
 def _entry(log: TransparencyLog, submitted: tuple[bytes, bytes, bytes]) -> bytes:
-    entry = log.submit(*submitted)
+    entry = settled(log.submit(*submitted))
     assert isinstance(entry, bytes), f"{entry!r:.200} is no entry"
     assert entry, "an empty entry"
     return entry

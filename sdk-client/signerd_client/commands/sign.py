@@ -22,7 +22,7 @@ from signerd_client.requests import SignRequest
 from signerd_client.results import Signed
 from signerd_client.subjects import Subject
 
-__all__ = ["identity_token", "options_for", "release_digest", "run", "subject_of"]
+__all__ = ["asked_options", "identity_token", "options_for", "release_digest", "run", "subject_of"]
 
 TOKEN_BYTES = 16 * 1024
 _TOKEN = re.compile(rb"[A-Za-z0-9_.-]+")
@@ -43,15 +43,28 @@ def subject_of(argument: str) -> Subject:
 
 
 def options_for(
-    keys: Sequence[str], mode: Literal["auto", "keyful", "keyless"] | None = None, identity_token: str | None = None
+    keys: Sequence[str],
+    transparency: Literal["none", "async", "required"] | None = None,
+    timestamp: bool = False,  # an option of the command
+    mode: Literal["auto", "keyful", "keyless"] | None = None,
+    identity_token: str | None = None,
 ) -> Options | None:
-    """Return the options that name the keys to sign with, the mode and the token; None where nothing is named."""
+    """Return the options that name the keys to sign with, what to publish, the mode and the token; None where nothing
+    is named."""
     options = Options(
-        keys=tuple(keys) if keys else UNSET,
+        keys=tuple(keys) or UNSET,
         mode=UNSET if mode is None else mode,
+        transparency=UNSET if transparency is None else transparency,
+        timestamp=timestamp or UNSET,
         identity_token=UNSET if identity_token is None else identity_token,
     )
     return None if options == Options() else options
+
+
+def asked_options(arguments: argparse.Namespace) -> Options | None:
+    """Return the options that the command line asks for; refuses as :func:`identity_token`."""
+    token = identity_token(arguments.identity_token)
+    return options_for(arguments.key, arguments.transparency, arguments.timestamp, arguments.mode, token)
 
 
 def identity_token(place: str | None) -> str | None:
@@ -89,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         else detect_type(document, arguments.kind),
         predicate=document,
         scanner_image_digest=release_digest(arguments.release),
-        options=options_for(arguments.key, arguments.mode, identity_token(arguments.identity_token)),
+        options=asked_options(arguments),
     )
     with connect(arguments) as signer:
         signed = signer.sign_dsse(request, deadline_s=arguments.deadline)

@@ -86,8 +86,13 @@ def test_a_release_has_the_wires_form() -> None:
         with pytest.raises(Refusal):
             release_digest(wrong)
     assert options_for([]) is None
-    assert options_for([], "keyless", "a.b.c") == Options(mode="keyless", identity_token="a.b.c")
+    assert options_for([], mode="keyless", identity_token="a.b.c") == Options(mode="keyless", identity_token="a.b.c")
     assert options_for(["a", "b"]).keys == ("a", "b")  # type: ignore[union-attr]
+
+
+def test_what_is_to_be_published_is_said_where_it_is_asked_for() -> None:
+    assert options_for([], "required", timestamp=True) == Options(transparency="required", timestamp=True)
+    assert options_for(["a"], "none") == Options(keys=("a",), transparency="none")
 
 
 @pytest.mark.usefixtures("files")

@@ -23,7 +23,7 @@ def test_what_is_installed_and_allowed_by_the_embedded_defaults(capsys):
 
 def test_what_is_not_named_is_not_allowed_and_what_is_missing_is_told():
     allowed = {"auth-peercred": ["none"], "nowhere": ["none"]}
-    rows = {row["name"]: row for row in listing(allowed, {}, development=False)}
+    rows = {row["name"]: row for row in listing(allowed, {}, {}, development=False)}
     assert rows["auth-peercred"]["allowed"]
     assert rows["auth-peercred"]["certificate"] == "none"
     assert "certificate" not in rows["entitlement-file"], "nobody has said anything of it"

@@ -19,7 +19,7 @@ from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
 from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP
 from signerd.host.certificate import MOST_BYTES, PREDICATE_TYPE, check_certificate, judged_files
 from signerd.host.distribution import Distribution, LoadError, find_entry, verify
-from signerd.host.load import PluginEntry, key_backend_entry, load_key_backend
+from signerd.host.load import PluginEntry, load_key_backend, worker_entry
 from signerd.verification.keys import PublicKey
 
 _numbers = itertools.count()
@@ -155,7 +155,7 @@ def test_what_only_the_installer_wrote_is_not_judged(certified: Certified) -> No
 def test_a_backend_with_one_is_found_and_loaded(certified: Certified) -> None:
     certified.write()
     given = {"certificate": str(certified.path), "certifiers": (certified.certifier,)}
-    entry = key_backend_entry(certified.name, **given)  # type: ignore[arg-type]
+    entry = worker_entry(KEY_BACKENDS_GROUP, certified.name, **given)  # type: ignore[arg-type]
     assert entry.certificate == certified.check()
     assert load_key_backend(certified.name, PluginEntry(**given)).capabilities == ()  # type: ignore[arg-type]
 
@@ -165,7 +165,7 @@ def test_a_backend_whose_certificate_is_no_longer_true_is_not_imported(certified
     certified.install(more="raise SystemExit('imported')\n")
     given = {"certificate": str(certified.path), "certifiers": (certified.certifier,)}
     for load in (
-        lambda: key_backend_entry(certified.name, **given),  # type: ignore[arg-type]
+        lambda: worker_entry(KEY_BACKENDS_GROUP, certified.name, **given),  # type: ignore[arg-type]
         lambda: load_key_backend(certified.name, PluginEntry(**given)),  # type: ignore[arg-type]
     ):
         with pytest.raises(LoadError, match=r"files are not those that were certified: .*plugin\.py"):

@@ -248,3 +248,43 @@ def test_what_does_not_fit_a_worker_at_a_socket_path_is_told(old: str, new: str,
     with pytest.raises(ConfigError) as caught:
         parse(text, "f.toml")
     assert any(line.startswith(f"f.toml: {problem}") for line in caught.value.problems), caught.value.problems
+
+
+PUBLISHERS = """
+[publishers.log]
+plugin = "log-rekor"
+kind = "log"
+certificate = "none"
+needed = true
+settings = { shards = [] }
+[publishers.tsa]
+plugin = "stamp-rfc3161"
+kind = "stamp"
+certificate = "none"
+"""
+
+
+def test_publishers_that_fit_have_no_problem() -> None:
+    text = GOOD.replace("[tenants.other]", '[tenants.other]\ntransparency = "required"\ntimestamp = true')
+    config = parse(text + PUBLISHERS, "f.toml")
+    assert [(p.name, p.kind, p.needed) for p in config.publishers] == [("log", "log", True), ("tsa", "stamp", True)]
+    assert config.publishers[0].settings == {"shards": []}
+
+
+@pytest.mark.parametrize(
+    ("tenant", "old", "new", "problem"),
+    [
+        ('transparency = "async"', "needed = true", "needed = false", "tenants.other.transparency: expected none"),
+        ("timestamp = true", 'kind = "stamp"', 'kind = "log"', "tenants.other.timestamp: expected false"),
+        ("", 'kind = "stamp"', 'kind = "stamp"\nneeded = false', "publishers.tsa.needed: expected true"),
+        ("", 'kind = "stamp"', 'kind = "witness"', "publishers.tsa.kind: "),
+        ("", 'plugin = "log-rekor"', "", "publishers.log.plugin: "),
+        ("", "settings = {", "setting = {", "publishers.log.setting: "),
+        ('transparency = "later"', "needed = true", "", "tenants.other.transparency: "),
+    ],
+)
+def test_what_does_not_fit_of_publishers_is_told(tenant: str, old: str, new: str, problem: str) -> None:
+    text = GOOD.replace("[tenants.other]", f"[tenants.other]\n{tenant}") + PUBLISHERS.replace(old, new)
+    with pytest.raises(ConfigError) as raised:
+        parse(text, "f.toml")
+    assert problem in str(raised.value)

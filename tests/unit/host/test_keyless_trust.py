@@ -4,7 +4,7 @@ import pytest
 
 from fakes.fulcio import FakeFulcio
 from signerd.host.config import ConfigError
-from signerd.host.config_model import Keyless
+from signerd.host.config_keyless import Keyless
 from signerd.host.keyless_trust import read_trust
 
 

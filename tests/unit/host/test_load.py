@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from fakes.distributions import install
-from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP
+from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP, PUBLISHERS_GROUP
 from signerd.host.distribution import LoadError
 from signerd.host.load import (
     PluginEntry,
-    key_backend_entry,
     load_key_backend,
     load_policy_plugins,
     load_predicates,
+    load_publisher,
+    worker_entry,
 )
 
 _numbers = itertools.count()
@@ -232,12 +233,36 @@ def test_a_key_backend_is_loaded_by_its_scheme_from_its_own_group(plugins: Plugi
 
 def test_of_a_key_backend_the_metadata_alone_is_read(plugins: Plugins) -> None:
     scheme = plugins.add("raise AssertionError('imported')", KEY_BACKENDS_GROUP)
-    found = key_backend_entry(scheme)
+    found = worker_entry(KEY_BACKENDS_GROUP, scheme)
     assert (found.distribution, found.version, len(found.record_sha256)) == (scheme, "1.2.3", 64)
     assert found.module not in sys.modules
     Path(plugins.record.parent.parent / found.module.replace(".", "/")).with_suffix(".py").write_text("")
     with pytest.raises(LoadError, match="not the one that RECORD lists"):
-        key_backend_entry(scheme)
+        worker_entry(KEY_BACKENDS_GROUP, scheme)
+
+
+LOG = """
+from signerd.contracts import hookimpl
+
+class Log:
+    kind = "log"
+    def submit(self, payload_digest, signature, verifier):
+        return b"entry"
+
+@hookimpl
+def signerd_transparency_logs(settings):
+    return Log()
+"""
+
+
+def test_a_publisher_is_loaded_from_its_own_group_and_of_its_kind(plugins: Plugins) -> None:
+    name = plugins.add(LOG, PUBLISHERS_GROUP)
+    assert load_publisher(name, PluginEntry(), "log").submit(b"", b"", b"") == b"entry"
+    with pytest.raises(LoadError, match="another kind"):
+        load_publisher(name, PluginEntry(), "stamp")
+    assert worker_entry(PUBLISHERS_GROUP, name).name == name
+    with pytest.raises(LoadError, match="no installed distribution offers it"):
+        load_key_backend(name, PluginEntry())
 
 
 def test_loading_five_plugins_is_quick(plugins: Plugins) -> None:

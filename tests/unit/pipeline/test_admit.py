@@ -3,6 +3,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from fakes.services import (
     LIMITS,
@@ -16,6 +17,7 @@ from fakes.services import (
     request,
     world,
 )
+from fakes.sigstore import spki
 from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
 from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, PlanLimits
@@ -114,6 +116,16 @@ def test_every_key_must_be_able_to_sign_now(entry: dict[str, Any], code: str, re
     given = world(keys=[HeldKey.make("file:acme"), HeldKey.make("file:b", **entry)])
     assert refused(given, options=keys("file:acme", "file:b")) == (code, reason, {})
     assert left(given, plan()) == Remaining(concurrency=4)
+
+
+@pytest.mark.parametrize(
+    "options", [Options(transparency="async"), Options(transparency="required"), Options(include=("rekor_request",))]
+)
+def test_a_key_that_no_log_takes_is_refused_before_it_signs(options: Options) -> None:
+    held = HeldKey.make("file:acme", algorithm="Ed25519", spki=spki(ed25519.Ed25519PrivateKey.generate()))
+    given = world(keys=[held])
+    assert refused(given, options=options)[:2] == ("key.algorithm_refused", "not_logged")
+    enter(given, options=Options(timestamp=True))
 
 
 def test_a_profile_may_allow_less_than_the_output_carries(monkeypatch: pytest.MonkeyPatch) -> None:

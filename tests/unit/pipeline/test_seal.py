@@ -203,6 +203,17 @@ def test_the_verify_command_is_quoted_and_names_its_type() -> None:
     assert verify_command("ES256", "t", "-rf").argv[-2:] == ("--", "-rf")
 
 
+def test_the_verify_command_asks_for_what_the_bundle_has() -> None:
+    logged = {"--trusted-root", "trusted_root.json"}
+    stamped = {*logged, "--use-signed-timestamps", "--insecure-ignore-tlog"}
+    plain = set(verify_command("ES256", "t", "app").argv)
+    assert "--insecure-ignore-tlog" in plain
+    assert set(verify_command("ES256", "t", "app", True, False).argv) == plain - {"--insecure-ignore-tlog"} | logged
+    assert set(verify_command("ES256", "t", "app", False, True).argv) == plain | stamped
+    both = set(verify_command("ES256", "t", "app", True, True).argv)
+    assert both == plain - {"--insecure-ignore-tlog"} | logged | {"--use-signed-timestamps"}
+
+
 def down(given: World, asked: SignRequest, code: str = "key.backend_unavailable") -> tuple[list[SealItem], Signed]:
     """Seal with a sealer that answers the first item with ``code``; what it was handed, and the end."""
     entry = Entry(asked, PEER, given.ledger)

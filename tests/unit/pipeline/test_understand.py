@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -92,17 +93,13 @@ UNSERVED: list[tuple[dict[str, Any], str]] = [
     ({"idempotency_key": "k"}, "idempotency_key"),
     ({"options": Options(profile="dsse")}, "profile=dsse"),
     ({"options": Options(profile="cose")}, "profile=cose"),
-    ({"options": Options(transparency="async")}, "transparency=async"),
-    ({"options": Options(transparency="required")}, "transparency=required"),
-    ({"options": Options(timestamp=True)}, "timestamp"),
-    ({"options": Options(include=("rekor_request",))}, "include=rekor_request"),
     ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
     ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
 ]
 SERVED = [
     Options(),
     Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope",)),
-    Options(mode="keyful", include=()),
+    Options(mode="keyful", include=("rekor_request",), transparency="async", timestamp=True),
     Options(mode="keyless", include=("chain",)),
 ]
 
@@ -124,6 +121,35 @@ def test_a_token_of_the_requests_own_needs_a_scope_of_its_own() -> None:
 @pytest.mark.parametrize("options", SERVED)
 def test_what_is_served_passes(options: Options) -> None:
     assert understood(world(), request(order(options=options))).params.options == options
+
+
+@pytest.mark.parametrize(
+    ("kinds", "options", "name"),
+    [
+        (set(), Options(transparency="async"), "transparency=async"),
+        ({"stamp"}, Options(transparency="required"), "transparency=required"),
+        ({"log"}, Options(timestamp=True), "timestamp"),
+    ],
+)
+def test_what_nobody_publishes_is_not_served(kinds: set[str], options: Options, name: str) -> None:
+    given = world()
+    given.services = dataclasses.replace(given.services, published=frozenset(kinds))
+    found = refused(given, request(order(options=options)))
+    assert found == ("request.unsupported", "not_served", {"name": name})
+
+
+@pytest.mark.parametrize(
+    ("options", "published"),
+    [
+        (Options(), ("async", True)),
+        (Options(transparency="none"), ("none", True)),
+        (Options(transparency="required", timestamp=False), ("required", False)),
+    ],
+)
+def test_the_tenant_says_what_the_request_does_not(options: Options, published: tuple[str, bool]) -> None:
+    given = world(tenants=[Tenant("acme", "file:acme", transparency="async", timestamp=True)])
+    made = understood(given, request(order(options=options)))
+    assert (made.transparency, made.timestamp) == published
 
 
 def test_every_option_is_shown_to_be_served_or_refused() -> None:

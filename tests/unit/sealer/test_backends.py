@@ -11,7 +11,8 @@ from fakes.hand import Hand
 from fakes.sealing import open_here
 from signerd.host.memfd import sealed_memfd
 from signerd.host.spawn import Spawned, spawn
-from signerd.sealer.backends import CALLS_PER_FRAME, Call, CallResult, worker_error
+from signerd.sealer.backends import CALLS_PER_FRAME, Call, CallResult
+from signerd.sealer.worker_errors import KEY
 from signerd.verification.keys import PublicKey
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import (
@@ -217,7 +218,7 @@ def test_one_that_ends_before_it_says_hello_was_never_up(begin: Callable[..., Ha
     ],
 )
 def test_a_workers_error_is_one_of_keys(said: CallError | None, told: tuple[str, str]) -> None:
-    made = worker_error(said)
+    made = KEY.told(said)
     assert (made.code, made.reason) == told
     assert len(made.message) <= 200
     assert made.operator.isprintable(), "it forges no line of the log"

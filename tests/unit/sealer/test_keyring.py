@@ -10,12 +10,13 @@ from msgspec.structs import replace
 
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
-from signerd.sealer.backends import LATE, Backend, BackendSpec, Call
+from signerd.sealer.backends import Backend, BackendSpec, Call
 from signerd.sealer.job import Pinned
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_errors import KEY as SAID
 from signerd.wire.worker_calls import CallError, DescribeResult
 
 NOT_FOUND = CallError("key.not_found", "no_such_key", "no such key")
@@ -466,7 +467,7 @@ def test_a_worker_that_says_it_was_late_is_not_asked_again_without_end(tmp_path:
     assert liar.asked == ["describe"]
     assert desk.ring.settled
     # The sealer's own word on a deadline is another thing.
-    slow = Describer({"file:a": LATE})
+    slow = Describer({"file:a": SAID.late})
     asked = slow.call_many
 
     def call_many(calls: Sequence[Call]) -> None:
