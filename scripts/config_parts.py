@@ -12,7 +12,8 @@ from msgspec import NODEFAULT, Meta
 
 from protocol_tables import field_texts, table
 from signerd.contracts.providers import PredicateType
-from signerd.host import config_model, config_trust
+from signerd.host import config_keyless, config_model, config_trust
+from signerd.host.config_keyless import Keyless
 from signerd.host.config_model import (
     AdminSocket,
     Approvals,
@@ -38,6 +39,8 @@ _ALIASES: dict[object, str] = {
     config_model.Name: "name",
     config_model.KeyReference: "key reference",
     config_model.Uid: "uid",
+    config_keyless.AbsolutePath: "absolute path",
+    config_keyless.Keyless: "[table](#keysrefkeyless)",
     config_model.Uri: "URI",
     config_model.Certificate: "`none` or absolute path",
     config_trust.Time: "time",
@@ -59,6 +62,7 @@ def parts() -> dict[str, str]:
         "publisher": Publisher,
         "tenant": Tenant,
         "key": Key,
+        "keyless": Keyless,
         "approvals": Approvals,
         "approver": Approver,
         "trust": Trust,

@@ -78,14 +78,22 @@ def _add(
     return commands.add_parser(name, parents=parents, help=text, description=text, allow_abbrev=False)
 
 
-def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
-    kinds = _add(commands, "sign", [], "have a statement signed").add_subparsers(
-        dest="kind", required=True, metavar="KIND"
-    )
+def _signing() -> argparse.ArgumentParser:
+    """Return the options of everything that signs."""
     signing = argparse.ArgumentParser(add_help=False)
     signing.add_argument("--release", metavar="DIGEST", help="sha256:… of the tool that made the content")
     signing.add_argument(
         "--key", metavar="REF", action="append", default=[], help="key to sign with; may be repeated"
+    )
+    signing.add_argument(
+        "--mode",
+        choices=("auto", "keyful", "keyless"),
+        help="by a lasting key or by a certificate for an identity; auto, the default: whatever the key is",
+    )
+    signing.add_argument(
+        "--identity-token",
+        metavar="FILE",
+        help="the OIDC token in whose name keyless keys sign; - reads it from stdin. Never an argument itself",
     )
     signing.add_argument(
         "--transparency",
@@ -95,6 +103,14 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     signing.add_argument(
         "--timestamp", action="store_true", help="have signatures stamped by a timestamp authority (RFC 3161)"
     )
+    return signing
+
+
+def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
+    kinds = _add(commands, "sign", [], "have a statement signed").add_subparsers(
+        dest="kind", required=True, metavar="KIND"
+    )
+    signing = _signing()
     single = argparse.ArgumentParser(add_help=False)
     single.add_argument(
         "--subject",

@@ -27,6 +27,7 @@ __all__ = [
     "MessageSignature",
     "dsse_envelope_bytes",
     "keyful_bundle",
+    "keyless_bundle",
     "parse_bundle",
 ]
 
@@ -167,6 +168,28 @@ def keyful_bundle(
             b',"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":',
             canonical_json(hint),
             b"}" if not log_entries and not timestamps else b"}," + _beside(log_entries, timestamps),
+            b"}}",
+        )
+    )
+
+
+def keyless_bundle(
+    payload_b64: bytes,
+    payload_type: str,
+    signature: bytes,
+    certificate: bytes,
+    log_entries: Sequence[LogEntry] = (),
+    timestamps: Sequence[bytes] = (),
+) -> bytes:
+    """Write a bundle that a certificate verifies, as RFC 8785 bytes: as :func:`keyful_bundle`, with the leaf's DER
+    alone, as v0.3 demands."""
+    return b"".join(
+        (
+            b'{"dsseEnvelope":',
+            dsse_envelope_bytes(payload_b64, payload_type, signature),
+            b',"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"certificate":{"rawBytes":"',
+            encode_base64(certificate),
+            b'"}' if not log_entries and not timestamps else b'"},' + _beside(log_entries, timestamps),
             b"}}",
         )
     )

@@ -65,7 +65,21 @@ def problems(config: "Config") -> Iterator[str]:
         check_state(Path(config.daemon.state))
     except SignerdError as exc:
         yield f"{config.source}: daemon.state: {exc}"
+    yield from _trust(config)
     yield from _plugins(config)
+
+
+def _trust(config: "Config") -> Iterator[str]:
+    """Read what keyless keys are trusted by, as the sealer would."""
+    from signerd.host.config import ConfigError
+    from signerd.host.keyless_trust import read_trust
+
+    for key in config.keys:
+        if key.keyless is not None:
+            try:
+                read_trust(key.key, key.keyless)
+            except ConfigError as exc:
+                yield from exc.problems
 
 
 def _credential(where: str, credential: str) -> Iterator[str]:

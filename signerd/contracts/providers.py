@@ -18,6 +18,7 @@ from signerd.contracts.values import (
     Release,
     Rotated,
     SignatureResult,
+    SignFor,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "EntitlementSource",
     "Generator",
     "KeyBackend",
+    "Keyless",
     "Maybe",
     "PredicateType",
     "ReleaseCheck",
@@ -117,6 +119,20 @@ class Rotator(Protocol):
         """Make a new key beside ``key`` under a name that is free; ``key`` itself stays, and keeps its name.
 
         ``key.not_found`` where there is no ``key``; nothing is ever overwritten.
+        """
+        ...
+
+
+@runtime_checkable
+class Keyless(Protocol):
+    """Capability ``keyless``: the backend has no lasting keys, each signature is by the key of a certificate.
+
+    ``describe`` gives the algorithm, with ``keyid`` and ``spki`` empty.
+    """
+
+    def sign_for(self, key: str, message: bytes, signer: SignFor) -> SignatureResult:
+        """Sign in the name that ``signer`` proves, or that the backend has of its own, and bring the certificate's
+        chain. A certificate for one identity never signs for another. ``key.forbidden`` for a token that is not taken.
         """
         ...
 

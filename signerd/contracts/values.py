@@ -12,6 +12,7 @@ __all__ = [
     "ProofOfEntitlement",
     "Release",
     "Rotated",
+    "SignFor",
     "SignatureResult",
 ]
 
@@ -118,8 +119,20 @@ class Rotated(msgspec.Struct, frozen=True):
     description: KeyDescription
 
 
+class SignFor(msgspec.Struct, frozen=True):
+    """For whom a keyless key signs: ``identity_token`` is the OIDC token that the request brought, a secret; empty
+    where it brought none."""
+
+    tenant: str = ""
+    audit_id: str = ""
+    identity_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"SignFor({self.tenant!r}, {self.audit_id!r}, ...)"
+
+
 class SignatureResult(msgspec.Struct, frozen=True):
-    """A signature (ECDSA in ASN.1 DER) and the keyid of the key that made it."""
+    """A signature (ECDSA in ASN.1 DER) and the keyid of the key that made it; ``chain`` is DER, leaf first."""
 
     signature: bytes
     keyid: str

@@ -11,7 +11,7 @@ from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.descriptors import check_claims
 from signerd.daemon.snapshot import Snapshot
-from signerd.host.config_model import Config
+from signerd.host.config_model import Config, Key
 from signerd.host.config_model import Limits as Configured
 from signerd.host.guard import Guard
 from signerd.host.load import Loaded, PluginEntry
@@ -20,7 +20,7 @@ from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.quota import DAY_MS, MemoryQuotaStore
 from signerd.pipeline.services import Bounds, Ledger, Services
-from signerd.pipeline.tenants import KeyRule, Tenant
+from signerd.pipeline.tenants import KeylessRule, KeyRule, Tenant
 from signerd.wire import methods
 from signerd.wire.connection import FRAME_LIMIT_BOUND
 from signerd.wire.messages import Limits
@@ -131,7 +131,10 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
             tenant.default_keys,
             {
                 key.key: KeyRule(
-                    None if key.plans is None else frozenset(key.plans), key.fallback, key.warn_days * DAY_MS
+                    None if key.plans is None else frozenset(key.plans),
+                    key.fallback,
+                    key.warn_days * DAY_MS,
+                    _keyless(key),
                 )
                 for key in config.keys
                 if key.tenant == tenant.name
@@ -142,3 +145,10 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
         )
         for tenant in config.tenants
     }
+
+
+def _keyless(key: Key) -> KeylessRule | None:
+    given = key.keyless
+    if given is None:
+        return None
+    return KeylessRule(frozenset(given.issuers), given.audience, given.ephemeral_ok, given.ct_log_keys is not None)

@@ -21,10 +21,12 @@ from signerd.errors import Fault, Refusal
 from signerd.pipeline.admit import no_such_key
 from signerd.pipeline.entitle import bypassed
 from signerd.pipeline.quota import DAY_MS
-from signerd.pipeline.seal import remaining_of, verify_command
+from signerd.pipeline.seal import keyless_command, remaining_of, verify_command
 from signerd.pipeline.services import Services
 from signerd.verification.keys import PublicKey
 from signerd.wire import methods
+from signerd.wire.keyless import Keyless
+from signerd.wire.links import RingEntry
 from signerd.wire.messages import Limits
 
 __all__ = ["PROFILES", "Reads"]
@@ -162,20 +164,20 @@ class Reads:
             raise (known and asked in known.rules and self.snapshot.why_absent(asked)) or no_such_key()
         if entry.status == UNLOGGED:
             check_validity(entry, now)  # its fault: neither keyid nor public key are known to be ours
-        public = PublicKey.from_spki(entry.spki)
+        pem = "" if entry.keyless else PublicKey.from_spki(entry.spki).pem
         return methods.KeyDescription(
             key=entry.key,
             keyid=entry.keyid,
             algorithm=entry.algorithm,
             spki=entry.spki,
-            public_key_pem=public.pem,
+            public_key_pem=pem,
             chain=(),
             status=status_at(entry, now),
             added_at=entry.added_at,
             profile=self.services.tenants[tenant].profile,
             uses=("dsse",),
             hardware=methods.Hardware(attested=entry.hardware),
-            verify_command=(verify_command(entry.algorithm, "TYPE", "ARTIFACT"),),
+            verify_command=(self._verify_command(tenant, entry),),
             version=entry.version,
             expires_at=entry.expires_at or UNSET,
             revoked_at=entry.revoked_at or UNSET,
@@ -183,6 +185,13 @@ class Reads:
             cause=entry.cause or UNSET,
             invalid_since=entry.invalid_since or UNSET,
         )
+
+    def _verify_command(self, tenant: str, entry: RingEntry) -> methods.VerifyCommand:
+        if not entry.keyless:
+            return verify_command(entry.algorithm, "TYPE", "ARTIFACT")
+        rule = self.services.tenants[tenant].rules.get(entry.key)
+        by = Keyless((), b"", "ISSUER", "IDENTITY", 0, 0)
+        return keyless_command(by, None if rule is None else rule.keyless, "TYPE", "ARTIFACT")
 
     def _info(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
         return methods.DaemonInfo(

@@ -14,6 +14,7 @@ import msgspec
 from signerd.contracts.services import Clock, WhenSealed
 from signerd.errors import Detail, Fault, SignerdError, error_from
 from signerd.host.link import Frame, Link, LinkClosed
+from signerd.wire.backends import BackendChanged
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
@@ -21,7 +22,6 @@ from signerd.wire.links import (
     AdminAnswer,
     AdminCall,
     Answer,
-    BackendChanged,
     Close,
     CloseMany,
     Failed,

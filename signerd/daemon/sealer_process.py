@@ -15,10 +15,11 @@ from signerd.errors import Fault, SignerdError
 from signerd.host.config import encode
 from signerd.host.config_model import Config
 from signerd.host.link import Link, LinkClosed
-from signerd.host.spawn import Spawned, spawn
+from signerd.host.spawn import Spawned, identity_environment, spawn
 from signerd.host.supervision import Supervision
 from signerd.pipeline.charging import Charging
-from signerd.wire.links import AbsentKeys, BackendChanged, Failed, GrantsChanged, Opened, RingChanged
+from signerd.wire.backends import BackendChanged
+from signerd.wire.links import AbsentKeys, Failed, GrantsChanged, Opened, RingChanged
 
 __all__ = ["SealerProcess"]
 
@@ -61,7 +62,9 @@ class SealerProcess:
         """Start a sealer; its configuration goes by standard input, or it reads the file itself."""
         source = self._config.source
         args = ["--config", source] if source else []
-        self._spawned = spawn("signerd.sealer.main", args, settings=encode(self._config))
+        keyless = any(key.keyless is not None for key in self._config.keys)
+        environment = identity_environment() if keyless else None
+        self._spawned = spawn("signerd.sealer.main", args, settings=encode(self._config), environment=environment)
         link = Link(self._spawned.socket)
         self._supervision.started(self._clock.monotonic())
         self._fd, self._events = link.fileno(), READ

@@ -57,6 +57,7 @@ __all__ = [
     "encode",
     "load",
     "parse",
+    "read_text",
     "settle_socket",
 ]
 
@@ -104,10 +105,11 @@ def load(
     Raises ConfigError with all that is wrong. The file must be a regular one that only its owner, who is root
     or the daemon's user, or a group may write: whoever can write it decides what is signed.
     """
-    return parse(_read(path), str(path), state=state, socket=socket, env=env)
+    return parse(read_text(path), str(path), state=state, socket=socket, env=env)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a file that decides what is signed; raises ConfigError as :func:`load` does."""
     file = str(path)
     try:
         return read_owned(path, MOST_BYTES).decode("utf-8")

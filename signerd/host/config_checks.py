@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from signerd.errors import SignerdError
-from signerd.host.config_model import Approvals, Backend, Config, Limits, Tenant
+from signerd.host.config_keyless import Keyless
+from signerd.host.config_model import Approvals, Backend, Config, Key, Limits, Tenant
 from signerd.host.config_trust import Trust, TrustedService, Verification
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey
@@ -185,12 +186,21 @@ def _keys(config: Config) -> Iterator[str]:
         elif backends[key.backend].scheme != scheme:
             other = backends[key.backend].scheme
             yield f"{where}.backend: expected a backend of scheme {scheme}, {key.backend} is one of scheme {other}"
+        if key.keyless is not None:
+            yield from _keyless(key, key.keyless, f"{where}.keyless")
         if key.tenant not in tenants:
             yield f"{where}.tenant: expected one of {_names(tenants)}, got {key.tenant}"
         elif key.key not in tenants[key.tenant].keys:
             yield f"{where}.tenant: expected {key.key} among tenants.{quoted(key.tenant)}.keys"
         elif key.fallback and (key.fallback not in tenants[key.tenant].keys or key.fallback == key.key):
             yield f"{where}.fallback: expected another key of tenant {key.tenant}, got {key.fallback}"
+
+
+def _keyless(key: Key, keyless: Keyless, where: str) -> Iterator[str]:
+    if (keyless.ct_log_keys is None) is (keyless.ct_log is None):
+        yield f'{where}: expected either ct_log_keys or ct_log = "none"'
+    if key.generate is not None:
+        yield f"{where}: expected none with generate: no key is kept"
 
 
 def _names(named: Collection[str]) -> str:

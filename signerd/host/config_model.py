@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.host.config_keyless import Keyless
 from signerd.host.config_trust import Trust, Verification
 
 __all__ = [
@@ -330,6 +331,8 @@ class Key(msgspec.Struct, frozen=True):
     """A version that was added longer ago no longer signs (`key.expired`): rotate it before."""
     warn_days: Annotated[int, Meta(ge=0, le=36500)] = WARN_DAYS
     """So long before, results and the sealer's log begin to say so."""
+    keyless: Keyless | None = None
+    """Of a backend that signs by certificates: whose certificates count, see Keyless. Such a key has no versions."""
 
 
 GatedOperation = Literal[

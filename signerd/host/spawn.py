@@ -19,8 +19,10 @@ from typing import Final
 from signerd.host.hardening import PARENT_VARIABLE
 from signerd.host.memfd import sealed_memfd
 
-__all__ = ["PASSED_VARIABLES", "Spawned", "spawn"]
+__all__ = ["PASSED_VARIABLES", "Spawned", "identity_environment", "spawn"]
 
+IDENTITY_VARIABLES: Final = ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "SIGSTORE_ID_TOKEN")
+"""Where CI systems put the identity of a job. Secrets: the sealer hands them on to workers that sign by them."""
 PASSED_VARIABLES: Final = (
     "CREDENTIALS_DIRECTORY",  # systemd.exec(5): where a key's password or the key itself may lie
     "HOME",  # of the user site, so that the child finds the code that the parent runs
@@ -137,6 +139,11 @@ def spawn(
         if stdin >= 0:
             os.close(stdin)
     return Spawned(process, ours)
+
+
+def identity_environment() -> dict[str, str]:
+    """Return this process's variables that prove the identity of a CI job, for :func:`spawn`."""
+    return {name: os.environ[name] for name in IDENTITY_VARIABLES if name in os.environ}
 
 
 def _interpreter() -> list[str]:

@@ -11,6 +11,7 @@ from signerd.contracts.services import Charge
 from signerd.contracts.validity import check_validity
 from signerd.errors import Refusal
 from signerd.pipeline.evidence import Admission, Cleared, Order
+from signerd.pipeline.keyless import default_keyless, identity_for
 from signerd.pipeline.services import Services
 from signerd.verification.keys import PublicKey
 from signerd.verification.rekor2 import key_details
@@ -37,11 +38,12 @@ class admit:  # noqa: N801  a scope that reads as a verb in the story
         cleared, services = self._cleared, self._services
         order = cleared.entitled.order
         keys = choose_keys(order, cleared.entitled.entitlement.plan, services)
+        identity = identity_for(order, keys, services)
         _check_size(cleared)
         charge = charge_for(cleared)
         remaining = await services.quotas.admit(charge)
         self._charge = charge
-        return Admission(cleared, keys, charge, remaining)
+        return Admission(cleared, keys, charge, remaining, identity)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -69,7 +71,8 @@ def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry,
     if options and options.keys:
         names: Sequence[str] = options.keys
     else:
-        names = (tenant.default_keys.get(plan, tenant.default_key),)
+        named = tenant.default_keys.get(plan, tenant.default_key)
+        names = (default_keyless(order, named) if options and options.mode == "keyless" else named,)
     return tuple([choose_key(name, plan, order, services) for name in names])
 
 
@@ -87,7 +90,7 @@ def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEn
     check_validity(entry, services.clock.now_ms())
     if entry.algorithm not in PROFILES[tenant.profile] or entry.algorithm not in COSIGN_ALGORITHMS:
         raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
-    if order.transparency != "none" or wants(order, "rekor_request"):
+    if not entry.keyless and (order.transparency != "none" or wants(order, "rekor_request")):
         _check_logged(entry.spki)
     rule = tenant.rules.get(name)
     if rule is not None and rule.plans is not None and plan not in rule.plans:

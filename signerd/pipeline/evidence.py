@@ -8,6 +8,7 @@ from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, Principal, Release
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
+from signerd.wire.keyless import IdentityToken
 from signerd.wire.links import RingEntry
 from signerd.wire.methods import SignDsse, SignResult
 from signerd.wire.params import Descriptor
@@ -58,12 +59,16 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The cleared order, the keys that will sign it, and the slot that it holds."""
+    """The cleared order, the keys that will sign it, and the slot that it holds.
+
+    ``identity`` is the token that the request brought for its keyless keys.
+    """
 
     cleared: Cleared
     keys: tuple[RingEntry, ...]
     charge: Charge
     remaining: Remaining
+    identity: IdentityToken | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from signerd.errors import SignerdError
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, SubjectFacts, outcome_of
 
 if TYPE_CHECKING:
+    from signerd.pipeline.evidence import Order
     from signerd.pipeline.request import SignRequest
     from signerd.pipeline.services import Ledger
 
@@ -94,6 +95,13 @@ def facts(request: "SignRequest", peer: Peer) -> RequestFacts:
         predicate_sha256=request.predicate_sha256,
         scanner_digest=(params.scanner_image_digest or "")[:TEXT_IN_RECORD],
         poe=params.poe.format if params.poe else "none",
-        mode="keyful",
+        mode=_mode(order),
         traceparent=traceparent,
     )
+
+
+def _mode(order: "Order") -> str:
+    """Return the mode that was asked for; ``auto`` of a tenant without keyless keys is ``keyful``."""
+    options = order.params.options
+    asked = options.mode if options and options.mode else "auto"
+    return asked if asked != "auto" or order.tenant.has_keyless else "keyful"

@@ -4,23 +4,25 @@ import shlex
 from dataclasses import replace
 from functools import lru_cache
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from signerd.attestation.algorithms import SIGNATURE_DIGEST
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Remaining
 from signerd.errors import Fault, Refusal
 from signerd.pipeline.admit import choose_key, wants
-from signerd.pipeline.evidence import BuiltStatement, Cleared, Signed
+from signerd.pipeline.evidence import BuiltStatement, Cleared, Order, Signed
+from signerd.pipeline.keyless import EPHEMERAL, identity_for, is_ephemeral, rule_of, untimed_warnings
 from signerd.pipeline.record import Entry
 from signerd.pipeline.services import Services
-from signerd.pipeline.tenants import Tenant
+from signerd.pipeline.tenants import KeylessRule, Tenant
 from signerd.pipeline.waits import sealed
 from signerd.wire import methods
+from signerd.wire.keyless import Keyless
 from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
 from signerd.wire.params import Descriptor
 
-__all__ = ["decision_of", "remaining_of", "seal", "shown_decision", "verify_command"]
+__all__ = ["decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
 
 
 async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
@@ -58,6 +60,7 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         max(1, int((request.deadline - services.clock.monotonic()) * 1000)),
         envelope=wants(order, "envelope"),
         principal_expires_at=expires_at or 0,
+        identity=built.admission.identity,
         rekor_request=wants(order, "rekor_request"),
     )
     answer, fds = await sealed(item, built.payload_fd)
@@ -80,12 +83,13 @@ def _fallback(built: BuiltStatement, services: Services) -> BuiltStatement | Non
             key if name is None else choose_key(name, plan, order, services)
             for key, name in zip(admission.keys, names, strict=True)
         ]
+        identity = identity_for(order, keys, services, token_needed=False)
     except Refusal:
         return None
-    if len({key.keyid for key in keys}) < len(keys):
+    if len({key.key for key in keys}) < len(keys):
         return None
     degraded = replace(cleared, degraded=(*cleared.degraded, "key_fallback"))
-    return replace(built, admission=replace(admission, cleared=degraded, keys=tuple(keys)))
+    return replace(built, admission=replace(admission, cleared=degraded, keys=tuple(keys), identity=identity))
 
 
 def decision_of(built: BuiltStatement) -> DecisionFacts:
@@ -96,6 +100,8 @@ def decision_of(built: BuiltStatement) -> DecisionFacts:
     order = cleared.entitled.order
     principal = order.principal
     degraded = entitlement.degraded + cleared.degraded
+    if any([key.keyless for key in admission.keys]) and is_ephemeral(order):
+        degraded += (EPHEMERAL,)
     keys = tuple([KeyUse(key.key, key.source, key.keyid, key.version) for key in admission.keys])
     return DecisionFacts(
         principal.name,
@@ -120,23 +126,25 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
     admission = built.admission
     order = admission.cleared.entitled.order
     keys = admission.keys
-    name = order.subjects[0].name
     return methods.SignResult(
         bundles=tuple([_bin(s.bundle) for s in answer.signatures]),
         statement_sha256=answer.statement_sha256,
         predicate_sha256=built.predicate_sha256,
         bundle_sha256=tuple([s.bundle_sha256 for s in answer.signatures]),
         envelope_sha256=answer.signatures[0].envelope_sha256,
-        signing_identity=tuple([_identity(key) for key in keys]),
-        cosign_verifiable=True,
-        warnings=tuple([w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)]),
-        verify_command=tuple(
+        signing_identity=tuple(
             [
-                verify_command(
-                    key.algorithm, order.predicate_type.uri, name, order.transparency == "required", order.timestamp
-                )
-                for key in keys
+                _identity(key) if signed.keyless is None else _certified(key, signed.keyid, signed.keyless)
+                for key, signed in zip(keys, answer.signatures, strict=True)
             ]
+        ),
+        cosign_verifiable=True,
+        warnings=(
+            *[w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)],
+            *untimed_warnings(order, keys),
+        ),
+        verify_command=tuple(
+            [_command(order, key, signed.keyless) for key, signed in zip(keys, answer.signatures, strict=True)]
         ),
         entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
@@ -147,6 +155,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
             answer.decision_digest,
         ),
         envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
+        certificate_chain=_chain(order, answer),
         rekor_request=tuple([s.rekor_request for s in answer.signatures]) if wants(order, "rekor_request") else UNSET,
     )
 
@@ -192,6 +201,36 @@ def _identity(key: RingEntry) -> methods.SigningIdentity:
     return methods.SigningIdentity("keyful", key.keyid, key.spki, key.algorithm, key.version)
 
 
+def _certified(key: RingEntry, keyid: str, by: Keyless) -> methods.SigningIdentity:
+    return methods.SigningIdentity(
+        "keyless",
+        keyid,
+        by.spki,
+        key.algorithm,
+        key.version,
+        issuer=by.issuer,
+        subject=by.subject,
+        not_before=by.not_before,
+        not_after=by.not_after,
+    )
+
+
+def _command(order: Order, key: RingEntry, by: Keyless | None) -> methods.VerifyCommand:
+    kind, name = order.predicate_type.uri, order.subjects[0].name
+    logged, stamped = order.transparency == "required", order.timestamp
+    if by is None:
+        return verify_command(key.algorithm, kind, name, logged, stamped)
+    return keyless_command(by, rule_of(order, key), kind, name, logged, stamped)
+
+
+def _chain(order: Order, answer: Sealed) -> tuple[bytes | methods.Descriptor, ...] | UnsetType:
+    """Return the chain of the first certificate that signed, where it is asked for and there is one."""
+    options = order.params.options
+    if options is UNSET or options.include is UNSET or "chain" not in options.include:
+        return UNSET
+    return next((signed.keyless.chain for signed in answer.signatures if signed.keyless is not None), UNSET)
+
+
 @lru_cache(maxsize=16)
 def _warnings(algorithm: str) -> tuple[str, ...]:
     digest = SIGNATURE_DIGEST.get(algorithm)
@@ -231,6 +270,38 @@ def verify_command(
         "--type",
         predicate_type,
         # A name that begins with a dash would be read as an option.
+        *(("--", artifact) if artifact.startswith("-") else (artifact,)),
+    )
+    return methods.VerifyCommand(argv, shlex.join(argv))
+
+
+@lru_cache(maxsize=1024)
+def keyless_command(
+    by: Keyless,
+    rule: KeylessRule | None,
+    predicate_type: str,
+    artifact: str,
+    logged: bool = False,
+    stamped: bool = False,
+) -> methods.VerifyCommand:
+    """Return cosign's command line (3.0.4 and later) for a signature by a certificate; without a stamp it holds as long
+    as the certificate does."""
+    argv = (
+        "cosign",
+        "verify-blob-attestation",
+        "--bundle",
+        "bundle.sigstore.json",
+        "--trusted-root",
+        "trusted_root.json",
+        "--certificate-identity",
+        by.subject,
+        "--certificate-oidc-issuer",
+        by.issuer,
+        *(() if logged else ("--insecure-ignore-tlog",)),
+        *(("--use-signed-timestamps",) if stamped else ()),
+        *(() if rule is not None and rule.sct else ("--insecure-ignore-sct",)),
+        "--type",
+        predicate_type,
         *(("--", artifact) if artifact.startswith("-") else (artifact,)),
     )
     return methods.VerifyCommand(argv, shlex.join(argv))

@@ -3,18 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["KeyRule", "Tenant"]
+__all__ = ["KeyRule", "KeylessRule", "Tenant"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeylessRule:
+    """Which tokens a request may bring for a keyless key: of these issuers, for this audience alone. ``ephemeral_ok``:
+    it signs without any proof of the time too. ``sct``: its certificates are in a CT log."""
+
+    issuers: frozenset[str]
+    audience: str
+    ephemeral_ok: bool
+    sct: bool
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRule:
     """What is configured for one key: the plans that it signs for (None: every plan), the reference that signs while
-    its backend cannot be reached, and how long before its end results say so (milliseconds).
+    its backend cannot be reached, and how long before its end results say so (milliseconds). ``keyless`` is there for
+    a keyless key.
     """
 
     plans: frozenset[str] | None = None
     fallback: str | None = None
     warn_ms: int = 0
+    keyless: KeylessRule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +52,8 @@ class Tenant:
     transparency: str = "none"
     timestamp: bool = False
     backends: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def has_keyless(self) -> bool:
+        """Whether one of its keys is keyless."""
+        return any([rule.keyless is not None for rule in self.rules.values()])

@@ -15,11 +15,13 @@ from signerd.pipeline.tenants import Tenant
 from signerd.wire.methods import Descriptor, Options, SignDsse, decode_params
 from signerd.wire.methods import Subject as AskedSubject
 
-__all__ = ["SIGN_SCOPE", "understand"]
+__all__ = ["KEYLESS_SCOPE", "SIGN_SCOPE", "understand"]
 
 SIGN_SCOPE = "signer.sign"
+KEYLESS_SCOPE = "signer.keyless"
+"""To have an identity token used that came with the request."""
 _STAND_IN = secrets.token_hex(24)
-_SERVED_INCLUDES = frozenset({"envelope", "rekor_request"})
+_SERVED_INCLUDES = frozenset({"chain", "envelope", "rekor_request"})
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
@@ -49,6 +51,9 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
         raise _unserved("policy")
     if SIGN_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {SIGN_SCOPE} is missing")
+    options = params.options
+    if options and options.identity_token is not UNSET and KEYLESS_SCOPE not in principal.scopes:
+        raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
     transparency, timestamp = _published(params.options, tenant, services.published)
     order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp)
     request.order = order
@@ -116,13 +121,9 @@ def _refuse_unserved(params: SignDsse, kinds: frozenset[str]) -> None:
 
 
 def _refuse_unserved_options(options: Options, kinds: frozenset[str]) -> None:
-    if options.mode is not UNSET and options.mode == "keyless":
-        raise _unserved("mode=keyless")
     if options.profile is not UNSET and options.profile != "cosign":
         raise _unserved(f"profile={options.profile}")
     _refuse_unpublished(options.transparency or "none", options.timestamp is True, kinds)
-    if options.identity_token is not UNSET:
-        raise _unserved("identity_token")
     if options.include is not UNSET:
         for name in options.include:
             if name not in _SERVED_INCLUDES:

@@ -17,7 +17,7 @@ from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
 from signerd.sealer.job import Job, Pinned, Violation
 from signerd.verification.rekor2 import key_details
-from signerd.wire.links import SealItem
+from signerd.wire.links import KeyUse, SealItem
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import STATEMENT_BYTES, CallError
 
@@ -36,34 +36,45 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     """Return the pinned versions that an item is decided for, in its order.
 
     Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
-    a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14),
-    a key of which no log takes signatures where one is to have them.
+    a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14), a
+    keyless key whose time nothing would prove, a token that no key has a use for, a key of which no log takes
+    signatures where one is to have them.
     """
     audit_id, decision = item.audit_id, item.decision
     if item.payload_type != PAYLOAD_TYPE:
         raise Violation("payload_type", audit_id)
     if not decision.keys or item.request.tenant != decision.tenant:
         raise Violation("decision_shape", audit_id)
-    keys = []
-    for use in decision.keys:
-        try:
-            pinned = ring[use.keyid]
-        except KeyError:
-            raise Violation("foreign_key", audit_id) from None
-        entry = pinned.entry
-        if entry.tenant != decision.tenant or entry.key != use.key:
-            raise Violation("foreign_key", audit_id)
-        if entry.version != use.version:
-            raise Violation("foreign_key_version", audit_id)
-        if pinned.plans is not None and decision.plan not in pinned.plans:
-            raise Violation("foreign_plan", audit_id)
-        if item.rekor_request or decision.transparency is not UNSET:
-            _check_logged(pinned, audit_id)
-        keys.append(pinned)
-    return tuple(keys)
+    keys = tuple([_key_of(item, use, ring) for use in decision.keys])
+    if item.identity is not None and not any([pinned.certificates for pinned in keys]):
+        raise Violation("identity_token", audit_id)
+    return keys
+
+
+def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
+    try:
+        # A keyless key has no id; its reference is its place in the ring.
+        pinned = ring[use.keyid or use.key]
+    except KeyError:
+        raise Violation("foreign_key", item.audit_id) from None
+    entry = pinned.entry
+    if entry.tenant != item.decision.tenant or entry.key != use.key or entry.keyid != use.keyid:
+        raise Violation("foreign_key", item.audit_id)
+    if entry.version != use.version:
+        raise Violation("foreign_key_version", item.audit_id)
+    if pinned.plans is not None and item.decision.plan not in pinned.plans:
+        raise Violation("foreign_plan", item.audit_id)
+    if pinned.certificates is None:
+        if item.rekor_request or item.decision.transparency is not UNSET:
+            _check_logged(pinned, item.audit_id)
+    elif not (pinned.certificates.ephemeral_ok or item.decision.transparency == "required" or item.decision.timestamp):
+        # Nothing proves when it was signed: verifiers refuse it once the certificate has ended.
+        raise Violation("ephemeral", item.audit_id)
+    return pinned
 
 
 def _check_logged(pinned: Pinned, audit_id: str) -> None:
+    assert pinned.public is not None
     try:
         key_details(pinned.public)
     except SignerdError:
@@ -89,7 +100,7 @@ def refusal_of(job: Job, ring: Mapping[str, Pinned], clock: Clock) -> CallError 
         return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
     for used in job.keys:
         try:
-            pinned = ring[used.entry.keyid]
+            pinned = ring[used.entry.keyid or used.entry.key]
         except KeyError:
             pinned = used
         try:

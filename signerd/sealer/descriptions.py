@@ -4,14 +4,17 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from signerd.errors import Refusal
 from signerd.verification.keys import PublicKey
 from signerd.wire.decoding import BROKEN
 from signerd.wire.worker_calls import DescribeResult, RotateResult
 
-__all__ = ["Lie", "read_description", "read_rotation", "signs_digest"]
+__all__ = ["KEYLESS_ALGORITHM", "Lie", "read_description", "read_keyless", "read_rotation", "signs_digest"]
 
 _D = TypeVar("_D", bound=DescribeResult)
 
+KEYLESS_ALGORITHM: Final = "ES256"
+"""Of every keyless key: an authority certifies it, every verifier takes it, and it is made anew each time."""
 _description: Final = msgspec.msgpack.Decoder(DescribeResult)
 _rotation: Final = msgspec.msgpack.Decoder(RotateResult)
 
@@ -27,6 +30,16 @@ def read_description(raw: msgspec.Raw) -> DescribeResult:
     that signerd does not use.
     """
     return _checked(_decode(_description, raw))
+
+
+def read_keyless(raw: msgspec.Raw) -> DescribeResult:
+    """Return a result of ``describe`` for a key that the configuration calls keyless; raises Lie for any other."""
+    described = _decode(_description, raw)
+    if "keyless" not in described.capabilities or described.keyid or described.spki:
+        raise Lie("described a key in place of a keyless one")
+    if described.algorithm != KEYLESS_ALGORITHM:
+        raise Lie(f"described a keyless key of algorithm {described.algorithm[:64]!r}")
+    return described
 
 
 def read_rotation(raw: msgspec.Raw) -> RotateResult:
@@ -49,6 +62,8 @@ def _decode(decoder: msgspec.msgpack.Decoder[_D], raw: msgspec.Raw) -> _D:
 
 
 def _checked(described: DescribeResult) -> DescribeResult:
+    if "keyless" in described.capabilities:
+        raise Refusal("key.forbidden", "keyless", "the key is keyless, and the configuration does not say so")
     public = PublicKey.from_spki(described.spki)
     if public.keyid != described.keyid or public.algorithm != described.algorithm:
         raise Lie("described a key with an id or algorithm that is not the key's")

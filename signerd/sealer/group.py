@@ -7,10 +7,10 @@ from typing import Final
 from signerd.contracts.services import AuditStore, Clock, Leaf
 from signerd.errors import SignerdError
 from signerd.sealer.job import Job
-from signerd.sealer.leaves import decided_leaf, outcome_leaf, refused_leaf
+from signerd.sealer.leaves import KeylessSigner, decided_leaf, outcome_leaf, refused_leaf
 from signerd.wire.links import RefusedRecord
 
-__all__ = ["Group", "Groups"]
+__all__ = ["Group", "Groups", "keyless_signers"]
 
 OUTCOME_S: Final = 0.005
 """Seconds that an outcome waits for a decision to share its commit with. A commit of its own would hold the loop up for
@@ -56,13 +56,21 @@ class Groups:
         """Have one leaf for what ended before it was decided."""
         self._next.refusals.append(refusal)
 
-    def close(self, job: Job, outcome: str, code: str, digests: tuple[str, ...]) -> None:
-        """Have the leaf that closes the job's record."""
+    def close(self, job: Job, outcome: str, code: str, *, delivered: bool) -> None:
+        """Have the leaf that closes the job's record; what was signed stands there where it may be ``delivered``."""
         item = job.item
         if not self._next.closing:
             self._outcomes_at = self._clock.monotonic() + OUTCOME_S
         self._next.closing.append(
-            outcome_leaf(item.audit_id, item.decision.tenant, self._clock.now_ms(), outcome, code, digests)
+            outcome_leaf(
+                item.audit_id,
+                item.decision.tenant,
+                self._clock.now_ms(),
+                outcome,
+                code,
+                job.bundle_digests if delivered else (),
+                keyless_signers(job) if delivered else (),
+            )
         )
 
     def next_look(self) -> float | None:
@@ -112,3 +120,14 @@ class Groups:
         except SignerdError as error:
             return error
         return None
+
+
+def keyless_signers(job: Job) -> tuple[KeylessSigner, ...]:
+    """Return by which certificates the job's keyless keys signed."""
+    return tuple(
+        [
+            KeylessSigner(made.vouched.leaf.der, pinned.entry.key, made.public.keyid)
+            for pinned, made in zip(job.keys, job.signatures, strict=True)
+            if made is not None and made.vouched is not None
+        ]
+    )

@@ -9,11 +9,13 @@ from msgspec import UNSET
 
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
+from signerd.sealer.keyless import Certificates
+from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry, SealItem
 from signerd.wire.worker_calls import CallError
 
-__all__ = ["Job", "Pinned", "Violation"]
+__all__ = ["Job", "Made", "Pinned", "Violation"]
 
 
 class Violation(Exception):  # a broken or hostile front end, not an error of ours
@@ -29,16 +31,27 @@ class Violation(Exception):  # a broken or hostile front end, not an error of ou
 class Pinned:
     """A key of the ring with its public half loaded: what every signature is verified against.
 
+    Of a keyless key ``public`` is None, and ``certificates`` says whose word is taken for the key that signed.
     ``unfit`` says why it does not sign now: its backend has not described it yet, or has another key in its place.
     ``plans`` are those that it signs for; None is every plan.
     """
 
     entry: RingEntry
-    public: PublicKey
+    public: PublicKey | None
     backend: str
     prehash: bool
     unfit: CallError | None = None
     plans: frozenset[str] | None = None
+    certificates: Certificates | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A signature that verified, by ``public``; ``vouched`` is its certificate where a keyless key made it."""
+
+    signature: bytes
+    public: PublicKey
+    vouched: Vouched | None = None
 
 
 @dataclass(slots=True)
@@ -62,7 +75,7 @@ class Job:
     index: int = -1
     leaf_hash: str = ""
     decision_digest: str = ""
-    signatures: list[bytes | None] = field(default_factory=list)
+    signatures: list[Made | None] = field(default_factory=list)
     proofs: list[list[LogEntry | bytes | None]] | None = None
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
@@ -78,9 +91,15 @@ class Job:
 
     @property
     def publishes(self) -> bool:
-        """Whether the answer waits for a log or an authority: then nothing is signed before it is on the record."""
+        """Whether the answer waits for a log or an authority."""
         decision = self.item.decision
         return decision.transparency == "required" or decision.timestamp is not UNSET
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is signed before the decision is on the record: what is published, and a keyless key, for
+        which a certificate is."""
+        return self.publishes or any([pinned.certificates for pinned in self.keys])
 
     def beside(self, place: int) -> tuple[list[LogEntry], list[bytes]]:
         """Return the log entries and stamps of one signature."""

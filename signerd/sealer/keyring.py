@@ -18,15 +18,16 @@ from signerd.contracts.services import Clock
 from signerd.contracts.validity import UNLOGGED, status_at
 from signerd.errors import SignerdError
 from signerd.sealer.backends import Backend, Call, CallResult
-from signerd.sealer.descriptions import Lie, read_description, signs_digest
+from signerd.sealer.descriptions import KEYLESS_ALGORITHM, Lie, read_description, read_keyless, signs_digest
 from signerd.sealer.job import Pinned
+from signerd.sealer.keyless import Certificates
 from signerd.sealer.versions import Versions
 from signerd.sealer.worker_errors import KEY
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
-__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "KeySpec", "Keyring", "entry_of"]
+__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "KeySpec", "Keyring", "entry_of", "keyless_entry"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ _NO_HARDWARE: Final = CallError("key.forbidden", "hardware_required", "the tenan
 class KeySpec:
     """What the configuration says of a key. ``generate`` is an algorithm, empty for a key that must be there.
 
-    ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum.
+    ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum. ``certificates`` is there for a keyless key.
     """
 
     key: str
@@ -60,6 +61,7 @@ class KeySpec:
     max_age_ms: int = 0
     warn_ms: int = 0
     profile: str = "world"
+    certificates: Certificates | None = None
 
 
 class _Pins(dict[str, Pinned]):
@@ -74,7 +76,10 @@ class _Pins(dict[str, Pinned]):
 
 
 class Keyring:
-    """The configured keys of the ring. ``pins`` has what signs by keyid: KeyError for a key that is not configured."""
+    """The configured keys of the ring. ``pins`` has what signs by keyid: KeyError for a key that is not configured.
+
+    A keyless key is in no ring. ``pins`` has it by its reference.
+    """
 
     def __init__(self, specs: Sequence[KeySpec], versions: Versions, clock: Clock) -> None:
         self.specs = {spec.key: spec for spec in specs}
@@ -97,6 +102,13 @@ class Keyring:
         return bool(self._unreached)
 
     def _pin(self, keyid: str) -> Pinned:
+        keyless = self.specs.get(keyid)
+        if keyless is not None and keyless.certificates is not None:
+            unfit = self._lost.get(keyid) if keyid in self._prehash or keyid in self._lost else _NOT_DESCRIBED
+            prehash = self._prehash.get(keyid, False)
+            return Pinned(
+                keyless_entry(keyless), None, keyless.backend, prehash, unfit, keyless.plans, keyless.certificates
+            )
         entry = self._versions.find(keyid)
         spec = None if entry is None else self.specs.get(entry.key)
         if entry is None or spec is None:
@@ -154,7 +166,17 @@ class Keyring:
     def snapshot(self) -> tuple[RingEntry, ...]:
         """Return all versions of the configured keys, by reference and version."""
         self._changed = {}
-        return tuple([self.shown(entry) for key in sorted(self.specs) for entry in self._versions.of(key)])
+        return tuple(
+            [
+                entry
+                for key in sorted(self.specs)
+                for entry in (
+                    [keyless_entry(self.specs[key])]
+                    if self.specs[key].certificates is not None
+                    else map(self.shown, self._versions.of(key))
+                )
+            ]
+        )
 
     def touched(self, entries: Iterable[RingEntry]) -> None:
         """Take note of versions that are new or have changed in the ring."""
@@ -208,7 +230,9 @@ class Keyring:
         backend.call_many(calls[:DESCRIBED_AT_ONCE])
 
     def _wanted(self, spec: KeySpec) -> list[RingEntry | None]:
-        """Return the versions that may sign or come to; None for a key that the ring has never held."""
+        """Return the versions that may sign or come to; None for a key that the ring does not hold."""
+        if spec.certificates is not None:
+            return [None]
         versions = self._versions.of(spec.key)
         now = self._clock.now_ms()
         return [entry for entry in versions if status_at(self.shown(entry), now) in _DESCRIBED] if versions else [None]
@@ -238,6 +262,8 @@ class Keyring:
                 backend.call_many([Call("generate", GenerateParams(spec.key, spec.generate), made)])
                 return
             self._gone(spec, entry, result)
+        elif spec.certificates is not None:
+            self._keyless(backend, spec, result)
         elif entry is None:
             self._made(backend, spec, "import", result)
             return
@@ -278,6 +304,12 @@ class Keyring:
                 _log.error("key %s: %s", spec.key, error)
         self._next(backend, spec)
 
+    def _keyless(self, backend: Backend, spec: KeySpec, result: msgspec.Raw) -> None:
+        try:
+            self.described(spec.key, read_keyless(result))
+        except Lie as lie:
+            backend.condemn(f"{spec.key}: {lie}")
+
     def _known(self, backend: Backend, spec: KeySpec, entry: RingEntry, result: msgspec.Raw) -> None:
         try:
             described = read_description(result)
@@ -310,11 +342,18 @@ class Keyring:
             self._unreached.setdefault(spec.backend, []).append((spec, entry))
         if entry is not None:
             self.described(entry.keyid, error)
+        elif spec.certificates is not None:
+            self.described(spec.key, error)
         elif spec.key in self._absent or len(self._absent) < MOST_ABSENT:
             self._absent[spec.key] = error
 
     def _settle(self, spec: KeySpec) -> None:
         self._open.pop(spec.key, None)
+
+
+def keyless_entry(spec: KeySpec) -> RingEntry:
+    """Return what stands for a keyless key among the versions: it has no keyid, and version 0."""
+    return RingEntry(spec.key, spec.tenant, 0, "", KEYLESS_ALGORITHM, b"", spec.source, "active", 0)
 
 
 def entry_of(spec: KeySpec, described: DescribeResult, now: int, handle: str = "") -> RingEntry:

@@ -9,13 +9,13 @@ import mmap
 import os
 from typing import Final
 
-from signerd.attestation.bundle import dsse_envelope_bytes, keyful_bundle
+from signerd.attestation.bundle import dsse_envelope_bytes
 from signerd.attestation.dsse import encode_base64, encode_envelope, pae_header
 from signerd.errors import SignerdError
 from signerd.host.memfd import seal_memfd
 from signerd.sealer.job import Job
-from signerd.sealer.signatures import rekor_requests, signers
-from signerd.wire.links import Sealed, SealedSignature
+from signerd.sealer.signatures import bundle_of, rekor_requests, sealed_signature, signers
+from signerd.wire.links import Sealed
 from signerd.wire.params import Descriptor
 
 __all__ = ["PART_BYTES", "SLICE_BYTES", "LargeSealed", "assemble", "discard", "hash_payload"]
@@ -77,15 +77,14 @@ def assemble(job: Job) -> LargeSealed:
     signatures = []
     try:
         requests = rekor_requests(job)
-        for place, (pinned, signature) in enumerate(zip(job.keys, job.signatures, strict=True)):
-            assert signature is not None
-            bundle = keyful_bundle(_MARK, payload_type, signature, pinned.public.hint, *job.beside(place))
-            envelope = dsse_envelope_bytes(_MARK, payload_type, signature)
+        for place, (pinned, made) in enumerate(zip(job.keys, job.signatures, strict=True)):
+            assert made is not None
+            bundle = bundle_of(_MARK, payload_type, made, *job.beside(place))
+            envelope = dsse_envelope_bytes(_MARK, payload_type, made.signature)
             fd, size, digests = _fill(job, bundle, envelope)
             fds.append(fd)
-            entry = pinned.entry
             memfd = Descriptor(len(fds) - 1, size)
-            signatures.append(SealedSignature(entry.key, entry.keyid, entry.version, memfd, *digests, requests[place]))
+            signatures.append(sealed_signature(pinned, made, memfd, *digests, requests[place]))
         combined = None
         if job.item.envelope:
             template = encode_envelope(_MARK, payload_type, signers(job))

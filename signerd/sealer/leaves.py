@@ -26,6 +26,7 @@ __all__ = [
     "LEAF_VERSION",
     "AdminFacts",
     "Change",
+    "KeylessSigner",
     "PluginFacts",
     "admin_facts",
     "admin_leaf",
@@ -64,6 +65,14 @@ class PluginFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate: str = ""
 
 
+class KeylessSigner(msgspec.Struct, frozen=True):
+    """By which key and certificate (DER; base64 in the leaf) a keyless key signed: the decision could not name them."""
+
+    certificate: bytes
+    key: str
+    keyid: str
+
+
 class _Decided(msgspec.Struct, frozen=True, omit_defaults=True):
     audit_id: str
     decision: msgspec.Raw
@@ -84,6 +93,7 @@ class _Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int
     bundle_sha256: Sequence[str] = ()
     code: str = ""
+    keyless: Sequence[KeylessSigner] = ()
 
 
 class _Refused(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -213,10 +223,16 @@ def decided_leaf(
 
 
 def outcome_leaf(
-    audit_id: str, tenant: str, time: int, outcome: str, code: str = "", bundle_sha256: Sequence[str] = ()
+    audit_id: str,
+    tenant: str,
+    time: int,
+    outcome: str,
+    code: str = "",
+    bundle_sha256: Sequence[str] = (),
+    keyless: Sequence[KeylessSigner] = (),
 ) -> Leaf:
-    """Return the leaf that closes a ``decided`` one: how it ended, and the digests of the bundles that were
-    made.
+    """Return the leaf that closes a ``decided`` one: how it ended, the digests of the bundles that were made, and the
+    certificates of keyless keys.
     """
     text = _encode(
         _Outcome(
@@ -228,6 +244,7 @@ def outcome_leaf(
             LEAF_VERSION,
             bundle_sha256=tuple(bundle_sha256),
             code=code,
+            keyless=tuple(keyless),
         )
     )
     return Leaf(text, audit_id, "outcome", tenant, time, outcome, code)

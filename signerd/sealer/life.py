@@ -89,6 +89,8 @@ class Life:
         spec = self._keyring.specs.get(order.key)
         if spec is None:
             raise Refusal("key.not_found", "no_such_key", "no such key")
+        if spec.certificates is not None:
+            raise Refusal("request.unsupported", "keyless", "a keyless key has no versions")
         versions = self._versions.of(order.key)
         check_new(order, versions)
         if order.key in self._busy:

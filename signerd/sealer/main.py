@@ -30,7 +30,7 @@ from signerd.host.config_model import Config
 from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
 from signerd.host.link import Link, LinkBroken, LinkClosed
-from signerd.host.spawn import Spawned, spawn
+from signerd.host.spawn import Spawned, identity_environment, spawn
 from signerd.host.worker_socket import Connected, connect
 from signerd.sealer.admin import AdminDesk
 from signerd.sealer.approvals import ApprovalLedger
@@ -52,13 +52,12 @@ from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.sealer.specs import key_specs
 from signerd.sealer.versions import Versions
+from signerd.wire.backends import BackendChanged, BackendState
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     AbsentKeys,
     AdminAnswer,
     Answer,
-    BackendChanged,
-    BackendState,
     Failed,
     GrantsChanged,
     Opened,
@@ -286,9 +285,8 @@ class Process:
         configured = next(b for b in self._config.backends if b.name == name)
         limits = self._config.limits
         backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
-        return BackendSpec(
-            name, configured.scheme, configured.deadline_s(limits), self._starter(configured), backoff_s
-        )
+        starter = self._starter(configured)
+        return BackendSpec(name, configured.scheme, configured.deadline_s(limits), starter, backoff_s)
 
     def _starter(self, configured: ConfiguredBackend) -> Callable[[], Spawned | Connected]:
         """Return what starts a worker of that backend, or connects to the one that is a service of its own."""
@@ -310,11 +308,13 @@ class Process:
             "certificate": configured.certificate,
             "certifiers": self._config.conformance.certifiers,
         }
+        keyless = configured.name in [key.backend for key in self._config.keys if key.keyless]
 
         def start() -> Spawned:
             confirmed = {PIN_CONFIRMED: "1"} if configured.name in self._pin_confirmed else {}
             self._pin_confirmed.discard(configured.name)
-            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings), environment=confirmed)
+            environment = identity_environment() | confirmed if keyless else confirmed
+            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings), environment=environment)
 
         return start
 

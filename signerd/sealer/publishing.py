@@ -27,6 +27,7 @@ from signerd.sealer.outbox import FILE_NAME, Outbox, Row
 from signerd.sealer.signatures import signed_of
 from signerd.sealer.worker_errors import TRANSPARENCY
 from signerd.verification import rekor2
+from signerd.verification.certificates import SigningCertificate
 from signerd.verification.keys import PublicKey
 from signerd.verification.merkle import leaf_hash, verify_inclusion
 from signerd.verification.signed import Signed
@@ -117,7 +118,7 @@ class Publishing:
         rows = [
             Row(
                 job.item.audit_id, decision.tenant, log.name, made.keyid, made.bundle_sha256, one.digest or b"",
-                one.signature, one.key.spki,
+                one.signature, one.certificate or one.key.spki,
             )
             for made, one in zip(sealed.signatures, signed_of(job), strict=True)
             for log in logs
@@ -184,12 +185,13 @@ def _params(publisher: Publisher, signed: Signed) -> SubmitParams:
     # An authority stamps bytes; whose they are is not its affair.
     if publisher.kind == "stamp":
         return SubmitParams(b"", signed.signature, b"")
-    return SubmitParams(signed.digest or b"", signed.signature, signed.key.spki)
+    return SubmitParams(signed.digest or b"", signed.signature, signed.certificate or signed.key.spki)
 
 
 def _send(log: Publisher, row: Row, done: Callable[[LogEntry | CallError], None]) -> None:
     """Publish one row of the outbox."""
-    signed = Signed.of_digest(row.signature, PublicKey.from_spki(row.verifier), None, row.payload_digest)
+    key, certificate = _read_verifier(row.verifier)
+    signed = Signed.of_digest(row.signature, key, certificate, row.payload_digest)
 
     def told(result: CallResult) -> None:
         entry = _checked(log, signed, result)
@@ -197,6 +199,14 @@ def _send(log: Publisher, row: Row, done: Callable[[LogEntry | CallError], None]
         done(entry)
 
     log.backend.call_many([Call("submit", _params(log, signed), told)])
+
+
+def _read_verifier(verifier: bytes) -> tuple[PublicKey, bytes | None]:
+    """Return the key of a row, and its certificate where a keyless key signed."""
+    try:
+        return PublicKey.from_spki(verifier), None
+    except Refusal:
+        return SigningCertificate.read(verifier).key, verifier
 
 
 def publisher_spec(config: Config, configured: ConfiguredPublisher) -> BackendSpec:

@@ -25,7 +25,7 @@ from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
 from signerd.wire.params import Descriptor
-from signerd.wire.worker_calls import CallError, SignParams
+from signerd.wire.worker_calls import CallError, SignContext, SignParams
 
 __all__ = ["Sealing"]
 
@@ -96,25 +96,26 @@ class Sealing:
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
-        """Put the job into the group and have its keys sign meanwhile; what will be published not before it is on the
-        record (T4)."""
+        """Put the job into the group and have its keys sign meanwhile; what will be published, and what a certificate
+        is published for, not before it is on the record (T4)."""
         job.signatures = [None] * len(job.keys)
         job.missing = len(job.keys)
         self._groups.decide(job)
-        if not job.publishes:
+        if not job.waits:
             self._call(job)
 
     def _call(self, job: Job) -> None:
         """Have each of the job's keys sign: the digest where the key takes it, or the PAE."""
         for place, pinned in enumerate(job.keys):
-            done = partial(self.judge, job, place)
-            if pinned.prehash:
-                call = Call("sign", SignParams(pinned.entry.name, job.pae_sha256), done)
-            elif job.message_fd is None:
-                call = Call("sign", SignParams(pinned.entry.name, bytes(job.message)), done)
-            else:
-                memfd = Descriptor(0, len(job.message))
-                call = Call("sign", SignParams(pinned.entry.name, memfd), done, (os.dup(job.message_fd),))
+            fds: tuple[int, ...] = ()
+            message: bytes | Descriptor = job.pae_sha256
+            if not pinned.prehash and job.message_fd is None:
+                message = bytes(job.message)
+            elif not pinned.prehash:
+                assert job.message_fd is not None
+                message, fds = Descriptor(0, len(job.message)), (os.dup(job.message_fd),)
+            params = SignParams(pinned.entry.name, message, _context(job.item) if pinned.certificates else None)
+            call = Call("sign", params, partial(self.judge, job, place), fds)
             self._calls.setdefault(pinned.backend, []).append(call)
 
     def _hashed(self, job: Job, error: SignerdError | None) -> None:
@@ -177,12 +178,16 @@ class Sealing:
 
     def turn(self) -> None:
         """Send the workers what waits, and commit the group while they sign."""
+        self._send()
+        self.commit()
+        self._send()
+        self._publishing.turn()
+
+    def _send(self) -> None:
         calls, self._calls = self._calls, {}
         for name, group in calls.items():
             self._backends[name].call_many(group)
             self._backends[name].flush()
-        self.commit()
-        self._publishing.turn()
 
     def commit(self) -> None:
         """Make the group durable: outcomes of before, refusals, and the ``decided`` leaves of all that waits.
@@ -214,7 +219,7 @@ class Sealing:
         for place, job in enumerate(group.waiting):
             job.index = first + place
             job.leaf_hash = leaf_hash(group.decided[place].text).hex()
-            if job.publishes and job.error is None:
+            if job.waits and job.error is None:
                 job.error = refusal_of(job, self._ring, self._clock)
                 if job.error is None:
                     self._call(job)
@@ -228,7 +233,7 @@ class Sealing:
             job.error = job.error or result
         else:
             try:
-                job.signatures[place] = verified(job, place, result)
+                job.signatures[place] = verified(job, place, result, self._clock.now_ms())
             except Refuted as why:
                 self._backends[job.keys[place].backend].condemn(str(why))
                 job.error = job.error or _REFUTED
@@ -318,7 +323,7 @@ class Sealing:
             self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
 
     def _end(self, job: Job, outcome: str, code: str) -> None:
-        self._groups.close(job, outcome, code, job.bundle_digests if outcome in DELIVERED else ())
+        self._groups.close(job, outcome, code, delivered=outcome in DELIVERED)
         job.close_descriptors()
 
     def _recorded(self, refusals: Sequence[RefusedRecord], error: CallError | None) -> None:
@@ -371,3 +376,7 @@ class Sealing:
         error = self._groups.append_rest()
         if error is not None:
             _log.error("audit log: %s while closing", error)
+
+
+def _context(item: SealItem) -> SignContext:
+    return SignContext(item.decision.tenant, item.audit_id, item.identity.token if item.identity else "")

@@ -1,13 +1,18 @@
 """What the configuration says of keys, as the sealer's ring takes it."""
 
-from signerd.host.config_model import Config
+from signerd.host.config_model import Config, Key
+from signerd.host.keyless_trust import read_trust
+from signerd.sealer.keyless import Certificates
 from signerd.sealer.keyring import DAY_MS, KeySpec
 
 __all__ = ["key_specs"]
 
 
 def key_specs(config: Config) -> list[KeySpec]:
-    """Return what is configured for each key, its tenant's rules with it."""
+    """Return what is configured for each key, its tenant's rules with it.
+
+    Raises ConfigError for a keyless key whose authority or CT logs cannot be read.
+    """
     tenants = {tenant.name: tenant for tenant in config.tenants}
     return [
         KeySpec(
@@ -21,6 +26,14 @@ def key_specs(config: Config) -> list[KeySpec]:
             key.max_age_days * DAY_MS,
             key.warn_days * DAY_MS,
             tenants[key.tenant].profile,
+            _certificates(key),
         )
         for key in config.keys
     ]
+
+
+def _certificates(key: Key) -> Certificates | None:
+    if key.keyless is None:
+        return None
+    trust = read_trust(key.key, key.keyless)
+    return Certificates(trust, key.keyless.issuers, key.keyless.identities, ephemeral_ok=key.keyless.ephemeral_ok)

@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from signerd.errors import CODES
+from signerd.wire.backends import BackendState
+from signerd.wire.keyless import IdentityToken, Keyless
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError
 
@@ -18,8 +20,6 @@ __all__ = [
     "AdminAnswer",
     "AdminCall",
     "Answer",
-    "BackendChanged",
-    "BackendState",
     "Close",
     "CloseMany",
     "DecisionFacts",
@@ -142,6 +142,7 @@ class SealItem(msgspec.Struct, frozen=True):
     envelope: bool = False
     principal_expires_at: int = 0
     rekor_request: bool = False
+    identity: IdentityToken | None = None
 
 
 class SealMany(msgspec.Struct, frozen=True, tag_field="type", tag="seal_many"):
@@ -231,6 +232,11 @@ class RingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         """What the backend is asked for."""
         return self.handle or self.key
 
+    @property
+    def keyless(self) -> bool:
+        """Whether no key is pinned: each signature brings a certificate. Its version is 0, and it is in no ring."""
+        return not self.keyid
+
 
 class RingChange(msgspec.Struct, frozen=True, omit_defaults=True):
     """One change of the ring as its leaf tells it: the version as it was after it, who ordered it and why.
@@ -245,14 +251,6 @@ class RingChange(msgspec.Struct, frozen=True, omit_defaults=True):
     time: int
     by: str = ""
     reason: str = ""
-
-
-class BackendState(msgspec.Struct, frozen=True):
-    """Whether a key worker answers. ``scheme`` is that of the references it serves."""
-
-    name: str
-    scheme: str
-    up: bool
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -315,9 +313,10 @@ class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
     grants: tuple[Grant, ...] = ()
 
 
-class SealedSignature(msgspec.Struct, frozen=True):
+class SealedSignature(msgspec.Struct, frozen=True, omit_defaults=True):
     """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes).
 
+    A keyless key has version 0, and ``keyid`` is that of its certificate's key.
     ``rekor_request`` is the body of a post to a Rekor v2 log, where the item asked for it.
     """
 
@@ -328,6 +327,7 @@ class SealedSignature(msgspec.Struct, frozen=True):
     bundle_sha256: str
     envelope_sha256: str
     rekor_request: bytes = b""
+    keyless: Keyless | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -389,9 +389,3 @@ class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="failed"):
     """The sealer cannot start, and ends: its state is locked by another, unfit, or cannot be read."""
 
     error: CallError
-
-
-class BackendChanged(msgspec.Struct, frozen=True, tag_field="type", tag="backend_changed"):
-    """A key worker came up or went down."""
-
-    backend: BackendState

@@ -110,9 +110,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | UnsetType
     ) = UNSET
-    """further parts of the result, none twice; default none; so far `envelope` and `rekor_request` are served"""
+    """further parts of the result, none twice; default none; `envelope`, `chain` and `rekor_request` are served"""
     identity_token: str | UnsetType = UNSET
-    """OIDC token for `keyless`"""
+    """OIDC token (JWT) in whose name keyless keys sign; needs the scope `signer.keyless`; never recorded or logged"""
 
     def over(self, defaults: "Options") -> "Options":
         """These options, and those of ``defaults`` where one is absent: how a batch item inherits."""

@@ -107,7 +107,7 @@ class KeySummary(msgspec.Struct, frozen=True):
     key: str
     """key reference"""
     keyid: str
-    """`sha256:` and hex of SHA-256 of the SPKI"""
+    """`sha256:` and hex of SHA-256 of the SPKI; empty for a keyless key, whose version is 0"""
     algorithm: str
     """for instance `ES256`"""
     status: str
@@ -140,7 +140,7 @@ class KeyDescription(msgspec.Struct, frozen=True):
     key: str
     """key reference"""
     keyid: str
-    """`sha256:` and hex of SHA-256 of the SPKI"""
+    """`sha256:` and hex of SHA-256 of the SPKI; empty for a keyless key, as are the two below"""
     algorithm: str
     """for instance `ES256`"""
     spki: Bin

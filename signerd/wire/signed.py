@@ -173,7 +173,7 @@ class SignResult(msgspec.Struct, frozen=True):
     envelope: Bin | UnsetType = UNSET
     """with `include: envelope` or profile `dsse`: one DSSE envelope with all signatures"""
     certificate_chain: tuple[Bin, ...] | UnsetType = UNSET
-    """with `include: chain`: DER certificates, leaf first"""
+    """with `include: chain`: DER certificates of the first keyless signature, leaf first, the anchor last"""
     rekor_request: tuple[Bin, ...] | UnsetType = UNSET
     """with `include: rekor_request`: a `hashedRekordRequestV002` for each signature, JSON as a Rekor v2 log takes it"""
 

@@ -30,6 +30,7 @@ __all__ = [
     "JudgeBundle",
     "RotateParams",
     "RotateResult",
+    "SignContext",
     "SignParams",
     "SignResultParams",
     "SubmitParams",
@@ -64,7 +65,9 @@ class DescribeParams(msgspec.Struct, frozen=True):
 class DescribeResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """``describe``'s result; ``prehash`` is ``sha256`` where ``sign`` wants the digest instead of the message.
 
-    ``hardware`` (capability ``attest``): the private half was made in hardware and cannot leave it.
+    ``hardware`` (capability ``attest``): the private half was made in hardware and cannot leave it. A backend with the
+    capability ``keyless`` has no key to describe: ``keyid`` and ``spki`` are empty, and each result of ``sign`` brings
+    the certificate that signed.
     """
 
     algorithm: str
@@ -76,15 +79,30 @@ class DescribeResult(msgspec.Struct, frozen=True, omit_defaults=True):
     hardware: bool = False
 
 
-class SignParams(msgspec.Struct, frozen=True):
-    """``sign``: message bytes, a sealed memfd of them, or the digest where ``describe`` said so."""
+class SignContext(msgspec.Struct, frozen=True, omit_defaults=True):
+    """For whom a keyless key signs. ``identity_token`` (OIDC) is the request's own where it brought one: a secret."""
+
+    tenant: str = ""
+    audit_id: str = ""
+    identity_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"SignContext({self.tenant!r}, {self.audit_id!r}, ...)"
+
+
+class SignParams(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``sign``: message bytes, a sealed memfd of them, or the digest where ``describe`` said so.
+
+    ``context`` comes to a backend with the capability ``keyless`` alone.
+    """
 
     key: str
     message: bytes | Descriptor
+    context: SignContext | None = None
 
 
 class SignResultParams(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``sign``'s result: the signature and the keyid of the key that made it."""
+    """``sign``'s result: the signature and the keyid of the key that made it; ``chain`` is DER, leaf first."""
 
     signature: bytes
     keyid: str

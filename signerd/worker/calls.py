@@ -10,8 +10,8 @@ from typing import Final, TypeVar, cast
 import msgspec
 from msgspec import Raw
 
-from signerd.contracts.providers import Generator, KeyBackend, Rotator
-from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
+from signerd.contracts.providers import Generator, KeyBackend, Keyless, Rotator
+from signerd.contracts.values import KeyDescription, Rotated, SignatureResult, SignFor
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.guard import Guard
 from signerd.host.memfd import read_sealed
@@ -160,7 +160,13 @@ class Calls:
         message = wanted.message
         if not isinstance(message, bytes):
             message = descriptors.read(message)
-        signed = self._ask(self._backend.sign, SignatureResult, wanted.key, message)
+        if "keyless" in self._backend.capabilities:
+            backend = cast("Keyless", self._backend)
+            given = wanted.context
+            signer = SignFor() if given is None else SignFor(given.tenant, given.audit_id, given.identity_token)
+            signed = self._ask(lambda: backend.sign_for(wanted.key, message, signer), SignatureResult)
+        else:
+            signed = self._ask(self._backend.sign, SignatureResult, wanted.key, message)
         self._check_types(bytes, signed.signature, *signed.chain)
         self._check_types(str, signed.keyid)
         if not signed.chain:

@@ -17,7 +17,11 @@ GROUPS = {
         "predicates-stella": "signerd_predicates_stella.plugin",
         "release-allowlist": "signerd_release_allowlist.plugin",
     },
-    "signerd.key_backends.v1": {"file": "signerd_key_file.backend", "pkcs11": "signerd_key_pkcs11.backend"},
+    "signerd.key_backends.v1": {
+        "file": "signerd_key_file.backend",
+        "fulcio": "signerd_key_fulcio.backend",
+        "pkcs11": "signerd_key_pkcs11.backend",
+    },
     "signerd.publishers.v1": {"log-rekor": "signerd_log_rekor.plugin", "stamp-rfc3161": "signerd_stamp_rfc3161.plugin"},
 }
 COMMANDS = {

@@ -26,6 +26,7 @@ from signerd.host.spawn import Spawned, spawn
 from signerd.sealer.backends import BackendSpec
 from signerd.sealer.lock import prepare_state
 from signerd.sealer.main import Process
+from signerd.wire.backends import BackendChanged
 from signerd.wire.frames import FrameReader, encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
@@ -33,7 +34,6 @@ from signerd.wire.links import (
     AdminAnswer,
     AdminCall,
     Answer,
-    BackendChanged,
     DecisionFacts,
     Failed,
     GrantsChanged,

@@ -9,10 +9,10 @@ from fakes.services import FakeClock, World
 from signerd.daemon.sealer_link import SealerLink
 from signerd.host.link import Link
 from signerd.pipeline.waits import SealWait
+from signerd.wire.backends import BackendState
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     AdminCall,
-    BackendState,
     Close,
     CloseMany,
     Open,

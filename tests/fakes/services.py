@@ -53,7 +53,7 @@ from signerd.pipeline.sign import sign
 from signerd.pipeline.tenants import Tenant
 from signerd.pipeline.understand import understand
 from signerd.pipeline.waits import HashWait, ProviderWait, SealWait, Wait
-from signerd.sealer.job import Job, Pinned
+from signerd.sealer.job import Job, Made, Pinned
 from signerd.sealer.leaves import decided_leaf
 from signerd.sealer.signatures import assemble
 from signerd.sealer.tree import leaf_hash
@@ -284,7 +284,8 @@ class MemorySealer:
         )
         job.index, job.leaf_hash = len(self.leaves), leaf_hash(leaf.text).hex()
         self.leaves.append(leaf.text)
-        job.signatures = [h.sign(pae(item.payload_type, payload)) for h in held]
+        message = pae(item.payload_type, payload)
+        job.signatures = [Made(h.sign(message), PublicKey.from_spki(h.entry.spki)) for h in held]
         return assemble(job, payload), ()
 
 

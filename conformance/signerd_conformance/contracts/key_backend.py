@@ -5,8 +5,9 @@ import secrets
 from collections.abc import Sequence
 from typing import ClassVar
 
-from signerd.contracts.providers import Generator, KeyBackend, Rotator
+from signerd.contracts.providers import Generator, KeyBackend, Keyless, Rotator
 from signerd.contracts.values import KeyDescription, SignatureResult
+from signerd.verification.certificates import SigningCertificate
 from signerd.verification.keys import PublicKey
 from signerd_conformance.contracts.plugin import PluginContract, refused
 
@@ -45,7 +46,8 @@ class KeyBackendContract(PluginContract):
         """Keyid and algorithm are those of the SPKI; a digest is asked for only where the algorithm hashes so."""
         for reference in self.keys():
             described, public = _described(self.backend(), reference)
-            assert described.prehash is None or public.prehash, f"prehash for {public.algorithm}"
+            hashed = described.algorithm == "ES256" if public is None else public.prehash
+            assert described.prehash is None or hashed, f"prehash for {described.algorithm}"
             assert (described.prehash or "sha256") == "sha256", f"prehash {described.prehash!r}"
             assert all(isinstance(der, bytes) for der in described.chain), "a certificate that is no DER"
 
@@ -63,8 +65,9 @@ class KeyBackendContract(PluginContract):
                 asked = hashlib.sha256(message).digest() if described.prehash else message
                 signed = backend.sign(reference, asked)
                 assert isinstance(signed, SignatureResult), f"{signed!r} is no SignatureResult"
-                assert signed.keyid == described.keyid, f"a signature by {signed.keyid}"
-                public.verify(signed.signature, message)
+                key = SigningCertificate.read(signed.chain[0]).key if public is None else public
+                assert signed.keyid == key.keyid, f"a signature by {signed.keyid}"
+                key.verify(signed.signature, message)
 
     def test_what_is_no_digest_is_not_signed_for_one(self) -> None:
         """``key.*``, where ``describe`` said ``prehash``."""
@@ -93,7 +96,9 @@ class KeyBackendContract(PluginContract):
         """Declared, never probed: both must agree."""
         backend = self.backend()
         assert isinstance(backend.capabilities, tuple), "capabilities that can still change"
-        assert set(backend.capabilities) <= {"generate", "rotate", "attest"}, f"{backend.capabilities!r}"
+        assert set(backend.capabilities) <= {"generate", "rotate", "attest", "keyless"}, f"{backend.capabilities!r}"
+        if "keyless" in backend.capabilities:
+            assert isinstance(backend, Keyless), "keyless is declared, and there is no such method"
         if "generate" in backend.capabilities:
             assert isinstance(backend, Generator), "generate is declared, and there is no such method"
             assert self.free() is not None, "generate is declared: free() must say what may be made"
@@ -143,9 +148,13 @@ class KeyBackendContract(PluginContract):
         refused("key.", lambda: backend.rotate(old, "no-such-algorithm"))
 
 
-def _described(backend: KeyBackend, reference: str) -> tuple[KeyDescription, PublicKey]:
+def _described(backend: KeyBackend, reference: str) -> tuple[KeyDescription, PublicKey | None]:
+    """Return what a backend says of a key, and its public half: None for a keyless one, which has no lasting one."""
     described = backend.describe(reference)
     assert isinstance(described, KeyDescription), f"{described!r} is no KeyDescription"
+    if "keyless" in described.capabilities:
+        assert (described.keyid, described.spki) == ("", b""), "a keyless key with a lasting public half"
+        return described, None
     public = PublicKey.from_spki(described.spki)
     assert described.keyid == public.keyid, f"keyid {described.keyid}, and the SPKI's is {public.keyid}"
     assert described.algorithm == public.algorithm, f"{described.algorithm} with a key for {public.algorithm}"

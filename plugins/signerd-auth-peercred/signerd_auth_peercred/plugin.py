@@ -21,7 +21,8 @@ __all__ = ["NAME", "SCOPES", "PeerCredentials", "signerd_authenticators"]
 
 NAME: Final = "auth-peercred"
 SCOPES: Final = frozenset(
-    "signer.sign attestor.verify signer.explain signer.keys signer.hmac signer.audit attestor.write".split()
+    "signer.sign signer.keyless signer.explain signer.keys signer.hmac signer.audit attestor.verify attestor.write"
+    .split()
 )
 """Every scope of the methods on the sign socket."""
 

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from signerd.errors import Refusal, SignerdError, exit_code
 from signerd_client.blocking import Signer
 from signerd_client.commands.connecting import connect
-from signerd_client.commands.sign import options_for, release_digest, subject_of
+from signerd_client.commands.sign import asked_options, options_for, release_digest, subject_of
 from signerd_client.files import read_file, unreadable
 from signerd_client.output import json_text, table, write_stdout
 from signerd_client.progress import Progress
@@ -89,7 +89,7 @@ def _sign(signer: Signer, lines: list[bytes], arguments: argparse.Namespace) -> 
             places.append(place)
         except SignerdError as error:
             outcomes[place] = BatchOutcome(place, error=error)
-    options = options_for(arguments.key, arguments.transparency, arguments.timestamp)
+    options = asked_options(arguments)
     answers = signer.sign_batch(requests, options=options, deadline_s=arguments.deadline) if requests else []
     outcomes.update(zip(places, answers, strict=True))
     return [outcomes[place] for place in range(len(lines))]

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,8 +22,10 @@ from signerd_client.requests import SignRequest
 from signerd_client.results import Signed
 from signerd_client.subjects import Subject
 
-__all__ = ["options_for", "release_digest", "run", "subject_of"]
+__all__ = ["asked_options", "identity_token", "options_for", "release_digest", "run", "subject_of"]
 
+TOKEN_BYTES = 16 * 1024
+_TOKEN = re.compile(rb"[A-Za-z0-9_.-]+")
 _RELEASE = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -43,15 +46,39 @@ def options_for(
     keys: Sequence[str],
     transparency: Literal["none", "async", "required"] | None = None,
     timestamp: bool = False,  # an option of the command
+    mode: Literal["auto", "keyful", "keyless"] | None = None,
+    identity_token: str | None = None,
 ) -> Options | None:
-    """Return the options that name the keys to sign with, and what to publish; None for the tenant's default."""
-    if not keys and transparency is None and not timestamp:
-        return None
-    return Options(
+    """Return the options that name the keys to sign with, what to publish, the mode and the token; None where nothing
+    is named."""
+    options = Options(
         keys=tuple(keys) or UNSET,
+        mode=UNSET if mode is None else mode,
         transparency=UNSET if transparency is None else transparency,
         timestamp=timestamp or UNSET,
+        identity_token=UNSET if identity_token is None else identity_token,
     )
+    return None if options == Options() else options
+
+
+def asked_options(arguments: argparse.Namespace) -> Options | None:
+    """Return the options that the command line asks for; refuses as :func:`identity_token`."""
+    token = identity_token(arguments.identity_token)
+    return options_for(arguments.key, arguments.transparency, arguments.timestamp, arguments.mode, token)
+
+
+def identity_token(place: str | None) -> str | None:
+    """Return the token in a file, or from stdin for ``-``, without the white space around it.
+
+    ``request.malformed``: ``unreadable_file``, ``identity_token`` (empty, too long, or no text of a token).
+    """
+    if place is None:
+        return None
+    raw = sys.stdin.buffer.read(TOKEN_BYTES + 1) if place == "-" else read_file(place, TOKEN_BYTES + 1)
+    token = raw.strip()
+    if not token or len(raw) > TOKEN_BYTES or _TOKEN.fullmatch(token) is None:
+        raise Refusal("request.malformed", "identity_token", "--identity-token: the file holds no token")
+    return token.decode()
 
 
 def release_digest(text: str | None) -> str | None:
@@ -75,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         else detect_type(document, arguments.kind),
         predicate=document,
         scanner_image_digest=release_digest(arguments.release),
-        options=options_for(arguments.key, arguments.transparency, arguments.timestamp),
+        options=asked_options(arguments),
     )
     with connect(arguments) as signer:
         signed = signer.sign_dsse(request, deadline_s=arguments.deadline)

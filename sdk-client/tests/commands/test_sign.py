@@ -1,6 +1,8 @@
 import base64
 import hashlib
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from signerd.errors import Refusal
 from signerd.wire.params import Options
 from signerd_client.cli import main
-from signerd_client.commands.sign import options_for, release_digest, subject_of
+from signerd_client.commands.sign import identity_token, options_for, release_digest, subject_of
 
 Capture = pytest.CaptureFixture[bytes]
 
@@ -84,6 +86,7 @@ def test_a_release_has_the_wires_form() -> None:
         with pytest.raises(Refusal):
             release_digest(wrong)
     assert options_for([]) is None
+    assert options_for([], mode="keyless", identity_token="a.b.c") == Options(mode="keyless", identity_token="a.b.c")
     assert options_for(["a", "b"]).keys == ("a", "b")  # type: ignore[union-attr]
 
 
@@ -193,3 +196,32 @@ def test_what_is_not_valid_is_exit_code_2(
 def test_a_bundle_that_cannot_be_written_is_exit_code_1(path: str) -> None:
     arguments = ["sign", "sbom", "sbom.json", "--subject", "app", "--out", "absent/b"]
     assert main([*arguments, "--socket", path]) == 1
+
+
+def test_the_token_comes_from_a_file_and_never_from_the_command_line(
+    path: str, files: Path, asked: list[dict[str, Any]], capfdbinary: Capture
+) -> None:
+    (files / "token").write_bytes(b"a.b.c\n")
+    arguments = ["--socket", path, "sign", "sbom", "sbom.json", "--subject", "app", "--out", "b.json"]
+    assert main([*arguments, "--mode", "keyless", "--identity-token", "token"]) == 0
+    assert asked[0]["options"] == {"mode": "keyless", "identity_token": "a.b.c"}
+    assert b"a.b.c" not in b"".join(capfdbinary.readouterr())
+
+
+def test_a_token_from_standard_input(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Input:
+        buffer = io.BytesIO(b" a.b.c\n")
+
+    monkeypatch.setattr(sys, "stdin", Input)
+    assert identity_token("-") == "a.b.c"
+    assert identity_token(None) is None
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"a b", b"\xff.b.c", b"a" * 20_000])
+def test_a_file_without_a_token_is_refused_and_not_shown(files: Path, content: bytes) -> None:
+    (files / "token").write_bytes(content)
+    with pytest.raises(Refusal) as caught:
+        identity_token("token")
+    assert (caught.value.code, caught.value.reason) == ("request.malformed", "identity_token")
+    with pytest.raises(Refusal, match="unreadable_file"):
+        identity_token("missing")

@@ -13,6 +13,7 @@ from signerd.contracts.values import (
     Release,
     Rotated,
     SignatureResult,
+    SignFor,
 )
 
 PEER = Peer(1000, 1000, 42, 123456, unit="build.service")
@@ -28,6 +29,7 @@ EXAMPLES = [
     Release("sha256:" + "a" * 64, "allowlist", "2026.11"),
     KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30", ("generate",), (b"\x30",), "sha256", hardware=True),
     Rotated("file:a.v2", KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30")),
+    SignFor("local", "id1", "a.b.c"),
     SignatureResult(b"\x30", "sha256:" + "a" * 64),
 ]
 

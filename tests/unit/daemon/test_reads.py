@@ -17,7 +17,8 @@ from signerd.host.clock import boot_id
 from signerd.pipeline.entitle import BYPASS_LIMITS
 from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.wire import methods
-from signerd.wire.links import BackendChanged, BackendState, Grant, Opened
+from signerd.wire.backends import BackendChanged, BackendState
+from signerd.wire.links import Grant, Opened
 from signerd.wire.messages import Limits
 from signerd.wire.worker_calls import CallError
 

@@ -15,12 +15,11 @@ from signerd.host.memfd import sealed_memfd
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.sign import sign as signing
 from signerd.pipeline.waits import SealWait
+from signerd.wire.backends import BackendChanged, BackendState
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
     Answer,
-    BackendChanged,
-    BackendState,
     Close,
     CloseMany,
     Open,

@@ -5,7 +5,8 @@ from fakes.services import HeldKey
 from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault
 from signerd.host.clock import boot_id
-from signerd.wire.links import BackendChanged, BackendState, Grant, Opened, RingEntry
+from signerd.wire.backends import BackendChanged, BackendState
+from signerd.wire.links import Grant, Opened, RingEntry
 from signerd.wire.worker_calls import CallError
 
 OURS = HeldKey.make("file:a", "acme").entry

@@ -91,11 +91,8 @@ def test_descriptors_are_checked_with_the_shape() -> None:
 UNSERVED: list[tuple[dict[str, Any], str]] = [
     ({"approval_id": "a"}, "approval_id"),
     ({"idempotency_key": "k"}, "idempotency_key"),
-    ({"options": Options(mode="keyless")}, "mode=keyless"),
     ({"options": Options(profile="dsse")}, "profile=dsse"),
     ({"options": Options(profile="cose")}, "profile=cose"),
-    ({"options": Options(identity_token="e30")}, "identity_token"),
-    ({"options": Options(include=("chain",))}, "include=chain"),
     ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
     ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
 ]
@@ -103,6 +100,7 @@ SERVED = [
     Options(),
     Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope",)),
     Options(mode="keyful", include=("rekor_request",), transparency="async", timestamp=True),
+    Options(mode="keyless", include=("chain",)),
 ]
 
 
@@ -110,6 +108,14 @@ SERVED = [
 def test_what_is_not_served_is_not_ignored(changes: dict[str, Any], name: str) -> None:
     found = refused(world(), request(order(**changes)))
     assert found == ("request.unsupported", "not_served", {"name": name})
+
+
+def test_a_token_of_the_requests_own_needs_a_scope_of_its_own() -> None:
+    options = Options(identity_token="a.b.c")
+    assert refused(world(), request(order(options=options)))[:2] == ("auth.scope_missing", "scope_missing")
+    scopes = frozenset({"signer.sign", "signer.keyless"})
+    asked = request(order(options=options), bound=msgspec.structs.replace(PRINCIPAL, scopes=scopes))
+    assert understood(world(), asked).params.options == options
 
 
 @pytest.mark.parametrize("options", SERVED)
@@ -149,6 +155,7 @@ def test_the_tenant_says_what_the_request_does_not(options: Options, published: 
 def test_every_option_is_shown_to_be_served_or_refused() -> None:
     """A field that is new to the wire and unknown to the pipeline would be ignored: what it says may be a condition."""
     shown = [*SERVED, *(changes["options"] for changes, _ in UNSERVED if "options" in changes)]
+    shown.append(Options(identity_token="a.b.c"))
     said = {name for options in shown for name in Options.__struct_fields__ if getattr(options, name) is not UNSET}
     assert said == set(Options.__struct_fields__)
 

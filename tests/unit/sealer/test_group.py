@@ -24,6 +24,7 @@ class Desk:
         item = self.bench.item()
         made = Job(item, tuple(key.pinned() for key in self.bench.keys), 2000.0)
         made.hash_inline(b"{}")
+        made.signatures = [None] * len(made.keys)
         return made
 
     def commit(self) -> None:
@@ -53,7 +54,8 @@ def test_a_group_is_one_commit_in_the_order_of_outcomes_refusals_decisions(desk:
     desk.commit()
     desk.groups.decide(desk.job())
     desk.groups.refuse(refusal("r1"))
-    desk.groups.close(earlier, "signed", "", ("ab" * 32,))
+    earlier.bundle_digests = ("ab" * 32,)
+    desk.groups.close(earlier, "signed", "", delivered=True)
     desk.commit()
     assert desk.kinds() == ["decided", "outcome", "refused", "decided"]
     (_, first), (group, second) = desk.ended
@@ -76,7 +78,7 @@ def test_outcomes_wait_for_company_but_not_for_long(desk: Desk) -> None:
     job = desk.job()
     desk.groups.decide(job)
     desk.commit()
-    desk.groups.close(job, "signed", "", ())
+    desk.groups.close(job, "signed", "", delivered=True)
     look = desk.groups.next_look()
     assert look is not None
     assert 0 < look - desk.clock.monotonic() <= OUTCOME_S
@@ -107,11 +109,11 @@ def test_where_the_log_cannot_be_written_outcomes_are_kept_in_order_and_tried_ag
     desk.commit()
     desk.store.failing = DISK_FULL
     for job in jobs[:2]:
-        desk.groups.close(job, "signed", "", ())
+        desk.groups.close(job, "signed", "", delivered=True)
     desk.groups.refuse(refusal("r1"))
     desk.commit()
     assert desk.ended[-1][1] is DISK_FULL
-    desk.groups.close(jobs[2], "cancelled", "request.cancelled", ())
+    desk.groups.close(jobs[2], "cancelled", "request.cancelled", delivered=False)
     look = desk.groups.next_look()
     assert look is not None
     assert look == pytest.approx(desk.clock.monotonic() + RETRY_S)
@@ -125,7 +127,7 @@ def test_the_rest_is_appended_without_what_was_never_decided(desk: Desk) -> None
     job = desk.job()
     desk.groups.decide(job)
     desk.commit()
-    desk.groups.close(job, "unknown", "", ())
+    desk.groups.close(job, "unknown", "", delivered=False)
     desk.groups.refuse(refusal("r1"))
     desk.groups.decide(desk.job())
     assert desk.groups.append_rest() is None
@@ -138,7 +140,7 @@ def test_one_id_too_many_costs_the_others_nothing(desk: Desk) -> None:
     job = desk.job()
     desk.groups.decide(job)
     desk.commit()
-    desk.groups.close(job, "unknown", "", ())
+    desk.groups.close(job, "unknown", "", delivered=False)
     desk.groups.refuse(refusal(job.item.audit_id))
     desk.groups.refuse(refusal("r1"))
     failure = desk.groups.append_rest()

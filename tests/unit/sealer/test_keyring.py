@@ -12,6 +12,7 @@ from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
 from signerd.sealer.backends import Backend, BackendSpec, Call
 from signerd.sealer.job import Pinned
+from signerd.sealer.keyless import Certificates
 from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
@@ -403,6 +404,58 @@ def test_the_front_end_is_told_what_has_changed_once(folder: Path) -> None:
     assert desk.ring.changes() == (desk.pin().entry,)
     assert not desk.ring.changed
     assert desk.ring.changes() == ()
+
+
+CERTIFICATES = Certificates(cast("Any", None), (), None, ephemeral_ok=True)
+KEYLESS = KeySpec("x:ci", "local", "soft", "x", certificates=CERTIFICATES)
+
+
+def keyless(**changes: Any) -> msgspec.Raw:
+    fields: dict[str, Any] = {"capabilities": ("keyless",), "prehash": "sha256", **changes}
+    described = DescribeResult(**{"algorithm": "ES256", "keyid": "", "spki": b"", **fields})
+    return msgspec.Raw(msgspec.msgpack.encode(described))
+
+
+def test_a_keyless_key_is_in_no_ring_and_signs_once_it_was_described(folder: Path) -> None:
+    desk = start(folder, KEYLESS)
+    (shown,) = desk.ring.snapshot()
+    assert (shown.key, shown.version, shown.keyid, shown.keyless) == ("x:ci", 0, "", True)
+    unfit = desk.ring.pins["x:ci"].unfit
+    assert unfit is not None
+    assert unfit.reason == "not_described"
+    desk.up(Describer({"x:ci": keyless()}))
+    pinned = desk.ring.pins["x:ci"]
+    assert (pinned.unfit, pinned.prehash, pinned.public) == (None, True, None)
+    assert pinned.certificates is KEYLESS.certificates
+    assert desk.ring.settled
+    assert list(desk.versions.entries()) == []
+    assert desk.audit.leaves == []
+
+
+def test_what_its_backend_refuses_a_keyless_key_with_it_is_refused_with(folder: Path) -> None:
+    desk = start(folder, KEYLESS)
+    desk.up(Describer())
+    assert desk.ring.pins["x:ci"].unfit == NOT_FOUND
+    desk.up(Describer({"x:ci": keyless()}))
+    assert desk.ring.pins["x:ci"].unfit is None
+
+
+@pytest.mark.parametrize(
+    "lie", [{"capabilities": ()}, {"keyid": "sha256:" + "0" * 64}, {"spki": b"x"}, {"algorithm": "Ed25519"}]
+)
+def test_a_lasting_key_in_place_of_a_keyless_one_condemns_the_worker(folder: Path, lie: dict[str, Any]) -> None:
+    desk = start(folder, KEYLESS)
+    describer = Describer({"x:ci": keyless(**lie)})
+    desk.up(describer)
+    assert len(describer.condemned) == 1
+    assert desk.ring.pins["x:ci"].unfit is not None
+
+
+def test_a_keyless_key_that_the_configuration_does_not_call_so_is_not_pinned(folder: Path) -> None:
+    desk = start(folder, KeySpec("x:ci", "local", "soft", "x"))
+    desk.up(Describer({"x:ci": keyless()}))
+    assert desk.ring.settled
+    assert desk.ring.snapshot() == ()
 
 
 def test_a_worker_that_says_it_was_late_is_not_asked_again_without_end(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Fault
 from signerd.host.memfd import check_sealed, sealed_memfd
 from signerd.sealer import signatures
-from signerd.sealer.job import Job
+from signerd.sealer.job import Job, Made
 from signerd.sealer.large import PART_BYTES, SLICE_BYTES, assemble, discard, hash_payload
 from signerd.wire.params import Descriptor
 
@@ -48,7 +48,8 @@ def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
     assert large.message_fd is not None
     message = pae(PAYLOAD_TYPE, payload)
     assert content(large.message_fd, len(message)) == message == bytes(large.message)
-    inline.signatures = large.signatures = [KEYS[0].sign(inline.pae_sha256), KEYS[1].sign(message)]
+    made_by = [Made(key.sign(what), key.public) for key, what in zip(KEYS, (inline.pae_sha256, message), strict=True)]
+    inline.signatures = large.signatures = list(made_by)
     expected = signatures.assemble(inline, payload)
     made = assemble(large)
     for one, other in zip(made.sealed.signatures, expected.signatures, strict=True):
@@ -78,7 +79,7 @@ def test_no_message_is_made_where_every_key_signs_the_digest() -> None:
 def test_a_failure_half_way_leaves_no_descriptor_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     _, large = jobs(payload_of(PART_BYTES * 2), *KEYS)
     before = open_here()
-    large.signatures = [b"a", b"b"]
+    large.signatures = [Made(b"a", KEYS[0].public), Made(b"b", KEYS[1].public)]
     written = os.write
     calls = 0
 

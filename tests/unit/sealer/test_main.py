@@ -13,10 +13,10 @@ import pytest
 
 from fakes.front_end import FrontEnd, LyingProcess, SealerProcess, leaves_of
 from signerd import __version__
+from signerd.wire.backends import BackendChanged
 from signerd.wire.links import (
     LINK_VERSION,
     Answer,
-    BackendChanged,
     Close,
     CloseMany,
     Failed,

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from fakes.sealing import Bench, SoftKey
+from fakes.sealing import NOW, Bench, SoftKey
 from signerd.attestation.dsse import pae
 from signerd.attestation.statement import PAYLOAD_TYPE
-from signerd.sealer.job import Job
+from signerd.sealer.job import Job, Made
 from signerd.sealer.signatures import LARGEST_SIGNATURE, Refuted, assemble, signers, verified
 from signerd.verification.bundle import verify_bundle, verify_envelope
 from signerd.wire.worker_calls import SignResultParams
@@ -27,7 +27,8 @@ def job(*, envelope: bool = True) -> Job:
     bench.close()
     made = Job(item, tuple(key.pinned() for key in KEYS), 2000.0)
     made.hash_inline(PAYLOAD)
-    made.signatures = [KEYS[0].sign(made.pae_sha256), KEYS[1].sign(pae(PAYLOAD_TYPE, PAYLOAD))]
+    signed = (KEYS[0].sign(made.pae_sha256), KEYS[1].sign(pae(PAYLOAD_TYPE, PAYLOAD)))
+    made.signatures = [Made(one, key.public) for one, key in zip(signed, KEYS, strict=True)]
     return made
 
 
@@ -39,7 +40,7 @@ def test_a_digest_and_a_message_verify_each_by_its_key() -> None:
     made = job()
     for place, (key, signature) in enumerate(zip(KEYS, made.signatures, strict=True)):
         assert signature is not None
-        assert verified(made, place, answer(signature, key.public.keyid)) == signature
+        assert verified(made, place, answer(signature.signature, key.public.keyid), NOW) == signature
 
 
 def flipped(signature: bytes) -> bytes:
@@ -55,21 +56,21 @@ def test_any_other_signature_refutes_the_worker(place: int, spoil: Callable[[byt
     signature = made.signatures[place]
     assert signature is not None
     with pytest.raises(Refuted):
-        verified(made, place, answer(spoil(signature), KEYS[place].public.keyid))
+        verified(made, place, answer(spoil(signature.signature), KEYS[place].public.keyid), NOW)
 
 
 @pytest.mark.parametrize("claimed", [STRANGER.public.keyid, KEYS[0].public.keyid, "", "file:default"])
 def test_another_keys_signature_refutes_it_whatever_it_says(claimed: str) -> None:
     made = job()
     with pytest.raises(Refuted):
-        verified(made, 0, answer(STRANGER.sign(made.pae_sha256), claimed))
+        verified(made, 0, answer(STRANGER.sign(made.pae_sha256), claimed), NOW)
 
 
 def test_the_right_signature_under_another_id_refutes_it() -> None:
     made = job()
     assert made.signatures[0] is not None
     with pytest.raises(Refuted, match="another key"):
-        verified(made, 0, answer(made.signatures[0], STRANGER.public.keyid))
+        verified(made, 0, answer(made.signatures[0].signature, STRANGER.public.keyid), NOW)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +86,12 @@ def test_the_right_signature_under_another_id_refutes_it() -> None:
 )
 def test_an_answer_out_of_shape_refutes_it(raw: bytes) -> None:
     with pytest.raises(Refuted, match="out of shape"):
-        verified(job(), 0, msgspec.Raw(raw))
+        verified(job(), 0, msgspec.Raw(raw), NOW)
 
 
 def test_what_is_longer_than_any_signature_is_not_looked_at() -> None:
     with pytest.raises(Refuted, match="another key"):
-        verified(job(), 0, answer(bytes(LARGEST_SIGNATURE + 1), KEYS[0].public.keyid))
+        verified(job(), 0, answer(bytes(LARGEST_SIGNATURE + 1), KEYS[0].public.keyid), NOW)
 
 
 def test_the_bundles_are_canonical_and_verify_in_the_order_of_the_keys() -> None:

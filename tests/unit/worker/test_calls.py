@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
+from signerd.contracts.values import KeyDescription, Rotated, SignatureResult, SignFor
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.memfd import sealed_memfd
 from signerd.wire.worker_calls import BatchResult, CallOutcome, DescribeResult, RotateResult, SignResultParams
@@ -233,3 +233,41 @@ def test_hardware_counts_only_where_the_backend_attests() -> None:
             return KeyDescription("ES256", KEYID, b"spki", hardware=True)
 
     assert "hardware" not in ask("describe", {"key": "x:one"}, backend=Boaster())  # type: ignore[operator]  # a map
+
+
+class KeylessBackend(Backend):
+    """Keeps for whom it was asked to sign."""
+
+    capabilities = ("keyless",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[SignFor] = []
+
+    def describe(self, key: str) -> KeyDescription:
+        return KeyDescription("ES256", "", b"", prehash="sha256")
+
+    def sign_for(self, key: str, message: bytes, signer: SignFor) -> SignatureResult:
+        self.asked.append(signer)
+        return SignatureResult(message, KEYID, (b"leaf", b"root"))
+
+
+def test_a_keyless_backend_is_told_for_whom_and_brings_its_certificate() -> None:
+    backend = KeylessBackend()
+    context = {"tenant": "acme", "audit_id": "id", "identity_token": "a.b.c"}
+    answer = ask("sign", {"key": "x:one", "message": b"m", "context": context}, backend=backend)
+    assert answer == {"signature": b"m", "keyid": KEYID, "chain": [b"leaf", b"root"]}
+    ask("sign", {"key": "x:one", "message": b"m"}, backend=backend)
+    assert backend.asked == [SignFor("acme", "id", "a.b.c"), SignFor()]
+    assert "a.b.c" not in repr(backend.asked)
+    described = ask("describe", {"key": "x:one"}, backend=backend)
+    assert described == {
+        "algorithm": "ES256", "keyid": "", "spki": b"", "capabilities": ["keyless"], "prehash": "sha256",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("context", [1, {"identity_token": 1}, {"tenant": b"x"}])
+def test_a_context_of_another_shape_is_malformed(context: object) -> None:
+    with pytest.raises(Refusal) as caught:
+        ask("sign", {"key": "x:one", "message": b"m", "context": context}, backend=KeylessBackend())
+    assert caught.value.code == "request.malformed"
