@@ -180,7 +180,6 @@ class Sealing:
         """Send the workers what waits, and commit the group while they sign."""
         self._send()
         self.commit()
-        self._send()
         self._publishing.turn()
 
     def _send(self) -> None:
