@@ -225,21 +225,21 @@ def test_a_token_beside_a_request_is_not_ignored(client: Client, sbom: dict[str,
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("option", "expected"),
     [
-        {"mode": "keyless"},
-        {"profile": "dsse"},
-        {"transparency": "required"},
-        {"timestamp": True},
-        {"include": ["rekor_request"]},
-        {"identity_token": "x"},
+        ({"mode": "keyless"}, "key.not_found no_keyless_key"),
+        ({"profile": "dsse"}, "request.unsupported not_served"),
+        ({"transparency": "required"}, "request.unsupported not_served"),
+        ({"timestamp": True}, "request.unsupported not_served"),
+        ({"include": ["receipt_proof"]}, "request.unsupported not_served"),
+        ({"identity_token": "x"}, "request.unsupported token_unused"),
     ],
 )
 def test_options_that_would_change_the_meaning_are_refused(
-    client: Client, sbom: dict[str, Any], option: dict[str, Any]
+    client: Client, sbom: dict[str, Any], option: dict[str, Any], expected: str
 ) -> None:
     answer = client.error("sign.dsse", {**sbom, "options": option})
-    assert (answer["code"], answer["details"]["reason"]) == ("request.unsupported", "not_served")
+    assert f"{answer['code']} {answer['details']['reason']}" == expected
 
 
 def test_cancel(daemon: Running, client: Client, sbom: dict[str, Any]) -> None:
