@@ -25,7 +25,7 @@ __all__ = ["main"]
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _LARGEST_KEY: Final = 64 * 1024
 _UNSIGNED: Final = (
-    "this kit holds no keyless backend; signing with an OIDC token is the work of a signerd with one"
+    "no file is signed unseen; a daemon signs Statements, by signerctl sign --mode keyless --identity-token FILE"
 )
 
 
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--staging", action="store_true", help="the staging instance in place of production")
     shared.add_argument("--bundle", metavar="FILE", type=Path, required=True)
     shared.add_argument("--trusted-root", metavar="FILE", type=Path)
-    sign = commands.add_parser("sign-bundle", parents=[shared], help="refused: there is no keyless backend here")
+    sign = commands.add_parser("sign-bundle", parents=[shared], help="refused: nothing is signed unseen")
     sign.add_argument("--in-toto", action="store_true")
     sign.add_argument("--identity-token", metavar="TOKEN", required=True)
     sign.add_argument("--signing-config", metavar="FILE", type=Path)

@@ -16,6 +16,7 @@ def run(*arguments: str) -> None:
 
 def test_mypy_accepts_every_distribution_and_the_scripts() -> None:
     scripts = [
+        "scripts/demo_stack.py",
         "scripts/environment.py",
         "scripts/outside_parts.py",
         "tests/outside/parts.py",
