@@ -102,22 +102,23 @@ def test_an_expired_token_signs_nothing_although_its_certificate_lives(
     [
         ("no token", "token_malformed"),
         ("a.b", "token_malformed"),
-        (jwt(exp=None), "token_malformed"),
-        (jwt(exp=True), "token_malformed"),
-        (jwt(iss=None), "token_malformed"),
+        ({"exp": None}, "token_malformed"),
+        ({"exp": True}, "token_malformed"),
+        ({"iss": None}, "token_malformed"),
         ("A" * 20_000, "token_malformed"),
-        (jwt(exp=1), "token_expired"),
-        (jwt(nbf=4_000_000_000), "token_not_yet_valid"),
-        (jwt(aud="another"), "token_audience"),
-        (jwt(aud=["sigstore", "another"]), "token_audience"),
-        (jwt(iss="https://stranger.example"), "token_issuer"),
-        (jwt(sub=None), "token_identity"),
+        ({"exp": 1}, "token_expired"),
+        ({"nbf": 4_000_000_000}, "token_not_yet_valid"),
+        ({"aud": "another"}, "token_audience"),
+        ({"aud": ["sigstore", "another"]}, "token_audience"),
+        ({"iss": "https://stranger.example"}, "token_issuer"),
+        ({"sub": None}, "token_identity"),
     ],
 )
 def test_a_token_that_is_not_taken_reaches_nobody(
-    backend: FulcioBackend, fulcio: FakeFulcio, token: str, reason: str
+    backend: FulcioBackend, fulcio: FakeFulcio, token: str | dict[str, Any], reason: str
 ) -> None:
-    assert refused(backend, token) == ("key.forbidden", reason)
+    # Made here and not when the tests are collected, which may be longer ago than a token lives.
+    assert refused(backend, token if isinstance(token, str) else jwt(**token)) == ("key.forbidden", reason)
     assert fulcio.asked == []
 
 
