@@ -126,7 +126,10 @@ def test_a_call_right_behind_a_wrong_proof_is_not_made(worker: ServiceWorker) ->
     with talk(worker) as peer:
         peer.hello(OURS)
         peer.send_bytes(encode_frame(Auth(bytes(32))) + frame(generate))
-        assert refused(peer) == ("key.forbidden", "wrong_mac")
+        # Closed with the call unread, the socket may be reset before the word of it is taken.
+        with contextlib.suppress(ConnectionResetError):
+            assert refused(peer) == ("key.forbidden", "wrong_mac")
+    serves(worker)
     assert not (worker.base / "keys" / "b.pem").exists()
     assert list((worker.base / "keys").iterdir()) == []
 
