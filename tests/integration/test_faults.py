@@ -114,7 +114,7 @@ def test_a_lock_that_stays_is_a_refusal_within_the_limit(daemon: Running) -> Non
         for _ in range(2):
             fault, took = refused(daemon)
             assert (fault.code, fault.details["reason"]) == ("audit.unavailable", "locked")
-            assert 1.9 <= took <= 3.0
+            assert 1.9 <= took <= 8.0, "the limit and what a loaded machine adds"
         assert len(daemon.leaves()) == before
     assert sign_until(daemon.socket, 5) < 1.0
     sound(daemon)
@@ -126,7 +126,7 @@ def test_nothing_leaves_while_the_log_is_locked_and_nothing_is_lost_after(short:
         callers.wait_for_more(1)
         for _ in range(3):
             with locked(short):
-                time.sleep(0.1)  # answers to what was durable before are on their way
+                time.sleep(0.5)  # answers to what was durable before are on their way
                 count = callers.count
                 time.sleep(0.6)
                 assert callers.count == count
@@ -142,7 +142,7 @@ def test_a_full_disk_is_a_refusal_and_passes_by_itself(short: Running) -> None:
         callers.wait_for_more(1)
         with file_size_limit(sealer, 8192):
             until(lambda: "audit.unavailable:io_error" in callers.errors)
-            time.sleep(0.1)
+            time.sleep(0.5)
             count = callers.count
             time.sleep(0.2)
             assert callers.count == count
