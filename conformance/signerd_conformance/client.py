@@ -1,15 +1,15 @@
 """``signerd-conformance-client``: the client protocol of sigstore-conformance, served by ``signerd.verification``.
 
 Source: ``sigstore-conformance/docs/cli_protocol.md``. The exit code decides: 0 verified, 6 not, 2 usage. Without
-``--trusted-root`` the roots of the public Sigstore instances hold that are shipped beside this module, as published
-(sigstore-python, ``sigstore/_store``, Apache-2.0); nothing is fetched.
+``--trusted-root`` the roots of the public Sigstore instances hold that the installed sigstore-python brings: they age
+with that package and not with this one. Nothing is fetched, and no line of it is imported.
 """
 
 import argparse
 import re
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,8 @@ _LARGEST_KEY: Final = 64 * 1024
 _UNSIGNED: Final = (
     "no file is signed unseen; a daemon signs Statements, by signerctl sign --mode keyless --identity-token FILE"
 )
+
+_NO_ROOT: Final = "--trusted-root FILE is needed: no sigstore-python is here whose public roots could be taken"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,8 +76,12 @@ def _verify(options: argparse.Namespace) -> Verification:
 def _root(options: argparse.Namespace) -> TrustedRoot:
     if options.trusted_root is not None:
         return parse_trusted_root(_bounded(options.trusted_root, LARGEST_TRUSTED_ROOT))
-    name = "staging.json" if options.staging else "production.json"
-    return parse_trusted_root(files("signerd_conformance").joinpath("roots", name).read_bytes())
+    host = "tuf-repo-cdn.sigstage.dev" if options.staging else "tuf-repo-cdn.sigstore.dev"
+    try:
+        held = distribution("sigstore").locate_file(f"sigstore/_store/https%3A%2F%2F{host}/trusted_root.json")
+        return parse_trusted_root(_bounded(Path(str(held)), LARGEST_TRUSTED_ROOT))
+    except (PackageNotFoundError, FileNotFoundError):
+        raise Refusal("request.malformed", "no_trusted_root", _NO_ROOT) from None
 
 
 def _bounded(path: Path, limit: int) -> bytes:

@@ -1,12 +1,12 @@
 import hashlib
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from fakes.sigstore import ISSUER, SAN, Sigstore
 from signerd.attestation.statement import Subject, build_statement
-from signerd.verification.trusted_root import parse_trusted_root
 from signerd_conformance import client
 from signerd_conformance.client import main
 
@@ -69,8 +69,20 @@ def test_signing_says_why_not(capsys: Capture) -> None:
     assert not Path("out.json").exists()
 
 
-@pytest.mark.parametrize("name", ["production.json", "staging.json"])
-def test_the_roots_that_are_shipped_can_be_read(name: str) -> None:
-    root = parse_trusted_root((Path(client.__file__).parent / "roots" / name).read_bytes())
-    assert root.logs
-    assert root.certificate_authorities
+@pytest.mark.needs("sigstore")
+@pytest.mark.parametrize("staging", [[], ["--staging"]])
+@pytest.mark.usefixtures("place")
+def test_without_a_root_that_of_sigstore_python_holds(staging: list[str], capsys: Capture) -> None:
+    # A bundle of the tests' own authority: one that those roots do not name.
+    assert main(["verify-bundle", "--bundle", "bundle.json", *IDENTITY, *staging, "artefact"]) == 6
+    assert "does not verify: transparency (log_unknown)" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("place")
+def test_without_any_root_it_says_what_is_needed(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(client, "distribution", missing)
+    assert main(["verify-bundle", "--bundle", "bundle.json", *IDENTITY, "artefact"]) == 2
+    assert "no_trusted_root" in capsys.readouterr().err
