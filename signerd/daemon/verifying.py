@@ -11,7 +11,7 @@ from signerd.daemon.answers import FRAME_ROOM, encode
 from signerd.daemon.closing import close_foreign
 from signerd.daemon.descriptors import check_claims
 from signerd.daemon.session import Session
-from signerd.daemon.verifier import Job, Owner, Verifier
+from signerd.daemon.verifier import Job, Owner, Verifier, job_of
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.config_model import Limits
 from signerd.wire.messages import Request, Response
@@ -133,7 +133,7 @@ class Verifying:
             order.identity or None,
             order.policy or None,
         )
-        job = Job(running.owner, call, fd, lambda outcome: self._ended(running, index, outcome))
+        job = job_of(running.owner, call, fd, lambda outcome: self._ended(running, index, outcome))
         running.jobs.append(job)
         try:
             self._verifier.ask(job)
@@ -164,7 +164,7 @@ class Verifying:
     def _finish(self, running: "_Running") -> None:
         """Let go of everything that belongs to a request."""
         del self._running[running.session, running.request_id]
-        self._verifier.forget(running.owner, running.jobs)
+        self._verifier.drop(running.owner, running.jobs)
         running.session.descriptors -= len(running.fds)
         close_foreign(running.session.peer.uid, running.fds)
 

@@ -28,7 +28,8 @@ from signerd.attestation.log_entry import LogEntry
 from signerd.cli.main import main as signerd
 from signerd.daemon import faults, sealer_process
 from signerd.daemon import main as front_end
-from signerd.daemon.documents import LONGEST_S, QUEUE
+from signerd.daemon.documents import QUEUE
+from signerd.daemon.errands import LONGEST_S
 from signerd.errors import SignerdError
 from signerd.host import config_keyless, config_model, config_trust, supervision
 from signerd.host.config import parse

@@ -12,7 +12,8 @@ import pytest
 
 from fakes.services import HEAVY, PEER, FakeClock, Hand, order, request, world
 from signerd.contracts.values import Entitlement, PlanLimits
-from signerd.daemon.documents import LONGEST_S, QUEUE, Documents
+from signerd.daemon.documents import QUEUE, Documents
+from signerd.daemon.errands import LONGEST_S
 from signerd.daemon.poller import READ, Poller
 from signerd.daemon.story import Story
 from signerd.errors import Fault, SignerdError

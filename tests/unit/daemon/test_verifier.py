@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from fakes.services import FakeClock
+from signerd.daemon.errands import LONGEST_S
 from signerd.daemon.poller import READ, Poller
-from signerd.daemon.verifier import LONGEST_S, QUEUE, Job, Verifier
+from signerd.daemon.verifier import QUEUE, Job, Verifier, job_of
 from signerd.errors import Fault, SignerdError
 from signerd.host.link import Link
 from signerd.host.spawn import Spawned
@@ -55,7 +56,7 @@ class Desk:
 
     def ask(self, name: str, owner: tuple[str, str] = ACME) -> Job:
         call = JudgeBundle(0, owner[0], name.encode())
-        job = Job(owner, call, None, lambda outcome: self.ended.append((name, outcome)))
+        job = job_of(owner, call, None, lambda outcome: self.ended.append((name, outcome)))
         self.verifier.ask(job)
         return job
 
@@ -112,7 +113,7 @@ def test_a_refusal_is_the_askers(desk: Desk) -> None:
 
 def test_what_is_forgotten_is_not_looked_at(desk: Desk) -> None:
     jobs = [desk.ask(name) for name in ("a1", "a2", "a3")]
-    desk.verifier.forget(ACME, jobs[:2])
+    desk.verifier.drop(ACME, jobs[:2])
     assert [desk.serve(), desk.serve()] == ["a1", "a3"]
     assert desk.reasons() == [("a3", "verified")]
 

@@ -13,6 +13,7 @@ from signerd.errors import Fault, SignerdError
 from signerd.host.config_model import Limits
 from signerd.wire.messages import Request, Response
 from signerd.wire.methods import BundleVerified, VerifiedBatch, VerifyBatch, VerifyBundle
+from signerd.wire.worker_calls import BundleJudged
 
 GOOD = BundleVerified(True, (), "skipped", ())
 LARGE = BundleVerified(True, (), "skipped", ("x" * 1024 * 1024,))
@@ -45,7 +46,7 @@ class Desk:
         self.told: list[str] = []
         self.woken = 0
         self.clock = FakeClock()
-        queue = cast("Verifier", SimpleNamespace(ask=self._ask, forget=self._forget))
+        queue = cast("Verifier", SimpleNamespace(ask=self._ask, drop=self._drop))
         self.verifying = Verifying(queue, Limits(**limits), self.clock, self._wake)
         self.heard = Heard()
 
@@ -54,7 +55,7 @@ class Desk:
             raise Fault("daemon.overloaded", "verifying_queue", "too many bundles at once")
         self.jobs.append(job)
 
-    def _forget(self, owner: Owner, jobs: list[Job]) -> None:
+    def _drop(self, owner: Owner, jobs: list[Job]) -> None:
         assert owner == (PRINCIPAL.tenant, PRINCIPAL.name)
         self.forgotten += jobs
 
@@ -82,7 +83,7 @@ def test_a_job_says_whose_it_is_and_its_end_is_the_answer() -> None:
     (job,) = desk.jobs
     assert (job.call.tenant, job.call.bundle, job.call.key, job.call.policy) == (PRINCIPAL.tenant, b"{}", "PEM", None)
     assert (len(desk.verifying), desk.heard.said, desk.woken) == (1, {}, 1)
-    job.done(GOOD)
+    job.done(BundleJudged(1, GOOD), ())
     assert msgspec.msgpack.decode(desk.heard.said[1], type=BundleVerified) == GOOD
     assert (len(desk.verifying), desk.told) == (0, [])
 
@@ -98,9 +99,9 @@ def test_a_batch_answers_when_its_last_has_ended() -> None:
     desk = Desk()
     desk.batch(3)
     for job in reversed(desk.jobs[1:]):
-        job.done(GOOD)
+        job.done(BundleJudged(1, GOOD), ())
     assert desk.heard.said == {}
-    desk.jobs[0].done(Fault("internal", "verifying_worker", "the bundle cannot be verified"))
+    desk.jobs[0].done(Fault("internal", "verifying_worker", "the bundle cannot be verified"), ())
     assert desk.outcomes == ["verifying_worker", "ok", "ok"]
     assert desk.told == ["verifying_worker"]
 
@@ -109,7 +110,7 @@ def test_an_answer_is_never_larger_than_a_frame() -> None:
     desk = Desk()
     desk.batch(5)
     for job in desk.jobs:
-        job.done(LARGE)
+        job.done(BundleJudged(1, LARGE), ())
     assert len(desk.heard.said[1]) < 4 * 1024 * 1024
     assert desk.outcomes == ["ok", "ok", "answer_too_large", "answer_too_large", "answer_too_large"]
 
