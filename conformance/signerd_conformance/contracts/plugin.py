@@ -63,10 +63,10 @@ def settled(result: object) -> object:
     return trio.run(wait)
 
 
-def refused(prefix: str, call: Callable[[], object]) -> SignerdError:
-    """Return the error with which ``call`` refuses; its code must begin with ``prefix``."""
+def refused(prefix: str, call: Callable[..., object], *arguments: object) -> SignerdError:
+    """Return the error with which ``call(*arguments)`` refuses; its code must begin with ``prefix``."""
     try:
-        result = settled(call())
+        result = settled(call(*arguments))
     except SignerdError as exc:
         error = exc
     else:

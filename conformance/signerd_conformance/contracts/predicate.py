@@ -69,7 +69,7 @@ class PredicateContract(PluginContract):
         """``predicate.invalid``, with the place as a JSON pointer (RFC 6901)."""
         for name, document in self.broken().items():
             kind, given = self.type_of(name), document
-            error = refused("predicate.invalid", lambda: kind.check(given))  # noqa: B023
+            error = refused("predicate.invalid", kind.check, given)
             pointer = error.details.get("pointer")
             assert isinstance(pointer, str), f"{name}: the refusal says not where"
             assert pointer == "" or pointer.startswith("/"), f"{name}: {pointer!r} is no JSON pointer"

@@ -81,7 +81,7 @@ class AuditSinkContract(PluginContract):
         sink = self.sink()
         lost = [_leaf(), _leaf()]
         with self.outage():
-            refused("audit.unavailable", lambda: sink.ship(lost))
+            refused("audit.unavailable", sink.ship, lost)
         self._ship(sink, lost)
         self._ends_with(lost)
 
@@ -143,7 +143,7 @@ class TransparencyLogContract(PluginContract):
         """``transparency.unavailable``."""
         log, submitted = self.log(), _submission()
         with self.outage():
-            refused("transparency.unavailable", lambda: log.submit(*submitted))
+            refused("transparency.unavailable", log.submit, *submitted)
         self.prove(_entry(log, submitted), *submitted)
 
     def test_what_the_log_says_is_checked_before_it_is_returned(self) -> None:
@@ -153,7 +153,7 @@ class TransparencyLogContract(PluginContract):
         for lie in lies:
             submitted = _submission()
             with lie:
-                refused("transparency.unavailable", lambda: log.submit(*submitted))  # noqa: B023
+                refused("transparency.unavailable", log.submit, *submitted)
             self.prove(_entry(log, submitted), *submitted)
 
 
