@@ -52,7 +52,7 @@ CREATE INDEX IF NOT EXISTS outbox_due ON outbox (publisher, due_at) WHERE publis
 _COLUMNS: Final = "audit_id, tenant, publisher, keyid, bundle_sha256, payload_digest, signature, verifier"
 _PUT: Final = f"INSERT INTO outbox ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)"  # noqa: S608  # constants
 _DUE: Final = (
-    f"SELECT {_COLUMNS}, id, attempts, entry FROM outbox WHERE published_at = 0 AND publisher = ? AND due_at <= ? "  # noqa: S608
+    f"SELECT {_COLUMNS}, id, attempts, entry FROM outbox WHERE published_at = 0 AND publisher = ? AND due_at <= ? "  # noqa: S608  # the same
     "ORDER BY due_at, id LIMIT ?"
 )
 
