@@ -1,19 +1,21 @@
-"""Reads the files that ``[trust]`` and ``[verification]`` name, and says everything that is wrong with them at once."""
+"""Reads the files that ``[trust]`` and ``[verification]`` name, and says everything that is wrong with them at once.
+
+The front end imports this at its start: what parses the files is imported where there is a file to parse.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from signerd.errors import SignerdError
 from signerd.host.config import ConfigError
 from signerd.host.config_model import Config
 from signerd.host.config_trust import TrustedAuthority, TrustedLog, TrustedService
 from signerd.host.owned_file import read_owned
-from signerd.verification.keys import PublicKey
-from signerd.verification.policy import LARGEST_POLICY, parse_policy
-from signerd.verification.trust_parts import AuthorityPart, LogPart, Parts, ServicePart, read_chain
-from signerd.verification.trusted_root import parse_trusted_root
+
+if TYPE_CHECKING:
+    from signerd.verification.trust_parts import AuthorityPart, LogPart, Parts, ServicePart
 
 __all__ = ["Against", "read_against", "read_parts"]
 
@@ -61,8 +63,13 @@ class _Files:
 def read_against(config: Config) -> Against:
     """Read and parse what ``[verification]`` names. Raises ConfigError: a file that cannot be read or used, an id that
     two policies have, more than 2 MiB in all."""
-    files = _Files(config)
     named = config.verification
+    if not named.trusted_root and not named.policies:
+        return Against()
+    from signerd.verification.policy import LARGEST_POLICY, parse_policy
+    from signerd.verification.trusted_root import parse_trusted_root
+
+    files = _Files(config)
     root, policies, size = b"", dict[str, bytes](), 0
     if named.trusted_root:
         found = files.read("verification.trusted_root", named.trusted_root, MOST_BYTES, parse_trusted_root)
@@ -82,8 +89,10 @@ def read_against(config: Config) -> Against:
     return Against(root, policies)
 
 
-def read_parts(config: Config) -> Parts:
+def read_parts(config: Config) -> "Parts":
     """Read and parse what ``[trust]`` names. Raises ConfigError: a file that cannot be read, is no key or no chain."""
+    from signerd.verification.trust_parts import Parts
+
     files = _Files(config)
     trust = config.trust
     fulcio = [_authority(files, f"trust.fulcio[{i}]", each) for i, each in enumerate(trust.fulcio)]
@@ -100,15 +109,22 @@ def _all(parts: Sequence[T | None]) -> list[T]:
     return [part for part in parts if part is not None]
 
 
-def _service(named: TrustedService) -> ServicePart:
+def _service(named: TrustedService) -> "ServicePart":
+    from signerd.verification.trust_parts import ServicePart
+
     return ServicePart(named.url, named.since, named.until)
 
 
-def _authority(files: _Files, where: str, named: TrustedAuthority) -> AuthorityPart | None:
+def _authority(files: _Files, where: str, named: TrustedAuthority) -> "AuthorityPart | None":
+    from signerd.verification.trust_parts import AuthorityPart, read_chain
+
     found = files.read(f"{where}.chain", named.chain, _LARGEST_PEM, read_chain)
     return None if found is None else AuthorityPart(named.url, named.since, named.until, found[1])
 
 
-def _log(files: _Files, where: str, named: TrustedLog, origin: str = "") -> LogPart | None:
+def _log(files: _Files, where: str, named: TrustedLog, origin: str = "") -> "LogPart | None":
+    from signerd.verification.keys import PublicKey
+    from signerd.verification.trust_parts import LogPart
+
     found = files.read(f"{where}.key", named.key, _LARGEST_PEM, PublicKey.from_pem)
     return None if found is None else LogPart(named.url, named.since, named.until, found[1], origin)
