@@ -12,22 +12,11 @@ from msgspec import NODEFAULT, Meta
 
 from protocol_tables import field_texts, table
 from signerd.contracts.providers import PredicateType
-from signerd.host import config_keyless, config_model, config_trust
+from signerd.host import config_keyless, config_limits, config_trust, config_types
+from signerd.host.config_approvals import Approvals, Approver, GatedOperation
 from signerd.host.config_keyless import Keyless
-from signerd.host.config_model import (
-    AdminSocket,
-    Approvals,
-    Approver,
-    Backend,
-    Conformance,
-    Daemon,
-    Key,
-    Limits,
-    Plugin,
-    Publisher,
-    Socket,
-    Tenant,
-)
+from signerd.host.config_limits import Limits
+from signerd.host.config_model import AdminSocket, Backend, Conformance, Daemon, Key, Plugin, Publisher, Socket, Tenant
 from signerd.host.config_trust import Trust, TrustedAuthority, TrustedLog, TrustedRekor, TrustedService, Verification
 from signerd_predicates_intoto import catalogue as intoto
 from signerd_predicates_stella import catalogue as stella
@@ -36,13 +25,13 @@ __all__ = ["parts"]
 
 _PLAIN: dict[object, str] = {str: "text", int: "integer", float: "seconds", bool: "true or false"}
 _ALIASES: dict[object, str] = {
-    config_model.Name: "name",
-    config_model.KeyReference: "key reference",
-    config_model.Uid: "uid",
+    config_types.Name: "name",
+    config_types.KeyReference: "key reference",
+    config_types.Uid: "uid",
     config_keyless.AbsolutePath: "absolute path",
     config_keyless.Keyless: "[table](#keysrefkeyless)",
-    config_model.Uri: "URI",
-    config_model.Certificate: "`none` or absolute path",
+    config_types.Uri: "URI",
+    config_types.Certificate: "`none` or absolute path",
     config_trust.Time: "time",
     config_trust.Url: "URL",
 }
@@ -75,7 +64,7 @@ def parts() -> dict[str, str]:
     return {
         **{name: _section(cls) for name, cls in sections.items()},
         "limits": _limits(),
-        "gated": ", ".join(f"`{name}`" for name in get_args(config_model.GatedOperation)),
+        "gated": ", ".join(f"`{name}`" for name in get_args(GatedOperation)),
         "intoto": _catalogue(intoto.predicate_types()),
         "stella": _catalogue(stella.predicate_types("uri")),
     }
@@ -124,7 +113,7 @@ def _limits() -> str:
 
 
 def _reasons() -> dict[str, str]:
-    body = ast.parse(inspect.getsource(config_model)).body
+    body = ast.parse(inspect.getsource(config_limits)).body
     return {
         constant.target.id: " ".join(str(ast.literal_eval(text.value)).split())
         for constant, text in pairwise(body)

@@ -4,7 +4,7 @@ import msgspec
 
 from protocol_tables import error_table, field_table, method_sections, method_table, table
 from protocol_vectors import DESCRIPTORS, auth_vector, key_vectors, message_vectors
-from signerd.host import config_model
+from signerd.host import config_limits
 from signerd.wire import worker_calls
 from signerd.wire.connection import FRAME_LIMIT, FRAME_LIMIT_BOUND
 from signerd.wire.decoding import KEYS_MAX, NAME_MAX
@@ -22,8 +22,8 @@ def parts() -> dict[str, str]:
         "frame_limit_bound": f"{FRAME_LIMIT_BOUND:,}",
         "keys_max": str(KEYS_MAX),
         "name_max": str(NAME_MAX),
-        "hello_timeout_s": f"{config_model.HELLO_TIMEOUT_S:g}",
-        "request_deadline_s": f"{config_model.REQUEST_DEADLINE_S:g}",
+        "hello_timeout_s": f"{config_limits.HELLO_TIMEOUT_S:g}",
+        "request_deadline_s": f"{config_limits.REQUEST_DEADLINE_S:g}",
         "messages": _messages(),
         "limits_text": (Limits.__doc__ or "").strip(),
         "limits": field_table(Limits),
@@ -61,23 +61,23 @@ def _keys(cls: type[msgspec.Struct]) -> str:
 
 def _defaults() -> str:
     rows = (
-        ("time for the client's hello", f"{config_model.HELLO_TIMEOUT_S:g} s"),
-        ("time for `session.bind`", f"{config_model.BIND_TIMEOUT_S:g} s"),
-        ("`deadline_ms` where none is given", f"{config_model.REQUEST_DEADLINE_S:g} s"),
-        ("longest `deadline_ms`", f"{config_model.LONGEST_DEADLINE_S:g} s"),
+        ("time for the client's hello", f"{config_limits.HELLO_TIMEOUT_S:g} s"),
+        ("time for `session.bind`", f"{config_limits.BIND_TIMEOUT_S:g} s"),
+        ("`deadline_ms` where none is given", f"{config_limits.REQUEST_DEADLINE_S:g} s"),
+        ("longest `deadline_ms`", f"{config_limits.LONGEST_DEADLINE_S:g} s"),
         (
             "connections of one uid, of all",
-            f"{config_model.CONNECTIONS_PER_UID:,}, {config_model.CONNECTIONS:,}",
+            f"{config_limits.CONNECTIONS_PER_UID:,}, {config_limits.CONNECTIONS:,}",
         ),
         (
             "bytes that all unbound connections of one uid may have sent unread",
-            f"{config_model.UNBOUND_BYTES_PER_UID:,}",
+            f"{config_limits.UNBOUND_BYTES_PER_UID:,}",
         ),
-        ("requests in flight on a connection", str(config_model.IN_FLIGHT)),
-        ("bin inside a frame", f"{config_model.INLINE_BYTES:,} bytes"),
-        ("predicate or payload", f"{config_model.PAYLOAD_BYTES:,} bytes"),
-        ("items of a batch", str(config_model.BATCH_ITEMS)),
-        ("subjects of a statement", f"{config_model.SUBJECTS:,}"),
-        ("digests of a subject", str(config_model.DIGESTS)),
+        ("requests in flight on a connection", str(config_limits.IN_FLIGHT)),
+        ("bin inside a frame", f"{config_limits.INLINE_BYTES:,} bytes"),
+        ("predicate or payload", f"{config_limits.PAYLOAD_BYTES:,} bytes"),
+        ("items of a batch", str(config_limits.BATCH_ITEMS)),
+        ("subjects of a statement", f"{config_limits.SUBJECTS:,}"),
+        ("digests of a subject", str(config_limits.DIGESTS)),
     )
     return table(("what", "default"), rows)

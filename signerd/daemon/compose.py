@@ -11,8 +11,8 @@ from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.descriptors import check_claims
 from signerd.daemon.snapshot import Snapshot
+from signerd.host.config_limits import Limits as Configured
 from signerd.host.config_model import Config, Key
-from signerd.host.config_model import Limits as Configured
 from signerd.host.guard import Guard
 from signerd.host.load import Loaded, PluginEntry
 from signerd.pipeline.catalogue import Catalogue

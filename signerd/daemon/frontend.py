@@ -30,7 +30,7 @@ from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
 from signerd.daemon.verifying import VERIFYING
 from signerd.errors import Fault, Refusal, SignerdError
-from signerd.host.config_model import Limits
+from signerd.host.config_limits import Limits
 from signerd.pipeline.authenticate import bind
 from signerd.pipeline.services import Services
 from signerd.wire.links import Answer, PeerFacts, RequestFacts, outcome_of

@@ -17,7 +17,7 @@ from signerd.daemon.session import Session
 from signerd.daemon.story import Story
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Fault, Refusal, SignerdError
-from signerd.host.config_model import Limits
+from signerd.host.config_limits import Limits
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.services import Services

@@ -13,7 +13,7 @@ from signerd.daemon.descriptors import check_claims
 from signerd.daemon.session import Session
 from signerd.daemon.verifier import Job, Owner, Verifier, job_of
 from signerd.errors import Fault, Refusal, SignerdError
-from signerd.host.config_model import Limits
+from signerd.host.config_limits import Limits
 from signerd.wire.messages import Request, Response
 from signerd.wire.methods import (
     BatchError,

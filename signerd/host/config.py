@@ -19,17 +19,16 @@ from typing import Final, TypeVar
 import msgspec
 
 from signerd.errors import Refusal
+from signerd.host.config_approvals import Approvals, Approver
 from signerd.host.config_checks import cross_problems
+from signerd.host.config_limits import Limits
 from signerd.host.config_model import (
     AdminSocket,
-    Approvals,
-    Approver,
     Backend,
     Config,
     Conformance,
     Daemon,
     Key,
-    Limits,
     Plugin,
     Publisher,
     Socket,

@@ -5,8 +5,10 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from signerd.errors import SignerdError
+from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
-from signerd.host.config_model import Approvals, Backend, Config, Key, Limits, Tenant
+from signerd.host.config_limits import Limits
+from signerd.host.config_model import Backend, Config, Key, Tenant
 from signerd.host.config_trust import Trust, TrustedService, Verification
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey

@@ -2,7 +2,8 @@
 
 What a section may hold is what its Struct has; :mod:`signerd.host.config` reads a file into these and refuses
 the rest. Paths are absolute, sizes bytes, times seconds. ``scripts/config-doc`` makes the tables of
-docs/configuration.md of the texts under constants and fields.
+docs/configuration.md of the texts under constants and fields. Sections of some size have a module of their own,
+``config_*`` beside this one.
 """
 
 from typing import Annotated, Final, Literal
@@ -10,20 +11,19 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
+from signerd.host.config_limits import Limits
 from signerd.host.config_trust import Trust, Verification
+from signerd.host.config_types import Certificate, KeyReference, Name, Seconds, Uid, Uri
 
 __all__ = [
     "AdminSocket",
-    "Approvals",
-    "Approver",
     "Backend",
     "Config",
     "Conformance",
     "Daemon",
-    "GatedOperation",
     "Key",
-    "Limits",
     "Plugin",
     "Publisher",
     "Socket",
@@ -31,73 +31,10 @@ __all__ = [
     "Tenant",
 ]
 
-REQUEST_DEADLINE_S: Final = 30.0
-"""A caller that names no deadline: enough for a hardware key behind a queue, short of a caller's own
-time-out.
-"""
-LONGEST_DEADLINE_S: Final = 120.0
-"""What a caller may ask for at most: longer ones would only hold slots for callers that have gone."""
-HELLO_TIMEOUT_S: Final = 5.0
-"""The first message needs no thought: who is silent for longer holds a connection for nothing."""
-BIND_TIMEOUT_S: Final = 30.0
-"""Fetching a token first may take a while; past this an unbound connection is closed."""
-CONNECTIONS_PER_UID: Final = 256
-"""A quarter of all: no single user can keep the others out."""
-CONNECTIONS: Final = 1024
-"""Bounds memory and descriptors, with room below the usual soft limit once it is raised."""
-IN_FLIGHT: Final = 64
-"""Per connection: the depth at which groups are full; a plan may lower it."""
-UNBOUND_BYTES_PER_UID: Final = 4 * 1024 * 1024
-"""What callers without a principal may make the daemon hold: four frames of an unbound connection."""
-INLINE_BYTES: Final = 1024 * 1024
-"""Larger values come by descriptor, so that no frame holds up a connection for long."""
-PAYLOAD_BYTES: Final = 128 * 1024 * 1024
-"""Twice the largest SBOMs seen in practice, and the most: memory for one document is a multiple of this."""
-BATCH_ITEMS: Final = 256
-"""One frame's worth of statements of 2 KB with room to spare; more brings no more speed."""
-SUBJECTS: Final = 1024
-"""A release with more artefacts is better described by several statements."""
-DIGESTS: Final = 32
-"""Per subject: more than there are algorithms in use."""
-AUDIT_WRITE_S: Final = 2.0
-"""A disk that takes longer is broken for the callers' purposes; the hang becomes a refusal."""
-AUDIT_REFUSED_BYTES: Final = 256 * 1024
-"""Per uid and minute: some 300 refusals, each recorded by itself, tell what happened; the rest is counted."""
-WORKER_CALL_SOFTWARE_S: Final = 1.0
-"""A software signature takes far less than a millisecond; a full group of RSA-4096 still fits."""
-WORKER_CALL_HSM_S: Final = 10.0
-"""Hardware queues, and some of it takes hundreds of milliseconds a signature."""
-WORKER_CALL_NETWORK_S: Final = 25.0
-"""Below the request's default deadline, so that the caller hears why."""
-WORKER_BACKOFF_FIRST_S: Final = 0.1
-"""Most crashes are single: the worker is back before callers notice."""
-WORKER_BACKOFF_LONGEST_S: Final = 30.0
-"""What keeps crashing is tried twice a minute, which costs nothing and ends by itself."""
-
-APPROVAL_LIFE_S: Final = 86_400
-"""A day: approvers sit in other time zones; who has not been found by then is asked anew."""
-
 MAX_AGE_DAYS: Final = 365
 """A year: long enough for a release's life, short enough that a key which leaked unnoticed ends by itself."""
 WARN_DAYS: Final = 60
 """Two months: a rotation of a hardware key needs people, and some of them are away."""
-
-GIB: Final = 1024 * 1024 * 1024
-FRAME_BYTES: Final = 4 * 1024 * 1024
-Seconds = Annotated[float, Meta(gt=0, le=3600)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Bytes = Annotated[int, Meta(ge=1, le=GIB)]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
-KeyReference = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*:[!-~]+\Z", max_length=256)]
-Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
-Uri = Annotated[str, Meta(min_length=1, max_length=2048)]
-Certificate = Annotated[
-    str,
-    Meta(
-        pattern=r"^(none|/[^\x00]*)\Z",
-        description='"none" or the path of a conformance certificate signed by a key of [conformance] certifiers',
-    ),
-]
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -155,31 +92,6 @@ class Sockets(msgspec.Struct, frozen=True):
 
     sign: Socket
     admin: AdminSocket | None = None
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """``[limits]``: each with a default of that name in this module, where its reason stands."""
-
-    request_deadline_s: Seconds = REQUEST_DEADLINE_S
-    longest_deadline_s: Seconds = LONGEST_DEADLINE_S
-    hello_timeout_s: Seconds = HELLO_TIMEOUT_S
-    bind_timeout_s: Seconds = BIND_TIMEOUT_S
-    connections_per_uid: Count = CONNECTIONS_PER_UID
-    connections: Count = CONNECTIONS
-    in_flight: Count = IN_FLIGHT
-    unbound_bytes_per_uid: Bytes = UNBOUND_BYTES_PER_UID
-    inline_bytes: Annotated[int, Meta(ge=1024, le=FRAME_BYTES - 64 * 1024)] = INLINE_BYTES
-    payload_bytes: Annotated[int, Meta(ge=1, le=PAYLOAD_BYTES)] = PAYLOAD_BYTES
-    batch_items: Annotated[int, Meta(ge=1, le=4096)] = BATCH_ITEMS
-    subjects: Count = SUBJECTS
-    digests: Count = DIGESTS
-    audit_write_s: Seconds = AUDIT_WRITE_S
-    audit_refused_bytes: Bytes = AUDIT_REFUSED_BYTES
-    worker_call_software_s: Seconds = WORKER_CALL_SOFTWARE_S
-    worker_call_hsm_s: Seconds = WORKER_CALL_HSM_S
-    worker_call_network_s: Seconds = WORKER_CALL_NETWORK_S
-    worker_backoff_first_s: Seconds = WORKER_BACKOFF_FIRST_S
-    worker_backoff_longest_s: Seconds = WORKER_BACKOFF_LONGEST_S
 
 
 class Conformance(msgspec.Struct, frozen=True):
@@ -333,44 +245,6 @@ class Key(msgspec.Struct, frozen=True):
     """So long before, results and the sealer's log begin to say so."""
     keyless: Keyless | None = None
     """Of a backend that signs by certificates: whose certificates count, see Keyless. Such a key has no versions."""
-
-
-GatedOperation = Literal[
-    "admin.approve_release",
-    "admin.bypass",
-    "admin.confirm",
-    "keys.generate",
-    "keys.resume",
-    "keys.retire",
-    "keys.revoke",
-    "keys.rotate",
-]
-"""What can be made to need approvals. `keys.suspend` is not among them: it must work at once."""
-
-
-class Approver(msgspec.Struct, frozen=True):
-    """``[[approvals.approvers]]``: somebody whose signature counts as one approval."""
-
-    name: Name
-    """As records and `signerd approve` show it."""
-    key: Annotated[str, Meta(min_length=1, max_length=4096)]
-    """The public key, the one line of an OpenSSH `.pub` file without options: Ed25519, ECDSA P-256, RSA of 2048 to 8192
-    bits, or the security-key forms of the first two. Nobody else may have the same."""
-    uid: Uid | None = None
-    """The uid by which the approver reaches `admin.sock`. What this uid asks for, this key cannot approve. Nobody
-    else may have the same: one person with two keys is one approver."""
-
-
-class Approvals(msgspec.Struct, frozen=True):
-    """``[approvals]``: which operations of the admin plane take more than one person."""
-
-    operations: dict[GatedOperation, Annotated[int, Meta(ge=1, le=64)]] = {}
-    """How many approvers each operation needs, beside who asks for it: `{ "keys.revoke" = 2 }`. An operation that does
-    not stand here takes one admin. `keys.suspend` never waits, so it cannot."""
-    life_s: Annotated[int, Meta(ge=60, le=7 * 86_400)] = APPROVAL_LIFE_S
-    """How long approvals may be gathered and then used, from the request on."""
-    approvers: tuple[Approver, ...] = ()
-    """Who may approve."""
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ import msgspec
 from signerd.attestation.canonical import canonical_json, canonicalise
 from signerd.contracts.services import AuditStore
 from signerd.errors import Fault, Refusal, SignerdError
-from signerd.host.config_model import Approvals, Approver
+from signerd.host.config_approvals import Approvals, Approver
 from signerd.sealer.database import failure_reason, open_writable
 from signerd.sealer.leaves import approval_leaf, request_facts, request_id
 from signerd.verification.ssh_keys import SshPublicKey

@@ -31,7 +31,7 @@ from signerd.daemon import main as front_end
 from signerd.daemon.documents import QUEUE
 from signerd.daemon.errands import LONGEST_S
 from signerd.errors import SignerdError
-from signerd.host import config_keyless, config_model, config_trust, supervision
+from signerd.host import config_approvals, config_keyless, config_limits, config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
 from signerd.sealer import checkpoint, group, leaves, lock
@@ -241,14 +241,14 @@ def test_every_section_of_the_file_has_its_table() -> None:
     sections = {
         "daemon": config_model.Daemon,
         "sockets.sign": config_model.Socket,
-        "limits": config_model.Limits,
+        "limits": config_limits.Limits,
         "conformance": config_model.Conformance,
         "plugins.NAME": config_model.Plugin,
         "backends.NAME": config_model.Backend,
         "publishers.NAME": config_model.Publisher,
         "tenants.NAME": config_model.Tenant,
         'keys."REF"': config_model.Key,
-        "approvals": config_model.Approvals,
+        "approvals": config_approvals.Approvals,
         "trust": config_trust.Trust,
         "verification": config_trust.Verification,
     }
@@ -260,8 +260,8 @@ def test_every_section_of_the_file_has_its_table() -> None:
             assert names_of(config_keyless.Keyless, "") <= listed
             listed -= names_of(config_keyless.Keyless, "")
         if title == "approvals":  # its array of tables has one of its own there
-            assert names_of(config_model.Approver, "") <= listed
-            listed -= names_of(config_model.Approver, "")
+            assert names_of(config_approvals.Approver, "") <= listed
+            listed -= names_of(config_approvals.Approver, "")
         if title == "trust":
             of_tables = set[str]().union(*(names_of(each, "") for each in TRUSTED))
             assert of_tables <= listed
@@ -466,7 +466,7 @@ def test_every_field_of_a_leaf_is_explained(title: str, structs: Sequence[type[m
 
 def test_the_numbers_that_matter_are_those_of_the_code() -> None:
     text = section(OPERATIONS, "Numbers that matter")
-    limits = config_model.Limits()
+    limits = config_limits.Limits()
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", text, re.MULTILINE))
     hung = 2 * limits.audit_write_s + limits.worker_call_software_s
     assert rows["audit write"] == f"{limits.audit_write_s:g} s"

@@ -24,7 +24,8 @@ from running.configured import configuration
 from running.daemon import Running
 from signerd.daemon.listener import bind
 from signerd.host.config import embedded
-from signerd.host.config_model import AdminSocket, Approvals, Approver, Config, Sockets
+from signerd.host.config_approvals import Approvals, Approver
+from signerd.host.config_model import AdminSocket, Config, Sockets
 from signerd.wire.ceremonies import NAMESPACE
 from signerd.wire.links import AdminAnswer, AdminCall, GrantsChanged, Opened
 

@@ -9,7 +9,7 @@ import pytest
 from running.client import ARTEFACT, SBOM, SBOM_TYPE, Client
 from running.configured import configuration
 from running.daemon import Running
-from signerd.host.config_model import AUDIT_REFUSED_BYTES
+from signerd.host.config_limits import AUDIT_REFUSED_BYTES
 
 FLOOD = 20_000
 PIPELINE = 32

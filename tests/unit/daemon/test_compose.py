@@ -12,7 +12,8 @@ from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Refusal
 from signerd.host.config import embedded, parse
-from signerd.host.config_model import Config, Limits
+from signerd.host.config_limits import Limits
+from signerd.host.config_model import Config
 from signerd.host.load import Provided, load_policy_plugins
 from signerd.host.memfd import sealed_memfd
 from signerd.pipeline.services import Services

@@ -31,7 +31,7 @@ from signerd.daemon.verifier import Verifier
 from signerd.daemon.verifying import Verifying
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Refusal
-from signerd.host.config_model import Limits
+from signerd.host.config_limits import Limits
 from signerd.host.guard import Guard
 from signerd.host.memfd import sealed_memfd
 from signerd.pipeline.guarded import Guarded

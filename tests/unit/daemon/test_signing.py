@@ -19,7 +19,7 @@ from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing
 from signerd.daemon.waiters import Waiters
 from signerd.errors import SignerdError
-from signerd.host.config_model import Limits
+from signerd.host.config_limits import Limits
 from signerd.host.memfd import sealed_memfd
 from signerd.wire.links import Close
 from signerd.wire.messages import Request, Response

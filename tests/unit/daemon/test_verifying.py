@@ -10,7 +10,7 @@ from signerd.daemon.session import Session
 from signerd.daemon.verifier import Job, Owner, Verifier
 from signerd.daemon.verifying import Verifying
 from signerd.errors import Fault, SignerdError
-from signerd.host.config_model import Limits
+from signerd.host.config_limits import Limits
 from signerd.wire.messages import Request, Response
 from signerd.wire.methods import BundleVerified, VerifiedBatch, VerifyBatch, VerifyBundle
 from signerd.wire.worker_calls import BundleJudged

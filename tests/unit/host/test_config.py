@@ -20,7 +20,7 @@ from signerd.host.config import (
     parse,
     settle_socket,
 )
-from signerd.host.config_model import Limits
+from signerd.host.config_limits import Limits
 
 GOOD = """
 [daemon]

@@ -1,14 +1,7 @@
-import msgspec
 import pytest
 
-from signerd.host import config_model
-from signerd.host.config_model import Backend, Limits
-
-
-def test_each_default_limit_has_a_constant_of_its_name_and_meets_its_own_bounds():
-    for name in Limits.__struct_fields__:
-        assert getattr(Limits(), name) == getattr(config_model, name.upper())
-    assert msgspec.convert(msgspec.to_builtins(Limits()), Limits) == Limits()
+from signerd.host.config_limits import Limits
+from signerd.host.config_model import Backend
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("software", 1), ("hsm", 10), ("network", 25)])

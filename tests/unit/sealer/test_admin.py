@@ -12,7 +12,7 @@ import pytest
 from fakes.life import Keys
 from fakes.ssh import SshSigner
 from signerd.errors import Fault, SignerdError
-from signerd.host.config_model import Approvals, Approver
+from signerd.host.config_approvals import Approvals, Approver
 from signerd.sealer.admin import PAGE, AdminDesk
 from signerd.sealer.approvals import ApprovalLedger
 from signerd.sealer.audit import FILE_NAME, AuditReader

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fakes.ssh import SshSigner
 from signerd.attestation.canonical import canonical_json
 from signerd.errors import Fault, Refusal
-from signerd.host.config_model import Approvals, Approver
+from signerd.host.config_approvals import Approvals, Approver
 from signerd.sealer.approvals import KEPT_MS, MOST_LISTED, MOST_OPEN, ApprovalLedger
 from signerd.sealer.audit import FILE_NAME, AuditReader, SqliteAuditStore
 from signerd.sealer.ring import RingStore
@@ -381,7 +381,7 @@ def test_it_stands_beside_the_ring_in_one_file(bench):
 KILLED = """
 import os, sys
 from pathlib import Path
-from signerd.host.config_model import Approvals
+from signerd.host.config_approvals import Approvals
 from signerd.sealer.approvals import ApprovalLedger
 from signerd.sealer.audit import SqliteAuditStore
 import msgspec
