@@ -15,11 +15,12 @@ from msgspec import UNSET, Raw
 from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Refusal, SignerdError
 from signerd.host.memfd import sealed_memfd
+from signerd.sealer.admin_leaves import AdminFacts, admin_leaf, ring_change
 from signerd.sealer.admin_views import approval_of, approval_rows, change_of, version_row
 from signerd.sealer.approvals import ApprovalLedger
 from signerd.sealer.grants import Grants
 from signerd.sealer.job import Violation
-from signerd.sealer.leaves import AdminFacts, admin_leaf, refused_leaf, ring_change
+from signerd.sealer.leaves import refused_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.publish import publication
 from signerd.wire import admin

@@ -22,8 +22,8 @@ from signerd.attestation.canonical import canonical_json, canonicalise
 from signerd.contracts.services import AuditStore
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.config_approvals import Approvals, Approver
+from signerd.sealer.admin_leaves import approval_leaf, request_facts, request_id
 from signerd.sealer.database import failure_reason, open_writable
-from signerd.sealer.leaves import approval_leaf, request_facts, request_id
 from signerd.verification.ssh_keys import SshPublicKey
 from signerd.verification.sshsig import SshSignature
 from signerd.wire.ceremonies import LARGEST_PAYLOAD, NAMESPACE, Ceremony, CeremonyState

@@ -13,7 +13,7 @@ from signerd.contracts.services import AuditStore, Clock
 from signerd.contracts.validity import in_force
 from signerd.errors import Refusal
 from signerd.host.clock import boot_id
-from signerd.sealer.leaves import AdminFacts, admin_facts, admin_leaf
+from signerd.sealer.admin_leaves import AdminFacts, admin_facts, admin_leaf
 from signerd.wire.admin import BYPASS_MOST_MS, RELEASE_MOST_MS
 from signerd.wire.links import Grant
 

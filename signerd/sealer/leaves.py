@@ -1,5 +1,6 @@
-"""The leaves of the audit log: RFC 8785 bytes of what was decided, how it ended, what was refused, what
-changed.
+"""The leaves of the audit log that requests leave: RFC 8785 bytes of what was decided, how it ended, what was refused.
+
+Those of the key ring and of the admin plane stand in :mod:`signerd.sealer.admin_leaves`.
 
 Every leaf is one JSON object with ``v`` (1), ``kind`` and ``time`` (Unix milliseconds); an empty field is
 absent. The ``decision`` in a ``decided`` leaf is the very object that the receipt shows, and
@@ -12,47 +13,32 @@ reaches a leaf.
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from signerd.attestation.log_entry import LogEntry
 from signerd.contracts.services import Leaf
-from signerd.errors import Fault
-from signerd.wire.ceremonies import Ceremony
-from signerd.wire.links import DecisionFacts, Grant, RefusedRecord, RequestFacts, RingChange, RingEntry
+from signerd.wire.links import DecisionFacts, RefusedRecord, RequestFacts
 
 __all__ = [
     "LEAF_VERSION",
-    "AdminFacts",
-    "Change",
     "KeylessSigner",
     "PluginFacts",
-    "admin_facts",
-    "admin_leaf",
-    "approval_leaf",
     "decided_leaf",
     "decision_digest",
+    "encode",
     "outcome_leaf",
     "published_leaf",
     "refused_leaf",
-    "request_facts",
-    "request_id",
-    "ring_change",
-    "ring_leaf",
     "start_leaf",
 ]
 
 LEAF_VERSION: Final = 1
 """The ``v`` of every leaf. A reader that does not know it must not interpret the rest."""
 
-Change = Literal[
-    "generate", "import", "rotate", "suspend", "resume", "revoke", "retire", "attest", "restore"
-]
-"""What a ring leaf may say; :class:`~signerd.wire.links.RingChange` explains those that nobody orders."""
-
-_ring_change: Final = msgspec.json.Decoder(RingChange).decode
-_encode: Final = msgspec.json.Encoder(order="sorted").encode
+encode: Final = msgspec.json.Encoder(order="sorted").encode
+"""A leaf's or decision's bytes."""
 
 
 class PluginFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -122,66 +108,6 @@ class _Published(msgspec.Struct, frozen=True):
     v: int
 
 
-class _Ring(msgspec.Struct, frozen=True, omit_defaults=True):
-    change: str
-    entry: RingEntry
-    kind: str
-    time: int
-    v: int
-    by: str = ""
-    reason: str = ""
-
-
-class _Approval(msgspec.Struct, frozen=True, omit_defaults=True):
-    by: str
-    ceremony: str
-    change: str
-    kind: str
-    operation: str
-    payload_sha256: str
-    time: int
-    uid: int
-    v: int
-    expires_at: int = 0
-    key: str = ""
-    needed: int = 0
-    payload: msgspec.Raw | None = None
-
-
-class _Request(msgspec.Struct, frozen=True):
-    ceremony: str
-    operation: str
-    payload_sha256: str
-    by: str
-    uid: int
-    time: int
-    expires_at: int
-
-
-_request: Final = msgspec.json.Decoder(_Request).decode
-
-
-class AdminFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an admin did: ``act`` is the method, ``grant`` the exception that it made; ``key`` is the reference for
-    which a backend is about to be asked to make a key."""
-
-    act: str
-    by: str
-    reason: str
-    grant: Grant | None = None
-    ceremony: str = ""
-    key: str = ""
-
-
-_admin_facts: Final = msgspec.json.Decoder(AdminFacts).decode
-
-
-class _Admin(AdminFacts, frozen=True, omit_defaults=True, kw_only=True):
-    kind: str
-    time: int
-    v: int
-
-
 class _Start(msgspec.Struct, frozen=True):
     kind: str
     plugins: Sequence[PluginFacts]
@@ -192,7 +118,7 @@ class _Start(msgspec.Struct, frozen=True):
 
 def decision_digest(decision: DecisionFacts) -> str:
     """Return the hex SHA-256 of the decision's RFC 8785 bytes."""
-    return sha256(_encode(decision)).hexdigest()
+    return sha256(encode(decision)).hexdigest()
 
 
 def decided_leaf(
@@ -206,8 +132,8 @@ def decided_leaf(
     """Return the ``decided`` leaf and the ``decision_digest``. ``statement_sha256`` is the sealer's own
     computation.
     """
-    decided = _encode(decision)
-    text = _encode(
+    decided = encode(decision)
+    text = encode(
         _Decided(
             audit_id,
             msgspec.Raw(decided),
@@ -234,7 +160,7 @@ def outcome_leaf(
     """Return the leaf that closes a ``decided`` one: how it ended, the digests of the bundles that were made, and the
     certificates of keyless keys.
     """
-    text = _encode(
+    text = encode(
         _Outcome(
             audit_id,
             "outcome",
@@ -258,7 +184,7 @@ def published_leaf(
 
     The record itself has ended before, and begins and ends once: so this leaf is found by its kind and tenant.
     """
-    text = _encode(
+    text = encode(
         _Published(
             bundle_sha256,
             sha256(entry.body).hexdigest(),
@@ -281,7 +207,7 @@ def refused_leaf(refusal: RefusedRecord, time: int) -> Leaf:
     aggregate.
     """
     request = refusal.request
-    text = _encode(
+    text = encode(
         _Refused(
             refusal.audit_id,
             refusal.code,
@@ -297,93 +223,7 @@ def refused_leaf(refusal: RefusedRecord, time: int) -> Leaf:
     return Leaf(text, refusal.audit_id, "refused", request.tenant, time, refusal.outcome, refusal.code)
 
 
-def ring_leaf(change: Change, entry: RingEntry, time: int, by: str = "", reason: str = "") -> Leaf:
-    """Return the leaf of a change of the key ring: the version as it is after it; ``spki`` is base64."""
-    text = _encode(_Ring(change, entry, "ring", time, LEAF_VERSION, by, reason))
-    return Leaf(text, "", "ring", entry.tenant, time)
-
-
-def approval_leaf(
-    change: Literal["requested", "approved", "used", "expired", "withdrawn"],
-    ceremony: Ceremony,
-    by: str,
-    uid: int,
-    time: int,
-    key: str = "",
-) -> Leaf:
-    """Return the leaf of a change of a ceremony, made before the change is.
-
-    ``by`` names who did it (of ``approved``: whose signature it is, ``key`` its fingerprint), ``uid`` who brought it;
-    -1 where nobody did. ``requested`` has the payload too, which is RFC 8785 already.
-
-    A leaf that ends the ceremony has its id as ``audit_id``, and the log has each id once: so a ceremony ends once,
-    whatever older copy of the ledger is put in the place of the present one. ``requested`` has :func:`request_id`.
-    """
-    first = change == "requested"
-    text = _encode(
-        _Approval(
-            by,
-            ceremony.ceremony,
-            change,
-            "approval",
-            ceremony.operation,
-            ceremony.payload_sha256,
-            time,
-            uid,
-            LEAF_VERSION,
-            expires_at=ceremony.expires_at if first else 0,
-            key=key,
-            needed=ceremony.needed if first else 0,
-            payload=msgspec.Raw(ceremony.payload) if first else None,
-        )
-    )
-    ids = {"requested": request_id(ceremony.ceremony), "approved": ""}
-    return Leaf(text, ids.get(change, ceremony.ceremony), "approval", "", time)
-
-
-def request_id(ceremony: str) -> str:
-    """Return the ``audit_id`` of the leaf that began a ceremony; it is looked up by that."""
-    return f"{ceremony}-requested"
-
-
-def request_facts(text: bytes) -> tuple[str, str, str, str, int, int, int]:
-    """Return what the leaf of a request says: ceremony, operation, digest of the payload, who asked, his uid, when,
-    and when it ends; ``audit.unavailable``, reason ``corrupt``, for what is none."""
-    try:
-        told = _request(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise _corrupt("an approval leaf", exc) from exc
-    return (told.ceremony, told.operation, told.payload_sha256, told.by, told.uid, told.time, told.expires_at)
-
-
-def ring_change(text: bytes) -> RingChange:
-    """Return what a ring leaf says; ``audit.unavailable``, reason ``corrupt``, for what is none."""
-    try:
-        return _ring_change(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise _corrupt("a ring leaf", exc) from exc
-
-
-def admin_leaf(facts: AdminFacts, time: int) -> Leaf:
-    """Return the leaf of an act of the admin plane that changes no key."""
-    fields = {name: getattr(facts, name) for name in facts.__struct_fields__}
-    text = _encode(_Admin(**fields, kind="admin", time=time, v=LEAF_VERSION))
-    return Leaf(text, "", "admin", facts.grant.tenant if facts.grant else "", time)
-
-
-def admin_facts(text: bytes) -> AdminFacts:
-    """Return what an admin leaf says; ``audit.unavailable``, reason ``corrupt``, for what is none."""
-    try:
-        return _admin_facts(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise _corrupt("an admin leaf", exc) from exc
-
-
-def _corrupt(what: str, exc: Exception) -> Fault:
-    return Fault("audit.unavailable", "corrupt", "the audit log cannot be used", operator=f"audit log: {what}: {exc}")
-
-
 def start_leaf(version: str, plugins: Sequence[PluginFacts], time: int) -> Leaf:
     """Return the leaf of a start: signerd's version, and name, version and digests of all that was loaded."""
-    text = _encode(_Start("start", tuple(plugins), time, LEAF_VERSION, version))
+    text = encode(_Start("start", tuple(plugins), time, LEAF_VERSION, version))
     return Leaf(text, "", "start", "", time)

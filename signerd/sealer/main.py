@@ -18,8 +18,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from signerd import __version__
 from signerd.contracts.services import Clock
 from signerd.errors import SignerdError
@@ -27,11 +25,8 @@ from signerd.host.clock import SystemClock
 from signerd.host.config import decode, load
 from signerd.host.config_model import Backend as ConfiguredBackend
 from signerd.host.config_model import Config
-from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
 from signerd.host.link import Link, LinkBroken, LinkClosed
-from signerd.host.spawn import Spawned, identity_environment, spawn
-from signerd.host.worker_socket import Connected, connect
 from signerd.sealer.admin import AdminDesk
 from signerd.sealer.approvals import ApprovalLedger
 from signerd.sealer.aside import Aside
@@ -45,25 +40,21 @@ from signerd.sealer.keyring import Keyring
 from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
+from signerd.sealer.news import News
 from signerd.sealer.plugins import certified, plugin_facts
 from signerd.sealer.publishing import publisher_spec, publishing_of, said
 from signerd.sealer.ring import FILE_NAME as RING_FILE
 from signerd.sealer.ring import RingStore
 from signerd.sealer.seal import Sealing
 from signerd.sealer.specs import key_specs
+from signerd.sealer.starters import backend_spec
 from signerd.sealer.versions import Versions
-from signerd.wire.backends import BackendChanged, BackendState
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
-    AbsentKeys,
     AdminAnswer,
     Answer,
     Failed,
-    GrantsChanged,
-    Opened,
     Query,
-    RingChanged,
-    RingEntry,
 )
 from signerd.wire.worker_calls import CallError
 
@@ -77,10 +68,6 @@ SWITCH_S = 0.00005
 """Seconds after which a thread that works aside must give the interpreter's lock to the loop. With the usual 5 ms a
 request beside a large payload would wait so long at each of its system calls."""
 COPY_NICE = 10
-ENTRIES_PER_FRAME = 2048
-"""Versions of keys that a frame tells of: with an SPKI of RSA-4096 and a long PKCS#11 URI each, still within 4 MiB."""
-PIN_CONFIRMED = "SIGNERD_PIN_CONFIRMED"
-"""In the environment of a worker, once: an admin has confirmed its PIN. No configuration can say so for good."""
 T = TypeVar("T")
 OPEN_LIMIT_S = 5.0
 """Seconds after which ``opened`` is sent although a backend has not said whether it works: others need not wait."""
@@ -100,7 +87,7 @@ class Process:
         self._aside = Aside()
         self._reader: AuditReader | None = None
         self._pin_confirmed: set[str] = set()
-        self.backends = {b.name: Backend(self._spec(b.name), clock, self._backend_changed) for b in config.backends}
+        self.backends = {b.name: Backend(self._spec(b), clock, self._backend_changed) for b in config.backends}
         self.publishers = {p.name: Backend(publisher_spec(config, p), clock, said) for p in config.publishers}
         self._workers = [*self.backends.values(), *self.publishers.values()]
         for worker in self._workers:
@@ -121,7 +108,7 @@ class Process:
         self.front = Front(link, self.sealing, self._query, self._desk(admins).call)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
-        self._answered_open = False
+        self.news = News(self.front.send, self.ring, self.grants)
         self._open_limit = clock.monotonic() + OPEN_LIMIT_S
         self._ageing_at = clock.monotonic()
         self._asking_at = 0.0
@@ -218,7 +205,7 @@ class Process:
             look = backend.next_look()
             if look is not None:
                 looks.append(look)
-        if self.front.opened and not self._answered_open:
+        if self.front.opened and not self.news.told:
             looks.append(self._open_limit)
         if self.ring.unreached:
             looks.append(self._asking_at)
@@ -242,81 +229,20 @@ class Process:
         self._store.append_many([*leaves, start_leaf(__version__, plugin_facts(self._config), now)])
 
     def _open_if_ready(self, now: float) -> None:
-        if self._answered_open:
-            self._tell_changes()
-            return
-        if not self.front.opened or not (self.ring.settled or now >= self._open_limit):
-            return
-        self._answered_open = True
-        day = self._clock.now_ms() // DAY_MS
-        states = tuple(self._backend_state(backend) for backend in self.backends.values())
-        ring = self._tell(self.ring.snapshot(), keep=ENTRIES_PER_FRAME)
-        self.front.send(Opened(ring, day, self._store.daily_counts(day), states, "process", self.grants.snapshot()))
-        self._tell_changes()
-
-    def _tell_changes(self) -> None:
-        if self.ring.changed:
-            self._tell(self.ring.changes())
-        if (absent := self.ring.absent()) is not None:
-            self.front.send(AbsentKeys(absent))
-        if self.grants.changed:
-            self.front.send(GrantsChanged(self.grants.snapshot()))
-
-    def _tell(self, entries: tuple[RingEntry, ...], keep: int = 0) -> tuple[RingEntry, ...]:
-        """Send the ring's news in as many frames as they take, but for the last ``keep``, which are returned."""
-        end = max(0, len(entries) - keep)
-        for start in range(0, end, ENTRIES_PER_FRAME):
-            self.front.send(RingChanged(entries[start : min(end, start + ENTRIES_PER_FRAME)]))
-        return entries[end:]
+        if self.news.told:
+            self.news.tell()
+        elif self.front.opened and (self.ring.settled or now >= self._open_limit):
+            self.news.open(self._store, self.backends.values(), self._clock.now_ms() // DAY_MS)
 
     def _backend_changed(self, backend: Backend) -> None:
         if backend.up:
             self.ring.backend_up(backend)
         else:
             self.ring.backend_down(backend)
-        if self._answered_open:
-            self.front.send(BackendChanged(self._backend_state(backend)))
+        self.news.backend(backend)
 
-    @staticmethod
-    def _backend_state(backend: Backend) -> BackendState:
-        return BackendState(backend.spec.name, backend.spec.scheme, backend.up)
-
-    def _spec(self, name: str) -> BackendSpec:
-        configured = next(b for b in self._config.backends if b.name == name)
-        limits = self._config.limits
-        backoff_s = (limits.worker_backoff_first_s, limits.worker_backoff_longest_s)
-        starter = self._starter(configured)
-        return BackendSpec(name, configured.scheme, configured.deadline_s(limits), starter, backoff_s)
-
-    def _starter(self, configured: ConfiguredBackend) -> Callable[[], Spawned | Connected]:
-        """Return what starts a worker of that backend, or connects to the one that is a service of its own."""
-        if configured.socket:
-            worker_uid = os.geteuid() if configured.worker_uid is None else configured.worker_uid
-
-            def reach() -> Connected:
-                # Read anew each time: a credential may be changed while this runs.
-                return connect(configured.socket, read_credential(configured.credential), worker_uid)
-
-            return reach
-        settings = {
-            "scheme": configured.scheme,
-            "name": configured.name,
-            "settings": configured.settings,
-            "development": self._config.daemon.development,
-            "version": configured.version,
-            "record": configured.record,
-            "certificate": configured.certificate,
-            "certifiers": self._config.conformance.certifiers,
-        }
-        keyless = configured.name in [key.backend for key in self._config.keys if key.keyless]
-
-        def start() -> Spawned:
-            confirmed = {PIN_CONFIRMED: "1"} if configured.name in self._pin_confirmed else {}
-            self._pin_confirmed.discard(configured.name)
-            environment = identity_environment() | confirmed if keyless else confirmed
-            return spawn("signerd.worker.key", settings=msgspec.json.encode(settings), environment=environment)
-
-        return start
+    def _spec(self, configured: ConfiguredBackend) -> BackendSpec:
+        return backend_spec(self._config, configured, self._pin_confirmed)
 
     def _query(self, query: Query) -> None:
         def done(answer: Answer | SignerdError) -> None:
@@ -341,8 +267,8 @@ class Process:
 
     def answer(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
         """Queue the end of an admin call, behind what it has changed: who is told that it is done may rely on it."""
-        if self._answered_open:
-            self._tell_changes()
+        if self.news.told:
+            self.news.tell()
         self.front.send(answer, fds)
 
     def confirm_pins(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 
 from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Refusal, SignerdError
-from signerd.sealer.leaves import AdminFacts, Change, admin_leaf, ring_change, ring_leaf
+from signerd.sealer.admin_leaves import AdminFacts, Change, admin_leaf, ring_change, ring_leaf
 from signerd.sealer.ring import RingStore, entry_of_row
 from signerd.wire.links import RingChange, RingEntry
 

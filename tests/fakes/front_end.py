@@ -220,7 +220,9 @@ class LyingProcess(Process):
         super().__init__(two_backends(state, deadline_s), Link(theirs), clock or SystemClock(), state)
         self.front_end = FrontEnd(ours)
 
-    def _spec(self, name: str) -> BackendSpec:
+    def _spec(self, configured: ConfiguredBackend) -> BackendSpec:
+        name = configured.name
+
         def start() -> Spawned:
             mode = self.mode if name == "liar" else "honest"
             args = ["--mode", mode, "--delay", "0.3"]
@@ -229,7 +231,7 @@ class LyingProcess(Process):
                 self.started.append(spawned)
             return spawned
 
-        return replace(super()._spec(name), start=start)
+        return replace(super()._spec(configured), start=start)
 
     def step_until(self, true: Callable[[], object]) -> None:
         """Run the loop until something holds; each turn waits for the next event."""

@@ -10,9 +10,9 @@ import pytest
 from fakes.services import FakeClock
 from signerd.errors import Fault, Refusal
 from signerd.host.clock import boot_id
+from signerd.sealer.admin_leaves import AdminFacts
 from signerd.sealer.audit import FILE_NAME, SqliteAuditStore
 from signerd.sealer.grants import MOST_GRANTS, Grants
-from signerd.sealer.leaves import AdminFacts
 from signerd.wire.admin import BYPASS_MOST_MS, RELEASE_MOST_MS
 
 ACT = AdminFacts("admin.bypass", "uid:7", "the licence server is down", ceremony="ab" * 16)

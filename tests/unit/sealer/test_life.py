@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from fakes.life import Keys
 from signerd.contracts.validity import check_validity
 from signerd.errors import Fault, Refusal, SignerdError
+from signerd.sealer.admin_leaves import admin_facts
 from signerd.sealer.keyring import KeySpec
-from signerd.sealer.leaves import admin_facts
 from signerd.wire.links import RingEntry
 from signerd.wire.orders import KeyOrder
 from signerd_key_file.backend import FileBackend
