@@ -6,7 +6,7 @@ Front end and sealer decide by this one function: the front end early, the seale
 from typing import Final
 
 from signerd.errors import Fault, Refusal, SignerdError
-from signerd.wire.links import Grant, RingEntry
+from signerd.wire.ring import Grant, RingEntry
 
 __all__ = ["UNLOGGED", "check_validity", "in_force", "status_at"]
 

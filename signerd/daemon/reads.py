@@ -26,8 +26,8 @@ from signerd.pipeline.services import Services
 from signerd.verification.keys import PublicKey
 from signerd.wire import methods
 from signerd.wire.keyless import Keyless
-from signerd.wire.links import RingEntry
 from signerd.wire.messages import Limits
+from signerd.wire.ring import RingEntry
 
 __all__ = ["PROFILES", "Reads"]
 

@@ -18,27 +18,25 @@ from signerd.wire.backends import BackendChanged
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
-    AbsentKeys,
     AdminAnswer,
     AdminCall,
     Answer,
     Close,
     CloseMany,
     Failed,
-    GrantsChanged,
     Open,
     Opened,
     Query,
     Recorded,
     RefusedRecord,
     RefuseMany,
-    RingChanged,
     Sealed,
     SealedMany,
     SealItem,
     SealMany,
 )
 from signerd.wire.params import Descriptor
+from signerd.wire.ring import AbsentKeys, GrantsChanged, RingChanged
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Administered", "SealerLink", "told"]

@@ -19,7 +19,8 @@ from signerd.host.spawn import Spawned, identity_environment, spawn
 from signerd.host.supervision import Supervision
 from signerd.pipeline.charging import Charging
 from signerd.wire.backends import BackendChanged
-from signerd.wire.links import AbsentKeys, Failed, GrantsChanged, Opened, RingChanged
+from signerd.wire.links import Failed, Opened
+from signerd.wire.ring import AbsentKeys, GrantsChanged, RingChanged
 
 __all__ = ["SealerProcess"]
 

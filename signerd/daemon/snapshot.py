@@ -7,7 +7,8 @@ from signerd.contracts.validity import in_force
 from signerd.errors import SignerdError, error_from
 from signerd.host.clock import boot_id
 from signerd.wire.backends import BackendChanged, BackendState
-from signerd.wire.links import Grant, Opened, RingEntry
+from signerd.wire.links import Opened
+from signerd.wire.ring import Grant, RingEntry
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Snapshot"]

@@ -15,8 +15,8 @@ from signerd.pipeline.keyless import default_keyless, identity_for
 from signerd.pipeline.services import Services
 from signerd.verification.keys import PublicKey
 from signerd.verification.rekor2 import key_details
-from signerd.wire.links import RingEntry
 from signerd.wire.methods import Descriptor
+from signerd.wire.ring import RingEntry
 
 __all__ = ["admit", "charge_for", "choose_key", "choose_keys", "no_such_key", "wants"]
 

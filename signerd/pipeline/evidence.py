@@ -9,9 +9,9 @@ from signerd.contracts.values import Entitlement, Principal, Release
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
 from signerd.wire.keyless import IdentityToken
-from signerd.wire.links import RingEntry
 from signerd.wire.methods import SignDsse, SignResult
 from signerd.wire.params import Descriptor
+from signerd.wire.ring import RingEntry
 
 __all__ = ["Admission", "BuiltStatement", "Cleared", "Entitled", "Order", "Signed"]
 

@@ -10,7 +10,7 @@ from signerd.pipeline.services import Services
 from signerd.pipeline.tenants import KeylessRule
 from signerd.verification.oidc import check_claims, read_claims
 from signerd.wire.keyless import IdentityToken
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 __all__ = ["EPHEMERAL", "default_keyless", "identity_for", "is_ephemeral", "rule_of", "untimed_warnings"]
 

@@ -19,8 +19,9 @@ from signerd.pipeline.tenants import KeylessRule, Tenant
 from signerd.pipeline.waits import sealed
 from signerd.wire import methods
 from signerd.wire.keyless import Keyless
-from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RingEntry, Sealed, SealItem
+from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, Sealed, SealItem
 from signerd.wire.params import Descriptor
+from signerd.wire.ring import RingEntry
 
 __all__ = ["decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
 

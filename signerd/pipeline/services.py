@@ -15,8 +15,9 @@ from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.links import Close, Grant, RefusedRecord, RingEntry
+from signerd.wire.links import Close, RefusedRecord
 from signerd.wire.methods import SignDsse
+from signerd.wire.ring import Grant, RingEntry
 
 __all__ = ["Bounds", "Deadlines", "Exceptions", "Ledger", "Ring", "Services"]
 

@@ -24,21 +24,11 @@ from signerd.sealer.leaves import refused_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.publish import publication
 from signerd.wire import admin
-from signerd.wire.links import (
-    AdminAnswer,
-    AdminCall,
-    Answer,
-    Grant,
-    PeerFacts,
-    Query,
-    RefusedRecord,
-    RequestFacts,
-    RingEntry,
-    outcome_of,
-)
+from signerd.wire.links import AdminAnswer, AdminCall, Answer, PeerFacts, Query, RefusedRecord, RequestFacts, outcome_of
 from signerd.wire.methods import ADMIN_RELAYED, decode_params
 from signerd.wire.orders import KeyOrder, Operation
 from signerd.wire.params import Descriptor
+from signerd.wire.ring import Grant, RingEntry
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["AdminDesk", "Hands"]

@@ -11,7 +11,7 @@ from signerd.contracts.services import Leaf
 from signerd.errors import Fault
 from signerd.sealer.leaves import LEAF_VERSION, encode
 from signerd.wire.ceremonies import Ceremony
-from signerd.wire.links import Grant, RingChange, RingEntry
+from signerd.wire.ring import Grant, RingChange, RingEntry
 
 __all__ = [
     "AdminFacts",
@@ -28,7 +28,7 @@ __all__ = [
 Change = Literal[
     "generate", "import", "rotate", "suspend", "resume", "revoke", "retire", "attest", "restore"
 ]
-"""What a ring leaf may say; :class:`~signerd.wire.links.RingChange` explains those that nobody orders."""
+"""What a ring leaf may say; :class:`~signerd.wire.ring.RingChange` explains those that nobody orders."""
 
 _ring_change: Final = msgspec.json.Decoder(RingChange).decode
 

@@ -7,7 +7,7 @@ from msgspec import UNSET
 from signerd.contracts.validity import status_at
 from signerd.wire import admin
 from signerd.wire.ceremonies import NAMESPACE, Ceremony
-from signerd.wire.links import RingChange, RingEntry
+from signerd.wire.ring import RingChange, RingEntry
 
 __all__ = ["approval_of", "approval_rows", "change_of", "version_row"]
 

@@ -15,7 +15,7 @@ from signerd.errors import Refusal
 from signerd.host.clock import boot_id
 from signerd.sealer.admin_leaves import AdminFacts, admin_facts, admin_leaf
 from signerd.wire.admin import BYPASS_MOST_MS, RELEASE_MOST_MS
-from signerd.wire.links import Grant
+from signerd.wire.ring import Grant
 
 __all__ = ["MOST_GRANTS", "Grants"]
 

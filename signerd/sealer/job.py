@@ -12,7 +12,8 @@ from signerd.attestation.log_entry import LogEntry
 from signerd.sealer.keyless import Certificates
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import RingEntry, SealItem
+from signerd.wire.links import SealItem
+from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Job", "Made", "Pinned", "Violation"]

@@ -24,7 +24,7 @@ from signerd.sealer.keyless import Certificates
 from signerd.sealer.versions import Versions
 from signerd.sealer.worker_errors import KEY
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
 __all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "KeySpec", "Keyring", "entry_of", "keyless_entry"]

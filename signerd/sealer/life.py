@@ -19,8 +19,8 @@ from signerd.sealer.descriptions import Lie, read_description, read_rotation
 from signerd.sealer.keyring import Keyring, KeySpec, entry_of
 from signerd.sealer.transitions import changed, check_new, check_order, new_version
 from signerd.sealer.versions import Versions, planted_refusal
-from signerd.wire.links import RingChange, RingEntry
 from signerd.wire.orders import KeyOrder
+from signerd.wire.ring import RingChange, RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams, RotateParams
 
 __all__ = ["Life", "Then"]

@@ -50,12 +50,7 @@ from signerd.sealer.specs import key_specs
 from signerd.sealer.starters import backend_spec
 from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import (
-    AdminAnswer,
-    Answer,
-    Failed,
-    Query,
-)
+from signerd.wire.links import AdminAnswer, Answer, Failed, Query
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Process", "main"]

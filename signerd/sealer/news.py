@@ -9,7 +9,8 @@ from signerd.sealer.backends import Backend
 from signerd.sealer.grants import Grants
 from signerd.sealer.keyring import Keyring
 from signerd.wire.backends import BackendChanged, BackendState
-from signerd.wire.links import AbsentKeys, GrantsChanged, Opened, RingChanged, RingEntry
+from signerd.wire.links import Opened
+from signerd.wire.ring import AbsentKeys, GrantsChanged, RingChanged, RingEntry
 
 __all__ = ["ENTRIES_PER_FRAME", "News"]
 

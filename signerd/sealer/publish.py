@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.attestation.canonical import canonical_json
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 __all__ = ["publication"]
 

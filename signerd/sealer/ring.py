@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from signerd.errors import Fault
 from signerd.sealer.database import failure_reason, open_writable
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 __all__ = ["FILE_NAME", "RingStore", "entry_of_row"]
 

@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from signerd.contracts.validity import status_at
 from signerd.errors import Refusal
-from signerd.wire.links import RingEntry
 from signerd.wire.orders import KeyOrder
+from signerd.wire.ring import RingEntry
 
 __all__ = ["changed", "check_new", "check_order", "new_version"]
 

@@ -13,7 +13,7 @@ from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Refusal, SignerdError
 from signerd.sealer.admin_leaves import AdminFacts, Change, admin_leaf, ring_change, ring_leaf
 from signerd.sealer.ring import RingStore, entry_of_row
-from signerd.wire.links import RingChange, RingEntry
+from signerd.wire.ring import RingChange, RingEntry
 
 __all__ = ["Versions", "planted_refusal"]
 

@@ -12,11 +12,11 @@ from signerd.errors import CODES
 from signerd.wire.backends import BackendState
 from signerd.wire.keyless import IdentityToken, Keyless
 from signerd.wire.params import Descriptor
+from signerd.wire.ring import Grant, RingEntry
 from signerd.wire.worker_calls import CallError
 
 __all__ = [
     "LINK_VERSION",
-    "AbsentKeys",
     "AdminAnswer",
     "AdminCall",
     "Answer",
@@ -24,8 +24,6 @@ __all__ = [
     "CloseMany",
     "DecisionFacts",
     "Failed",
-    "Grant",
-    "GrantsChanged",
     "KeyUse",
     "Open",
     "Opened",
@@ -36,9 +34,6 @@ __all__ = [
     "RefusedRecord",
     "ReleaseFacts",
     "RequestFacts",
-    "RingChange",
-    "RingChanged",
-    "RingEntry",
     "SealItem",
     "SealMany",
     "SealOutcome",
@@ -201,81 +196,6 @@ class Query(msgspec.Struct, frozen=True, tag_field="type", tag="query"):
     limit: int
 
 
-class RingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One version of a key, public half only. Times are Unix milliseconds; 0 is never.
-
-    ``handle`` is what the backend calls this version; empty: the reference itself. A rotated version is ``retiring``
-    and signs until ``retire_at`` what was decided with it. ``cause`` says why it was revoked; with ``compromised``,
-    nothing that was made at or after ``invalid_since`` is valid. ``hardware``: its backend attests that the private
-    half was made in hardware and cannot leave it.
-    """
-
-    key: str
-    tenant: str
-    version: int
-    keyid: str
-    algorithm: str
-    spki: bytes
-    source: str
-    status: str
-    added_at: int
-    expires_at: int = 0
-    revoked_at: int = 0
-    handle: str = ""
-    retire_at: int = 0
-    cause: str = ""
-    invalid_since: int = 0
-    hardware: bool = False
-
-    @property
-    def name(self) -> str:
-        """What the backend is asked for."""
-        return self.handle or self.key
-
-    @property
-    def keyless(self) -> bool:
-        """Whether no key is pinned: each signature brings a certificate. Its version is 0, and it is in no ring."""
-        return not self.keyid
-
-
-class RingChange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One change of the ring as its leaf tells it: the version as it was after it, who ordered it and why.
-
-    ``change`` is an operation of :mod:`signerd.wire.orders`, or what the sealer does itself: ``import`` (the key was
-    there already), ``attest`` (what the backend says of its hardware has changed), ``restore`` (the ring's file was
-    older than the log).
-    """
-
-    change: str
-    entry: RingEntry
-    time: int
-    by: str = ""
-    reason: str = ""
-
-
-class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An exception that an admin has made for a while: ``bypass`` of the entitlement source, or ``release`` approval.
-
-    ``subject`` is the plan or the tool's digest; ``tenant`` is empty where it is for all. It ends at ``expires_at``
-    (Unix milliseconds) and, where ``until_ms`` is not 0, when the monotonic clock of the boot ``boot`` reads that.
-    """
-
-    id: str
-    kind: str
-    subject: str
-    expires_at: int
-    tenant: str = ""
-    version: str = ""
-    boot: str = ""
-    until_ms: int = 0
-
-
-class GrantsChanged(msgspec.Struct, frozen=True, tag_field="type", tag="grants_changed"):
-    """All exceptions that are in force now."""
-
-    grants: tuple[Grant, ...]
-
-
 class AdminCall(msgspec.Struct, frozen=True, tag_field="type", tag="admin_call"):
     """A call of the admin plane, unread: the sealer decodes and decides.
 
@@ -371,18 +291,6 @@ class Answer(msgspec.Struct, frozen=True, tag_field="type", tag="answer"):
     indices: tuple[int, ...] = ()
     next: int = 0
     error: CallError | None = None
-
-
-class RingChanged(msgspec.Struct, frozen=True, tag_field="type", tag="ring_changed"):
-    """Versions that are new or have changed; before ``opened``, the parts of a ring that one frame does not hold."""
-
-    ring: tuple[RingEntry, ...]
-
-
-class AbsentKeys(msgspec.Struct, frozen=True, tag_field="type", tag="absent_keys"):
-    """Configured keys that the ring has never held, each with what its backend says: all that there are to tell."""
-
-    errors: dict[str, CallError]
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="failed"):

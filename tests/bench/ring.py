@@ -26,7 +26,7 @@ from signerd.sealer.audit import SqliteAuditStore
 from signerd.sealer.lock import prepare_state
 from signerd.sealer.ring import RingStore
 from signerd.sealer.versions import Versions
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 __all__ = ["VERSIONS", "fill", "large_ring"]
 

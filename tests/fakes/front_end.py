@@ -30,13 +30,11 @@ from signerd.wire.backends import BackendChanged
 from signerd.wire.frames import FrameReader, encode_frame
 from signerd.wire.links import (
     LINK_VERSION,
-    AbsentKeys,
     AdminAnswer,
     AdminCall,
     Answer,
     DecisionFacts,
     Failed,
-    GrantsChanged,
     KeyUse,
     Open,
     Opened,
@@ -44,14 +42,13 @@ from signerd.wire.links import (
     Recorded,
     ReleaseFacts,
     RequestFacts,
-    RingChanged,
-    RingEntry,
     SealedMany,
     SealItem,
     SealMany,
     SealOutcome,
 )
 from signerd.wire.params import Descriptor
+from signerd.wire.ring import AbsentKeys, GrantsChanged, RingChanged, RingEntry
 
 __all__ = ["STATEMENT", "FrontEnd", "LyingProcess", "SealerProcess", "leaves_of", "two_backends"]
 

@@ -17,8 +17,8 @@ from signerd.sealer.life import Life
 from signerd.sealer.ring import RingStore
 from signerd.sealer.versions import Versions
 from signerd.sealer.worker_errors import KEY
-from signerd.wire.links import RingEntry
 from signerd.wire.orders import KeyOrder
+from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError
 from signerd.worker.calls import Calls
 from signerd_key_file.backend import FileBackend

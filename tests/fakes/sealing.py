@@ -26,17 +26,9 @@ from signerd.sealer.backends import Backend, Call
 from signerd.sealer.job import Pinned
 from signerd.sealer.seal import Sealing
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import (
-    DecisionFacts,
-    KeyUse,
-    PeerFacts,
-    ReleaseFacts,
-    RequestFacts,
-    RingEntry,
-    SealItem,
-    SealOutcome,
-)
+from signerd.wire.links import DecisionFacts, KeyUse, PeerFacts, ReleaseFacts, RequestFacts, SealItem, SealOutcome
 from signerd.wire.params import Descriptor
+from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError, SignParams, SignResultParams
 
 NOW = 1_750_000_000_000

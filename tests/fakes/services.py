@@ -58,8 +58,9 @@ from signerd.sealer.leaves import decided_leaf
 from signerd.sealer.signatures import assemble
 from signerd.sealer.tree import leaf_hash
 from signerd.verification.keys import PublicKey
-from signerd.wire.links import Close, RefusedRecord, RingEntry, Sealed
+from signerd.wire.links import Close, RefusedRecord, Sealed
 from signerd.wire.methods import SignDsse, Subject
+from signerd.wire.ring import RingEntry
 from signerd.worker.document import check as check_document
 
 T = TypeVar("T")

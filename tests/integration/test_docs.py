@@ -34,8 +34,8 @@ from signerd.errors import SignerdError
 from signerd.host import config_approvals, config_keyless, config_limits, config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
-from signerd.sealer import checkpoint, group, leaves, lock
-from signerd.wire import links
+from signerd.sealer import admin_leaves, checkpoint, group, leaves, lock
+from signerd.wire import links, ring
 from signerd_client import Signer, SignRequest, Subject
 from signerd_entitlement_file import plans
 from signerd_key_file import settings as key_file
@@ -439,19 +439,20 @@ def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]
 
 
 LEAVES: list[tuple[str, list[type[msgspec.Struct]]]] = [
-    ("admin", [leaves._Admin, links.Grant]),
-    ("approval", [leaves._Approval]),
+    ("admin", [admin_leaves._Admin, ring.Grant]),
+    ("approval", [admin_leaves._Approval]),
     ("decided", [leaves._Decided, links.DecisionFacts, links.ReleaseFacts, links.RequestFacts, links.PeerFacts]),
     ("outcome", [leaves._Outcome, leaves.KeylessSigner]),
     ("published", [leaves._Published]),
     ("refused", [leaves._Refused]),
-    ("ring", [leaves._Ring, links.RingEntry]),
+    ("ring", [admin_leaves._Ring, ring.RingEntry]),
     ("start", [leaves._Start, leaves.PluginFacts]),
 ]
 
 
 def test_every_kind_of_leaf_is_explained() -> None:
-    structs = {each for each in vars(leaves).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)}
+    known = [*vars(leaves).values(), *vars(admin_leaves).values()]
+    structs = {each for each in known if isinstance(each, type) and issubclass(each, msgspec.Struct)}
     kinds = {cls for cls in structs if {"kind", "v"} <= {field.name for field in msgspec.structs.fields(cls)}}
     assert kinds == {cls for _, shown in LEAVES for cls in shown} & kinds
 

@@ -14,7 +14,8 @@ from signerd.contracts.validity import status_at
 from signerd.daemon.snapshot import Snapshot
 from signerd.errors import SignerdError
 from signerd.sealer import ring
-from signerd.wire.links import Opened, RingEntry
+from signerd.wire.links import Opened
+from signerd.wire.ring import RingEntry
 
 SIGNING = ("active", "retiring")
 key = st.sampled_from(KEYS)

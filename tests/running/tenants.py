@@ -21,7 +21,7 @@ from fakes.life import Keys
 from running.client import SBOM, SBOM_TYPE, Client
 from running.daemon import RELEASE, Running
 from signerd.sealer.keyring import KeySpec
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 __all__ = ["LIVES", "TENANTS", "WAYS", "Caller", "Tenants", "configured", "lived", "order", "tenants"]
 

@@ -27,7 +27,8 @@ from signerd.host.config import embedded
 from signerd.host.config_approvals import Approvals, Approver
 from signerd.host.config_model import AdminSocket, Config, Sockets
 from signerd.wire.ceremonies import NAMESPACE
-from signerd.wire.links import AdminAnswer, AdminCall, GrantsChanged, Opened
+from signerd.wire.links import AdminAnswer, AdminCall, Opened
+from signerd.wire.ring import GrantsChanged
 
 ME = os.geteuid()
 HOUR_MS = 3_600_000

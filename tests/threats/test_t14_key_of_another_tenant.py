@@ -18,8 +18,9 @@ from fakes.front_end import SealerProcess, leaves_of
 from running.client import Client
 from running.tenants import LIVES, TENANTS, WAYS, Caller, Tenants, configured, lived, order, tenants
 from signerd.host.config import load
-from signerd.wire.links import KeyUse, RingEntry, SealMany
+from signerd.wire.links import KeyUse, SealMany
 from signerd.wire.methods import METHODS, SERVED
+from signerd.wire.ring import RingEntry
 
 NOBODY = ("file:nobody", "sha256:" + "0" * 64, "0" * 64, "file:nobody-v2")
 NOT_FOUND = "key.not_found no_such_key"

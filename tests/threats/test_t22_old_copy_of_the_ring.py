@@ -18,7 +18,7 @@ from fakes.life import Keys
 from signerd.contracts.validity import check_validity
 from signerd.errors import Refusal, SignerdError
 from signerd.sealer import ring
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 
 @pytest.fixture

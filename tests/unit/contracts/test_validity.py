@@ -3,7 +3,7 @@ import pytest
 
 from signerd.contracts.validity import UNLOGGED, check_validity, in_force, status_at
 from signerd.errors import Fault, Refusal
-from signerd.wire.links import Grant, RingEntry
+from signerd.wire.ring import Grant, RingEntry
 
 ENTRY = RingEntry("file:a", "local", 1, "sha256:" + "a" * 64, "ES256", b"\x30", "generated", "active", 1000)
 

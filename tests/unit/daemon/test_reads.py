@@ -18,8 +18,9 @@ from signerd.pipeline.entitle import BYPASS_LIMITS
 from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.wire import methods
 from signerd.wire.backends import BackendChanged, BackendState
-from signerd.wire.links import Grant, Opened
+from signerd.wire.links import Opened
 from signerd.wire.messages import Limits
+from signerd.wire.ring import Grant
 from signerd.wire.worker_calls import CallError
 
 LIMITS = Limits(4 << 20, 1 << 20, 1 << 27, 64, 256, 1024, 32, 64, 120_000)

@@ -22,7 +22,8 @@ from signerd.pipeline.charging import Charging
 from signerd.pipeline.guarded import Guarded
 from signerd.pipeline.quota import MemoryQuotaStore
 from signerd.wire.backends import BackendChanged, BackendState
-from signerd.wire.links import AbsentKeys, Answer, Opened, PeerFacts, RefusedRecord, RequestFacts, RingChanged
+from signerd.wire.links import Answer, Opened, PeerFacts, RefusedRecord, RequestFacts
+from signerd.wire.ring import AbsentKeys, RingChanged
 from signerd.wire.worker_calls import CallError
 
 SILENT_S = 0.3

@@ -6,7 +6,8 @@ from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault
 from signerd.host.clock import boot_id
 from signerd.wire.backends import BackendChanged, BackendState
-from signerd.wire.links import Grant, Opened, RingEntry
+from signerd.wire.links import Opened
+from signerd.wire.ring import Grant, RingEntry
 from signerd.wire.worker_calls import CallError
 
 OURS = HeldKey.make("file:a", "acme").entry

@@ -22,7 +22,7 @@ from signerd.errors import Fault, Refusal
 from signerd.pipeline.check_release import APPROVED, WAIVED, check_release
 from signerd.pipeline.evidence import Cleared
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.links import Grant
+from signerd.wire.ring import Grant
 
 WINDOWED = Entitlement("default", LIMITS, "fake", ("2026.2", "2026.11"))
 OTHER = "sha256:" + "cd" * 32

@@ -6,8 +6,8 @@ from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault, Refusal
 from signerd.host.clock import boot_id
 from signerd.pipeline.entitle import BYPASS, BYPASS_LIMITS, entitle
-from signerd.wire.links import Grant
 from signerd.wire.methods import Poe
+from signerd.wire.ring import Grant
 
 PLAN = Entitlement("gold", LIMITS, "fake", degraded=("entitlement_cached",))
 

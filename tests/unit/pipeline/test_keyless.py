@@ -11,8 +11,8 @@ from signerd.errors import Refusal
 from signerd.pipeline.evidence import Order
 from signerd.pipeline.keyless import default_keyless, identity_for, rule_of
 from signerd.pipeline.tenants import KeylessRule, KeyRule, Tenant
-from signerd.wire.links import RingEntry
 from signerd.wire.methods import Options
+from signerd.wire.ring import RingEntry
 
 RULE = KeylessRule(frozenset({ISSUER}), "sigstore", ephemeral_ok=True, sct=True)
 STRICT = dataclasses.replace(RULE, ephemeral_ok=False)

@@ -6,7 +6,7 @@ import rfc8785
 from signerd.errors import Fault
 from signerd.sealer.admin_leaves import approval_leaf, request_facts, request_id, ring_change, ring_leaf
 from signerd.wire.ceremonies import Ceremony
-from signerd.wire.links import RingChange, RingEntry
+from signerd.wire.ring import RingChange, RingEntry
 
 CEREMONY = Ceremony(
     ceremony="0" * 32,

@@ -4,7 +4,7 @@ from msgspec import UNSET, to_builtins
 
 from signerd.sealer.admin_views import approval_of, approval_rows, change_of, version_row
 from signerd.wire.ceremonies import NAMESPACE, Ceremony
-from signerd.wire.links import RingChange, RingEntry
+from signerd.wire.ring import RingChange, RingEntry
 
 ENTRY = RingEntry("file:a", "acme", 2, "sha256:" + "a" * 64, "ES256", b"\x30", "file", "active", 1000, expires_at=5000)
 CEREMONY = Ceremony(

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from signerd.sealer.admin_leaves import ring_leaf
 from signerd.sealer.leaves import PluginFacts, decided_leaf, decision_digest, outcome_leaf, refused_leaf, start_leaf
-from signerd.wire.links import (
-    DecisionFacts,
-    KeyUse,
-    PeerFacts,
-    RefusedRecord,
-    ReleaseFacts,
-    RequestFacts,
-    RingEntry,
-    SubjectFacts,
-)
+from signerd.wire.links import DecisionFacts, KeyUse, PeerFacts, RefusedRecord, ReleaseFacts, RequestFacts, SubjectFacts
+from signerd.wire.ring import RingEntry
 
 REQUEST = RequestFacts(
     method="sign.dsse",

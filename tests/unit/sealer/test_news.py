@@ -17,7 +17,8 @@ from signerd.sealer.ring import FILE_NAME as RING_FILE
 from signerd.sealer.ring import RingStore
 from signerd.sealer.versions import Versions
 from signerd.wire.backends import BackendChanged, BackendState
-from signerd.wire.links import GrantsChanged, Opened, RingChanged, RingEntry
+from signerd.wire.links import Opened
+from signerd.wire.ring import GrantsChanged, RingChanged, RingEntry
 
 DIGEST = "sha256:" + "ab" * 32
 

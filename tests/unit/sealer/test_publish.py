@@ -11,7 +11,7 @@ from signerd.attestation.canonical import canonicalise
 from signerd.sealer.publish import publication
 from signerd.verification.keys import PublicKey
 from signerd.verification.validity import KeyValidity, read_validities
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 
 def entry(private: PrivateKeyTypes, version: int = 1, **fields: object) -> RingEntry:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from signerd.errors import Fault
 from signerd.sealer.ring import FILE_NAME, RingStore
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 ENTRY = RingEntry("file:default", "local", 1, "sha256:" + "a" * 64, "ES256", b"\x30\x59", "generated", "active", 1000)
 SECOND = replace(ENTRY, version=2, keyid="sha256:" + "c" * 64, handle="file:default.v2", hardware=True)

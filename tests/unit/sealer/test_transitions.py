@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from signerd.contracts.validity import check_validity, status_at
 from signerd.errors import Refusal
 from signerd.sealer.transitions import changed, check_new, check_order, new_version
-from signerd.wire.links import RingEntry
 from signerd.wire.orders import KeyOrder
+from signerd.wire.ring import RingEntry
 
 NOW = 1_000_000
 V1 = RingEntry("file:a", "local", 1, "sha256:1", "ES256", b"1", "file", "active", 1000)

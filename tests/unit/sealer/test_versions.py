@@ -11,7 +11,7 @@ from signerd.contracts.services import Leaf
 from signerd.errors import Fault, Refusal
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
-from signerd.wire.links import RingEntry
+from signerd.wire.ring import RingEntry
 
 FIRST, SECOND, OTHER = SoftKey("file:a").entry, SoftKey("file:a").entry, SoftKey("file:b").entry
 SECOND = replace(SECOND, version=2, handle="file:a.v2")
