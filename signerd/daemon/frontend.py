@@ -4,7 +4,7 @@ import os
 import resource
 import socket
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Final, cast
 
@@ -19,11 +19,11 @@ from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.audit_pages import cursor_of, page_of
 from signerd.daemon.closing import close_foreign, close_socket, held
+from signerd.daemon.doors import Doors, Opener, admin_principal
 from signerd.daemon.faults import tell
 from signerd.daemon.peer import open_pidfd, read_peer
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import PROFILES, Reads
-from signerd.daemon.relay import AdminRelay
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing, answers_unread
@@ -45,24 +45,12 @@ from signerd.wire.methods import (
 )
 from signerd.wire.worker_calls import PAYLOAD_INLINE
 
-__all__ = ["Doors", "Frontend"]
+__all__ = ["Frontend"]
 
 SOFTWARE: Final = f"signerd/{__version__}"
 SIGNING: Final = frozenset({"sign.dsse", "sign.batch"})
 DESCRIPTORS_SHARE: Final = 8
 """One uid may hold this part of the descriptors that the process may have open; hashing doubles each for a while."""
-
-
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """Who is let in by which socket, and where the calls of the admin socket go.
-
-    No uid in ``sign`` leaves it to the authenticators; none in ``admin`` lets nobody in.
-    """
-
-    sign: frozenset[int]
-    admin: frozenset[int]
-    relay: AdminRelay
 
 
 class Frontend:
@@ -93,6 +81,10 @@ class Frontend:
         self._openers: dict[Session, int] = {}
         self._by_uid: Counter[int] = Counter()
         self._doors = doors
+        self._later: dict[str, Callable[[Session, Request, tuple[int, ...]], None]] = {
+            **dict.fromkeys(SIGNING, signing.start),
+            **dict.fromkeys(VERIFYING, self._verify),
+        }
         self._draining = False
         self._most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_SHARE
 
@@ -115,7 +107,7 @@ class Frontend:
         self._by_uid[peer.uid] += 1
         try:
             if refusal is None:
-                principal = await self._bind(peer) if via == "sign" else _admin(peer)
+                principal = await self._bind(peer) if via == "sign" else admin_principal(peer)
         except SignerdError as error:
             tell(error)
             refusal = error
@@ -132,7 +124,7 @@ class Frontend:
         session = Session(connection, peer, principal, self, self._poller, self._clock.monotonic(), via)
         self._sessions.add(session)
         self._openers[session] = pidfd
-        self._poller.add(pidfd, _Opener(session))
+        self._poller.add(pidfd, Opener(session))
         if refusal is not None:
             session.fail(refusal)
 
@@ -195,16 +187,11 @@ class Frontend:
     def request(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
         """Handle one request: signing starts a story, everything else is answered from memory or from the log."""
         try:
-            self._check(session, request)
-            if request.method in SIGNING:
-                if (fds or len(memoryview(request.params)) > PAYLOAD_INLINE) and session.overfull:
-                    raise answers_unread()
-                signing_fds, fds = fds, ()
-                self._signing.start(session, request, signing_fds)
-                return
-            if request.method in VERIFYING:
-                bundles, fds = fds, ()
-                self._reads.verifying.start(session, request, bundles, partial(self._note, session, request))
+            self._check(session, request, fds)
+            later = self._later.get(request.method)
+            if later is not None:
+                taken, fds = fds, ()
+                later(session, request, taken)
                 return
             if fds:
                 raise Refusal("request.malformed", "descriptor_surplus", "this method takes no descriptors")
@@ -310,8 +297,7 @@ class Frontend:
 
     def _not_let_in(self, uid: int, via: SocketName) -> SignerdError | None:
         limits = self._limits
-        uids = self._doors.sign if via == "sign" else self._doors.admin
-        if uid not in uids and (uids or via == "admin"):
+        if not self._doors.let_in(uid, via):
             return Refusal("auth.peer_denied", "uid_not_let_in", "this user is not let in")
         if held(uid) > self._most_descriptors:
             return Fault("daemon.overloaded", "descriptors", "too many descriptors are held for this user")
@@ -319,7 +305,7 @@ class Frontend:
             return None
         return Fault("daemon.overloaded", "connections", "too many connections")
 
-    def _check(self, session: Session, request: Request) -> None:
+    def _check(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
         """Refuse what cannot be served here at all, before anything is decoded."""
         if self._draining:
             raise Fault("daemon.draining", "draining", "the daemon is shutting down")
@@ -342,12 +328,19 @@ class Frontend:
             )
         if session.in_flight > self._limits.in_flight:
             raise Fault("daemon.overloaded", "in_flight", "too many requests in flight on this connection")
-        if spec is None or spec.scope is None or request.method in SIGNING:
+        if request.method in SIGNING:
+            if (fds or len(memoryview(request.params)) > PAYLOAD_INLINE) and session.overfull:
+                raise answers_unread()
+            return
+        if spec is None or spec.scope is None:
             return
         if session.principal is None or spec.scope not in session.principal.scopes:
             # Shape comes before scope: a request that is none is told so first.
             decode_params(request.method, request.params)
             raise Refusal("auth.scope_missing", "scope_missing", f"the scope {spec.scope} is missing")
+
+    def _verify(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
+        self._reads.verifying.start(session, request, fds, partial(self._note, session, request))
 
     def _audit_query(self, session: Session, request_id: int, params: AuditQuery) -> None:
         # Whoever may use the admin socket sees the records of all tenants.
@@ -365,22 +358,3 @@ class Frontend:
                 session.answer(Response(request_id, Raw(encode(page_of(answer)))))
 
         self._sealer.query(tenant, filters, cursor, params.limit, answered)
-
-
-class _Opener:
-    """Ends a session with the process that opened it: its number may soon be that of another, which the kernel would
-    then name as the sender (T12)."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def ready(self, events: int) -> None:
-        """Take note that the process has ended."""
-        self._session.close()
-
-
-def _admin(peer: Peer) -> Principal:
-    """Return who is let in by the admin socket: the methods that both sockets have ask for a scope there too."""
-    return Principal(f"uid:{peer.uid}", "", frozenset({"signer.audit"}), "admin.sock")

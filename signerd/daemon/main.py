@@ -26,7 +26,8 @@ from signerd.daemon.background import Background
 from signerd.daemon.compose import limits_of, plugin_entries, plugin_infos, quotas_of, services_of
 from signerd.daemon.deadlines import DeadlineHeap
 from signerd.daemon.documents import Documents
-from signerd.daemon.frontend import Doors, Frontend
+from signerd.daemon.doors import Doors
+from signerd.daemon.frontend import Frontend
 from signerd.daemon.ledger import CappedLedger
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import Reads

@@ -20,7 +20,8 @@ from signerd.contracts.values import Caller, Principal
 from signerd.daemon import frontend as module
 from signerd.daemon.aggregate import Aggregate
 from signerd.daemon.documents import Documents
-from signerd.daemon.frontend import Doors, Frontend
+from signerd.daemon.doors import Doors
+from signerd.daemon.frontend import Frontend
 from signerd.daemon.poller import READ, Poller
 from signerd.daemon.reads import Reads
 from signerd.daemon.relay import AdminRelay
