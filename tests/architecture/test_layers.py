@@ -17,9 +17,9 @@ CONTRACTS = {contract["id"]: contract for contract in LINTER["contracts"]}
 PLUGINS = {d.package.name for d in DISTRIBUTIONS if d.folder.parent.name == "plugins"}
 # What each kind of distribution may see of signerd.
 MAY_SEE = {
-    "plugins": {"attestation", "contracts", "errors", "verification"},
+    "plugins": {"attestation", "contracts", "errors", "secret_files", "verification"},
     "client": {"attestation", "errors", "verification", "wire"},
-    "conformance": {"attestation", "contracts", "errors", "host", "verification", "wire"},
+    "conformance": {"attestation", "contracts", "errors", "host", "secret_files", "verification", "wire"},
 }
 
 

@@ -14,9 +14,9 @@ from signerd.contracts.providers import KeyBackend
 from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Refusal
 from signerd_key_file.algorithms import SigningKey, make_key, signing_key
-from signerd_key_file.files import KeyFolder, read_credential, read_private
+from signerd_key_file.files import KeyFolder, read_key_file
 from signerd_key_file.pem import decode, encode
-from signerd_key_file.settings import Source, understand
+from signerd_key_file.settings import understand
 
 __all__ = ["FileBackend", "signerd_key_backends"]
 
@@ -103,9 +103,9 @@ class FileBackend:
         return known
 
     def _read(self, name: str) -> bytes:
-        source = self._settings.keys.get(name)
-        if source is not None:
-            return _read_source(source)
+        place = self._settings.keys.get(name)
+        if place is not None:
+            return read_key_file(place)
         folder = self._folder()
         if folder is None:
             raise Refusal("key.not_found", "no_such_key", "there is no such key")
@@ -115,9 +115,9 @@ class FileBackend:
         return KeyFolder(self._settings.directory) if self._settings.directory else None
 
     def _password(self) -> bytes | None:
-        source = self._settings.password
+        place = self._settings.password
         # One trailing newline is the editor's; a password that ends in one would be a trap for every tool.
-        return None if source is None else _read_source(source).removesuffix(b"\n")
+        return None if place is None else read_key_file(place).removesuffix(b"\n")
 
     def _description(self, signer: SigningKey, keyid: str) -> KeyDescription:
         return KeyDescription(signer.algorithm, keyid, signer.spki, self.capabilities, prehash=signer.prehash)
@@ -130,7 +130,3 @@ def _name_of(key: str) -> str:
             "key.not_found", "reference", "there is no such key", operator=f"{key[:80]!r} is not file:NAME"
         )
     return name
-
-
-def _read_source(source: Source) -> bytes:
-    return read_credential(source.value) if source.is_credential else read_private(source.value)

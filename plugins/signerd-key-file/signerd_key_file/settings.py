@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["Settings", "Source", "understand"]
+__all__ = ["Settings", "understand"]
 
 _KNOWN: Final = {"directory", "password_file", "password_credential", "keys"}
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
@@ -14,21 +14,13 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a secret lies: an absolute path, or the name of a systemd credential (systemd.exec(5))."""
-
-    value: str
-    is_credential: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """``directory`` holds NAME.pem; ``keys`` places single names elsewhere; ``password`` opens encrypted
-    ones."""
+    ones. A place is an absolute path, or the name of a credential of systemd's."""
 
     directory: str | None = None
-    password: Source | None = None
-    keys: Mapping[str, Source] = field(default_factory=dict)
+    password: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def understand(settings: Mapping[str, object]) -> Settings:
@@ -44,9 +36,9 @@ def understand(settings: Mapping[str, object]) -> Settings:
         raise ValueError("password_file and password_credential: only one of them is expected")
     password = None
     if password_path is not None:
-        password = Source(_path("password_file", password_path), is_credential=False)
+        password = _path("password_file", password_path)
     elif password_credential is not None:
-        password = Source(_credential("password_credential", password_credential), is_credential=True)
+        password = _credential("password_credential", password_credential)
     if directory is None and not keys:
         raise ValueError("directory or keys: at least one of them is expected")
     return Settings(
@@ -56,7 +48,7 @@ def understand(settings: Mapping[str, object]) -> Settings:
     )
 
 
-def _source(name: str, entry: object) -> Source:
+def _source(name: str, entry: object) -> str:
     where = f"keys.{name}"
     if _NAME.fullmatch(name) is None:
         raise ValueError(
@@ -68,8 +60,8 @@ def _source(name: str, entry: object) -> Source:
     if len(entry) != 1:
         raise ValueError(f"{where}: exactly one of path and credential is expected")
     if "path" in entry:
-        return Source(_path(f"{where}.path", entry["path"]), is_credential=False)
-    return Source(_credential(f"{where}.credential", entry["credential"]), is_credential=True)
+        return _path(f"{where}.path", entry["path"])
+    return _credential(f"{where}.credential", entry["credential"])
 
 
 def _only(table: Mapping[str, object], known: set[str], prefix: str) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from signerd_key_file.settings import Settings, Source, understand
+from signerd_key_file.settings import Settings, understand
 
 
 def test_all_settings() -> None:
@@ -11,12 +11,10 @@ def test_all_settings() -> None:
     }
     assert understand(given) == Settings(
         "/keys",
-        Source("/run/password", is_credential=False),
-        {"a": Source("/a", is_credential=False), "b.1": Source("cred", is_credential=True)},
+        "/run/password",
+        {"a": "/a", "b.1": "cred"},
     )
-    assert understand({"directory": "/keys", "password_credential": "c"}).password == Source(
-        "c", is_credential=True
-    )
+    assert understand({"directory": "/keys", "password_credential": "c"}).password == "c"
 
 
 @pytest.mark.parametrize(
