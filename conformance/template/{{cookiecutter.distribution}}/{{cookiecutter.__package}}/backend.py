@@ -6,10 +6,8 @@ It runs in a key worker, may block, and decides nothing: signerd verifies each s
 import hashlib
 import os
 import re
-import secrets
-import stat
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 from signerd.contracts import hookimpl
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.errors import Fault, Refusal
+from signerd.secret_files.folder import NameTaken, SecretFolder, UnfitFolder
+from signerd.secret_files.reading import Unfit
 
 __all__ = ["Backend", "signerd_key_backends"]
 
@@ -39,7 +39,7 @@ def signerd_key_backends(settings: Mapping[str, object]) -> "Backend":
     directory = settings.get("directory")
     if settings.keys() != {"directory"} or not isinstance(directory, str) or not os.path.isabs(directory):
         raise ValueError("directory: the absolute path of the folder of keys, and nothing else, is expected")
-    return Backend(Path(directory))
+    return Backend(SecretFolder(directory, _LARGEST))
 
 
 class Backend:
@@ -47,8 +47,8 @@ class Backend:
 
     capabilities = ("generate",)
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, folder: SecretFolder) -> None:
+        self._folder = folder
         self._keys: dict[str, tuple[ec.EllipticCurvePrivateKey, KeyDescription]] = {}
 
     def describe(self, key: str) -> KeyDescription:
@@ -68,14 +68,17 @@ class Backend:
         if algorithm != "ES256":
             raise Refusal("key.algorithm_refused", "unknown_algorithm", "only ES256 keys are made here")
         private = ec.generate_private_key(ec.SECP256R1())
-        self._write(name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        with _told():
+            self._folder.create(f"{name}.pem", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return self.describe(key)
 
     def _find(self, key: str) -> tuple[ec.EllipticCurvePrivateKey, KeyDescription]:
         found = self._keys.get(key)
         if found is None:
+            with _told():
+                pem = self._folder.read(f"{_name(key)}.pem")
             try:
-                private = load_pem_private_key(self._read(_name(key)), None)
+                private = load_pem_private_key(pem, None)
             except (ValueError, TypeError) as exc:  # TypeError: it wants a password
                 raise _fault("pem", f"{key} cannot be decoded: {exc}") from None
             if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
@@ -86,41 +89,20 @@ class Backend:
             self._keys[key] = found
         return found
 
-    def _read(self, name: str) -> bytes:
-        """Return the PEM of a key, of a regular file of this user that is closed to all others."""
-        file = self._directory / f"{name}.pem"
-        try:
-            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise Refusal("key.not_found", "no_such_key", "there is no such key") from None
-        except OSError as exc:
-            raise _fault("file", f"{file} cannot be opened: {exc.strerror}") from None
-        with os.fdopen(fd, "rb") as opened:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise _fault("file_mode", f"{file} must be a file of this user alone (mode 0600)")
-            return opened.read(_LARGEST)
 
-    def _write(self, name: str, pem: bytes) -> None:
-        """Keep the PEM of a new key: all of it and on disk, or nothing."""
-        draft = self._directory / f".{name}.{secrets.token_hex(8)}"
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, self._directory / f"{name}.pem")  # fails where a rename would overwrite
-            folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except FileExistsError:
-            raise Refusal("key.forbidden", "exists", "there is a key of this name already") from None
-        except OSError as exc:
-            raise _fault("file", f"no key can be kept in {self._directory}: {exc.strerror}") from None
-        finally:
-            draft.unlink(missing_ok=True)
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in this backend's codes what is wrong with a file or its folder."""
+    try:
+        yield
+    except Unfit as unfit:
+        if unfit.reason == "missing":
+            raise Refusal("key.not_found", "no_such_key", "there is no such key") from None
+        raise _fault(f"file_{unfit.reason}", str(unfit)) from None
+    except UnfitFolder as unfit:
+        raise _fault(f"directory_{unfit.reason}", str(unfit)) from None
+    except NameTaken:
+        raise Refusal("key.forbidden", "exists", "there is a key of this name already") from None
 
 
 def _name(key: str) -> str:
