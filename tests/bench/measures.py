@@ -18,6 +18,7 @@ from bench.processes import MemoryWatch, usages
 from bench.ring import large_ring
 from bench.rows import Row, Unmeasured, pair_rows, sample_row
 from bench.run import KEY, Run, Taken, say
+from bench.signers import two_signers
 from bench.templates import Template, cyclonedx, sign_batch, sign_dsse, sign_params
 
 __all__ = ["DEFAULT_ROWS", "ROWS", "purpose", "selected"]
@@ -236,6 +237,7 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
     "token": token,
     "wedged": wedged,
     "ring": large_ring,
+    "signers": two_signers,
 }
 """The rows of a run without `--only`; each of signerd's brings ssh-agent's of the same load with it."""
 
