@@ -35,6 +35,8 @@ __all__ = ["Reads"]
 NEVER = 2**53 - 1
 """``expires_at`` of a binding by peer credentials: it ends with the connection."""
 
+NOT_VALIDATED = "a compliance profile restricts algorithms; it does not make the module that computes them validated"
+
 Read = Callable[[Session, msgspec.Struct], msgspec.Struct]
 
 
@@ -204,6 +206,7 @@ class Reads:
             "off",
             self.snapshot.separation,
             self.development,
+            (NOT_VALIDATED,),
         )
 
     def _health(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
