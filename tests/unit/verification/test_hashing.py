@@ -7,6 +7,14 @@ from signerd.attestation.hashing import HASHES
 from signerd.errors import Fault, Refusal
 from signerd.verification.hashing import digest, hasher
 
+ABC_512 = (
+    "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+    "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+)
+M1_512 = (
+    "1b54d01a4af5b9d5cc3d86d68d285462b19abc2475222f35c085122be4ba1ffa"
+    "00ad30f8767b3a82384c6574f024c311e2a481332b08ef7f41797891c1646f48"
+)
 VECTORS = [
     # FIPS 180-4, appendix of examples.
     ("SHA-256", b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
@@ -18,8 +26,7 @@ VECTORS = [
     (
         "SHA-512",
         b"abc",
-        "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd"
-        + "454d4423643ce80e2a9ac94fa54ca49f",
+        ABC_512,
     ),
     # GB/T 32905-2016, appendix A.
     ("SM3", b"abc", "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0"),
@@ -41,8 +48,7 @@ VECTORS = [
     (
         "Streebog-512",
         b"012345678901234567890123456789012345678901234567890123456789012",
-        "1b54d01a4af5b9d5cc3d86d68d285462b19abc2475222f35c085122be4ba1ffa00ad30f8767b3a82384c6574f024c311"
-        + "e2a481332b08ef7f41797891c1646f48",
+        M1_512,
     ),
 ]
 
