@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from running.daemon import RELEASE
 
-__all__ = ["ALGORITHMS", "profiled"]
+__all__ = ["ALGORITHMS", "GOST_ALGORITHMS", "profiled", "reference"]
 
 _MAKERS: Mapping[str, Callable[[], Any]] = {
     "es256": partial(ec.generate_private_key, ec.SECP256R1()),
@@ -31,25 +31,37 @@ ALGORITHMS: Mapping[str, str] = {
 """By the name that a key's reference has after ``file:``."""
 
 
+GOST_ALGORITHMS: Mapping[str, str] = {"gost256": "GOST3410-2012-256", "gost512": "GOST3410-2012-512"}
+"""The same of keys that the backend ``gost`` makes when it starts."""
+
+
+def reference(name: str) -> str:
+    """Return the reference of the key with that name."""
+    return f"gost:{name}" if name in GOST_ALGORITHMS else f"file:{name}"
+
+
 def profiled(base: Path, profile: str, keys: Sequence[str] = tuple(ALGORITHMS), second: Sequence[str] = ()) -> str:
     """Make key files, and return a configuration with an admin socket and one tenant of ``profile``; keys named in
     ``second`` are served by another worker than the rest."""
     folder = base / "keys"
     folder.mkdir(mode=0o700)
-    for name in keys:
-        file = folder / f"{name}.pem"
-        file.write_bytes(
-            _MAKERS[name]().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        file.chmod(0o600)
-    references = ", ".join(f'"file:{name}"' for name in keys)
+    served = {name: "gost" if name in GOST_ALGORITHMS else "second" if name in second else "first" for name in keys}
+    for name in served:
+        if name in _MAKERS:
+            file = folder / f"{name}.pem"
+            pem = _MAKERS[name]().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            file.write_bytes(pem)
+            file.chmod(0o600)
+    references = ", ".join(f'"{reference(name)}"' for name in keys)
     tables = "".join(
-        f'[keys."file:{name}"]\nbackend = "{"second" if name in second else "first"}"\ntenant = "local"\n'
-        for name in keys
+        f'[keys."{reference(name)}"]\nbackend = "{backend}"\ntenant = "local"\n'
+        + (f'generate = "{GOST_ALGORITHMS[name]}"\n' if backend == "gost" else "")
+        for name, backend in served.items()
     )
     backends = "".join(
-        f'[backends.{name}]\nscheme = "file"\ncertificate = "none"\nsettings = {{ directory = "{folder}" }}\n'
-        for name in ("first", *(["second"] if second else []))
+        f'[backends.{name}]\nscheme = "{"gost" if name == "gost" else "file"}"\ncertificate = "none"\n'
+        f'settings = {{ directory = "{folder}" }}\n'
+        for name in dict.fromkeys(served.values())
     )
     plugins = "".join(
         f'[plugins.{name}]\ncertificate = "none"\n'
@@ -65,7 +77,7 @@ releases = [{{ digest = "{RELEASE}" }}]
 {backends}
 [tenants.local]
 keys = [{references}]
-default_key = "file:{keys[0]}"
+default_key = "{reference(keys[0])}"
 profile = "{profile}"
 {tables}
 """
