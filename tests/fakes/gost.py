@@ -1,4 +1,4 @@
-"""A GOST R 34.10-2012 signer in Python alone, by the letter of RFC 7091, section 6.1: for tests, where nothing is secret."""
+"""A GOST R 34.10-2012 signer in Python alone, by the letter of RFC 7091, section 6.1: in tests nothing is secret."""
 
 import secrets
 

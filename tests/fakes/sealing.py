@@ -70,7 +70,11 @@ class SoftKey:
             self.private = ed25519.Ed25519PrivateKey.generate()
         elif algorithm.startswith("GOST"):
             self.private = SoftGost(f"TC26-{algorithm[-3:]}-A")
-        spki = self.private.spki if isinstance(self.private, SoftGost) else self.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        spki = (
+            self.private.spki
+            if isinstance(self.private, SoftGost)
+            else self.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
         self.public = PublicKey.from_spki(spki)
         self.entry = RingEntry(key, tenant, 1, self.public.keyid, algorithm, spki, "file", "active", NOW - 1000)
 
