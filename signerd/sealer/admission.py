@@ -126,6 +126,11 @@ def refusal_of(job: Job, ring: Mapping[str, Pinned], clock: Clock) -> CallError 
             return CallError(error.code, error.reason, error.public)
         if pinned.unfit is not None:
             return pinned.unfit
+        longest = None if pinned.public is None else pinned.public.longest_message
+        if longest is not None and job.pae_bytes > longest:
+            return CallError(
+                "request.too_large", "gost_payload_too_large", f"a GOST key signs {longest} bytes at most"
+            )
     if clock.monotonic() >= job.deadline:
         return CallError("request.deadline", "deadline", "the request's time is over")
     return None

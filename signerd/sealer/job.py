@@ -14,6 +14,7 @@ from signerd.sealer.keyless import Certificates
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import SealItem
+from signerd.wire.params import Descriptor
 from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError
 
@@ -63,7 +64,7 @@ class Job:
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
     large. ``proofs`` has what was published of each signature. ``ended`` is the outcome by which the front end gave the
-    job up meanwhile. While ``aside``, a thread reads the memfds, which therefore stay open.
+    job up meanwhile. While ``aside`` is above zero, so many threads read the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -85,7 +86,7 @@ class Job:
     error: CallError | None = None
     ended: str = ""
     answered: bool = False
-    aside: bool = False
+    aside: int = 0
 
     @property
     def durable(self) -> bool:
@@ -115,6 +116,13 @@ class Job:
             return [], []
         proofs = self.proofs[place]
         return [p for p in proofs if isinstance(p, LogEntry)], [p for p in proofs if isinstance(p, bytes)]
+
+    @property
+    def pae_bytes(self) -> int:
+        """How long the PAE is."""
+        payload = self.item.payload
+        size = payload.size if isinstance(payload, Descriptor) else len(payload)
+        return len(pae_header(self.item.payload_type, size)) + size
 
     @property
     def wants_message(self) -> bool:

@@ -89,6 +89,7 @@ class Process:
             worker.tick(clock.monotonic())
         audit = state / "audit.sqlite"
         self._store = SqliteAuditStore(audit, config.limits.audit_write_s)
+        self._verifying = Aside()
         self._copying = Aside(COPY_NICE)
         self._checkpoints = Checkpoints(audit, self._store, self._copying)
         self._begin_log()
@@ -97,7 +98,9 @@ class Process:
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
         publishing = publishing_of(config, self.publishers, state, self._store, clock)
-        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside, publishing)
+        self.sealing = Sealing(
+            self._store, self.ring.pins, self.backends, clock, self._aside, publishing, self._verifying
+        )
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
         self.front = Front(link, self.sealing, self._query, self._desk(admins).call)
@@ -152,7 +155,7 @@ class Process:
             if pidfd and pidfd[0] in ready:
                 backend.reap()
             backend.tick(now)
-        for thread in (self._aside, self._copying):
+        for thread in (self._aside, self._verifying, self._copying):
             if thread.fileno() in ready:
                 thread.collect()
         self.front.flush()
@@ -189,6 +192,7 @@ class Process:
         wanted = {
             self._link.fileno(): POLLIN | POLLOUT if self._link.wants_write else POLLIN,
             self._aside.fileno(): POLLIN,
+            self._verifying.fileno(): POLLIN,
             self._copying.fileno(): POLLIN,
         }
         looks = [self._ageing_at]

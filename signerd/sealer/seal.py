@@ -19,9 +19,10 @@ from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_o
 from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.group import Group, Groups
-from signerd.sealer.job import Job, Pinned, Violation
+from signerd.sealer.job import Job, Made, Pinned, Violation
+from signerd.sealer.judging import Judging
 from signerd.sealer.publishing import Publishing
-from signerd.sealer.signatures import Refuted, assemble, verified
+from signerd.sealer.signatures import Refuted, assemble
 from signerd.sealer.tree import leaf_hash
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
 from signerd.wire.params import Descriptor
@@ -41,7 +42,8 @@ class Sealing:
     """The sealer's work, without its loop. Feed it what came, call :meth:`turn`, send what it leaves.
 
     ``outcomes`` and ``recorded`` are for the front end; whoever sends them empties them. Between two turns nothing is
-    half done: a leaf is durable or it is still in the group. ``ring`` has the pinned versions by keyid.
+    half done: a leaf is durable or it is still in the group. ``ring`` has the pinned versions by keyid. What takes long
+    runs in ``aside``, and what Python itself must verify in ``verifying``.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Sealing:
         clock: Clock,
         aside: Aside,
         publishing: Publishing | None = None,
+        verifying: Aside | None = None,
     ) -> None:
         self._publishing = publishing or Publishing()
         self._ring = ring
         self._backends = backends
         self._clock = clock
         self._aside = aside
+        self._judging = Judging(verifying or aside, clock)
         self._groups = Groups(store, clock)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
@@ -92,7 +96,7 @@ class Sealing:
             job.hash_inline(cast("bytes", item.payload))
             self.ask(job)
         else:
-            job.aside = True
+            job.aside += 1
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
@@ -120,7 +124,7 @@ class Sealing:
 
     def _hashed(self, job: Job, error: SignerdError | None) -> None:
         """Take a large payload that was hashed aside."""
-        job.aside = False
+        job.aside -= 1
         if job.answered:
             job.close_descriptors()  # the link has ended meanwhile
         elif error is not None:
@@ -225,17 +229,25 @@ class Sealing:
             self._settle(job)
 
     def judge(self, job: Job, place: int, result: CallResult) -> None:
-        """Take one worker's outcome and verify it against the pinned key and the exact bytes (T17)."""
+        """Take one worker's outcome, to be verified against the pinned key and the exact bytes (T17)."""
         if job.answered:
             return
         if isinstance(result, CallError):
-            job.error = job.error or result
+            self._judged(job, place, result)
         else:
-            try:
-                job.signatures[place] = verified(job, place, result, self._clock.now_ms())
-            except Refuted as why:
-                self._backends[job.keys[place].backend].condemn(str(why))
-                job.error = job.error or _REFUTED
+            self._judging.judge(job, place, result, partial(self._judged, job, place))
+
+    def _judged(self, job: Job, place: int, found: Made | Refuted | CallError) -> None:
+        """Take a signature that verified, or what there is in its place."""
+        if isinstance(found, Refuted):
+            self._backends[job.keys[place].backend].condemn(str(found))
+        if job.answered:
+            job.close_descriptors()  # given up while it was verified aside
+            return
+        if isinstance(found, Made):
+            job.signatures[place] = found
+        else:
+            job.error = job.error or (found if isinstance(found, CallError) else _REFUTED)
         job.missing -= 1
         self._settle(job)
 
@@ -258,12 +270,12 @@ class Sealing:
         if job.payload_fd is None:
             self._release(job, assemble(job, cast("bytes", job.item.payload)))
         else:
-            job.aside = True
+            job.aside += 1
             self._aside.run(partial(large.assemble, job), partial(self._assembled, job))
 
     def _assembled(self, job: Job, result: large.LargeSealed | SignerdError) -> None:
         """Take what was assembled aside, unless the front end has given the job up meanwhile."""
-        job.aside = False
+        job.aside -= 1
         if job.answered:
             large.discard(result)
             job.close_descriptors()
