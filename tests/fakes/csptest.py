@@ -10,16 +10,48 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 FOLDER = Path(os.environ["STANDIN_DIR"])
 PREFIX = "\\\\.\\HDIMAGE\\"
 OPTIONS = {"-container", "-keytype", "-in", "-out", "-sign"}
 
 
-def finish(code: int) -> None:
-    print("Total: SYS: 0,010 sec USR: 0,020 sec UTC: 0,030 sec")
-    print(f"[ErrorCode: 0x{code:08x}]")
+def finish(code: int) -> NoReturn:
+    sys.stdout.write(f"Total: SYS: 0,010 sec USR: 0,020 sec UTC: 0,030 sec\n[ErrorCode: 0x{code:08x}]\n")
     sys.exit(1 if code else 0)
+
+
+def go_wrong(fault: str) -> None:
+    """What ends without a signature."""
+    if fault.startswith("0x"):
+        sys.stdout.write("An error occurred in running the program.\n")
+        finish(int(fault, 16))
+    if fault == "exit":
+        sys.exit(3)
+    if fault == "child":
+        child = subprocess.Popen(["sleep", "600"])
+        (FOLDER / "child").write_text(str(child.pid))
+    if fault in ("child", "hang"):
+        time.sleep(600)
+    if fault == "garbage":
+        sys.stdout.buffer.write(b"\xff\x00\x1b[2J" * 50)
+        sys.exit()
+    while fault == "flood":
+        sys.stdout.write("x" * 65536)
+
+
+def spoil(fault: str, out: Path) -> None:
+    """What is wrong with a signature that is there."""
+    if fault == "short":
+        out.write_bytes(out.read_bytes()[1:])
+    if fault == "link":
+        out.rename(FOLDER / "elsewhere")
+        out.symlink_to(FOLDER / "elsewhere")
+    if fault == "twice":
+        sys.stdout.write("[ErrorCode: 0x00000000]\n")
+    if fault == "silent":
+        sys.exit()
 
 
 def main() -> None:
@@ -29,41 +61,17 @@ def main() -> None:
     given = {name: arguments[at + 1] for at, name in enumerate(arguments) if name in OPTIONS}
     assert {"-keyset", "-silent"} <= set(arguments)
     fault = (FOLDER / "fault").read_text() if (FOLDER / "fault").exists() else ""
-    if fault.startswith("0x"):
-        print("An error occurred in running the program.")
-        finish(int(fault, 16))
-    if fault == "hang":
-        time.sleep(600)
-    if fault == "child":
-        child = subprocess.Popen(["sleep", "600"])
-        (FOLDER / "child").write_text(str(child.pid))
-        time.sleep(600)
-    if fault == "garbage":
-        sys.stdout.buffer.write(b"\xff\x00\x1b[2J" * 50)
-        return
-    while fault == "flood":
-        sys.stdout.write("x" * 65536)
-    if fault == "exit":
-        sys.exit(3)
+    go_wrong(fault)
     key = FOLDER / f"{given['-container'].removeprefix(PREFIX)}.pem"
     if not given["-container"].startswith(PREFIX) or not key.exists():
         finish(0x80090016)
-    bits = given["-sign"].removeprefix("GOST12_")
-    command = f"openssl dgst -engine gost -md_gost12_{bits} -sign {key} -out {given['-out']} {given['-in']}"
-    if subprocess.run(command.split(), check=False, capture_output=True).returncode:
+    bits, out = given["-sign"].removeprefix("GOST12_"), Path(given["-out"])
+    command = ["openssl", "dgst", "-engine", "gost", f"-md_gost12_{bits}", "-sign", key, "-out", out, given["-in"]]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
         finish(0x80090008)
-    out = Path(given["-out"])
     if fault != "s-r":
         out.write_bytes(out.read_bytes()[::-1])
-    if fault == "short":
-        out.write_bytes(out.read_bytes()[1:])
-    if fault == "link":
-        out.rename(FOLDER / "elsewhere")
-        out.symlink_to(FOLDER / "elsewhere")
-    if fault == "silent":
-        return
-    if fault == "twice":
-        print("[ErrorCode: 0x00000000]")
+    spoil(fault, out)
     finish(0)
 
 

@@ -51,8 +51,8 @@ class Containers:
         """Return algorithm, keyid, SPKI and certificate of a container.
 
         ``key.not_found``: ``no_such_container``. ``key.backend_fault``: ``public_key_unreadable``,
-        ``public_key_mismatch``, ``byte_order``, ``pin_…``, ``latch_…``. ``key.algorithm_refused``: ``key_type``. Else as
-        :meth:`signerd_key_cryptopro.tool.Tool.sign`.
+        ``public_key_mismatch``, ``byte_order``, ``pin_…``, ``latch_…``. ``key.algorithm_refused``: ``key_type``. Else
+        as :meth:`signerd_key_cryptopro.tool.Tool.sign`.
         """
         held = self._usable(name)
         return KeyDescription(held.public.algorithm, held.public.keyid, held.public.spki, chain=held.chain)

@@ -14,7 +14,6 @@ from signerd.errors import Refusal, SignerdError
 from signerd.verification.keys import PublicKey
 from signerd_key_pkcs11 import gost
 from signerd_key_pkcs11.algorithms import Scheme, require, scheme_of
-from signerd_key_pkcs11 import gost
 from signerd_key_pkcs11.failures import LOST, LOST_OBJECT, fault, forbidden, translated
 from signerd_key_pkcs11.generate import make_key
 from signerd_key_pkcs11.objects import certificates, find_private, made_in_hardware, public_halves

@@ -70,8 +70,8 @@ def translated(exc: ck.PKCS11Error, doing: str) -> SignerdError:
     """Return what ``exc``, raised while ``doing``, is to the caller.
 
     ``key.backend_unavailable``: ``token_lost`` for what :data:`LOST` lists, ``token_busy`` where memory or
-    sessions have run out. ``key.algorithm_refused``: ``mechanism_refused``. ``key.backend_fault``: ``pin_incorrect``, ``pin_expired``, ``pin_locked``,
-    ``pin_not_initialised``, else ``module_failed``.
+    sessions have run out. ``key.algorithm_refused``: ``mechanism_refused``. ``key.backend_fault``:
+    ``pin_incorrect``, ``pin_expired``, ``pin_locked``, ``pin_not_initialised``, else ``module_failed``.
     """
     operator = f"{doing}: {type(exc).__name__} {exc}".rstrip()
     if isinstance(exc, LOST):
