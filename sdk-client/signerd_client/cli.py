@@ -101,6 +101,11 @@ def _signing() -> argparse.ArgumentParser:
         help="have signatures logged, before the answer or after it; default: the tenant's",
     )
     signing.add_argument(
+        "--profile",
+        choices=("cosign", "dsse"),
+        help="bundles for cosign, the default, or one envelope with all signatures and a bundle of an ES256 key",
+    )
+    signing.add_argument(
         "--timestamp", action="store_true", help="have signatures stamped by a timestamp authority (RFC 3161)"
     )
     return signing
@@ -121,6 +126,9 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     )
     single.add_argument(
         "--out", metavar="FILE", help="where the bundle goes, else stdout; a directory for several"
+    )
+    single.add_argument(
+        "--envelope", metavar="FILE", help="where the envelope with all signatures goes; needed with --profile dsse"
     )
     single.add_argument("--receipt", metavar="FILE", help="write the receipt there")
     parents = [options, signing, single]

@@ -55,12 +55,13 @@ class Signed:
 
     @property
     def bundles(self) -> tuple[bytes, ...]:
-        """The Sigstore bundles, exact bytes, one for each signature in the order of the keys."""
+        """The Sigstore bundles, exact bytes, one for each signature in the order of the keys; in
+        profile ``dsse`` that of the first ES256 key, or none."""
         return cast(tuple[bytes, ...], self.result.bundles)
 
     @property
     def envelope(self) -> bytes | None:
-        """The combined DSSE envelope, where it was asked for."""
+        """The combined DSSE envelope, where it was asked for or the profile is ``dsse``."""
         return None if self.result.envelope is UNSET else cast(bytes, self.result.envelope)
 
 

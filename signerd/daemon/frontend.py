@@ -12,6 +12,7 @@ import trio
 from msgspec import UNSET, Raw
 
 from signerd import __version__
+from signerd.attestation.algorithms import OUTPUT_PROFILES
 from signerd.contracts.services import Clock
 from signerd.contracts.values import Caller, Peer, Principal
 from signerd.daemon.aggregate import NOBODY, Aggregate
@@ -23,7 +24,7 @@ from signerd.daemon.doors import Doors, Opener, admin_principal
 from signerd.daemon.faults import tell
 from signerd.daemon.peer import open_pidfd, read_peer
 from signerd.daemon.poller import Poller
-from signerd.daemon.reads import PROFILES, Reads
+from signerd.daemon.reads import Reads
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing, answers_unread
@@ -180,7 +181,7 @@ class Frontend:
             version=VERSION,
             limits=self._reads.limits,
             methods=SERVED[session.via],
-            profiles=PROFILES,
+            profiles=OUTPUT_PROFILES,
             nonce=os.urandom(32),
         )
 

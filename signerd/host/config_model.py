@@ -203,8 +203,9 @@ class Tenant(msgspec.Struct, frozen=True):
     """Its keys; no other tenant can name, use or list them."""
     default_key: KeyReference = ""
     """Signs where a request names no key. May be left out where there is one key."""
-    profile: Literal["world"] = "world"
-    """Which algorithms its keys may have."""
+    profile: Annotated[str, Meta(pattern=r"^[a-z]+(\+[a-z]+)*\Z", max_length=64)] = "world"
+    """Which algorithms its keys may have: `world`, `fips`, `eidas`, `kcmvp`, `gost` or `sm`, or several joined by `+`,
+    of which each key needs one. It restricts algorithms; it makes no module validated."""
     predicates: tuple[Uri, ...] | None = None
     """The predicate types that it may have signed, as URIs of the catalogue. Absent: all of it."""
     exempt_predicates: tuple[Uri, ...] = ()

@@ -21,7 +21,8 @@ class Order:
     """A request that is understood: well-formed, of a catalogued type, within the principal's scope.
 
     A subject that was given by descriptor has no digest yet; it is hashed before the Statement is built.
-    ``transparency`` (none, async, required) and ``timestamp`` say what is to be published.
+    ``transparency`` (none, async, required) and ``timestamp`` say what is to be published, ``profile`` in which form
+    the signatures leave.
     """
 
     request: SignRequest
@@ -32,6 +33,7 @@ class Order:
     subjects: tuple[Subject, ...]
     transparency: str = "none"
     timestamp: bool = False
+    profile: str = "cosign"
 
 
 @dataclass(frozen=True, slots=True)

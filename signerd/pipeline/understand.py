@@ -5,6 +5,7 @@ from typing import cast
 
 from msgspec import UNSET, UnsetType
 
+from signerd.attestation.algorithms import OUTPUT_PROFILES
 from signerd.attestation.statement import MOST_DIGESTS, Subject, check_subjects
 from signerd.contracts.values import Principal
 from signerd.errors import Refusal
@@ -39,7 +40,8 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
         params = cast("SignDsse", decode_params("sign.dsse", params))
         services.check_claims((params,), request.fds)
     _refuse_unserved(params, services.published)
-    subjects = _subjects(params.subject, services.bounds)
+    profile = params.options.profile or "cosign" if params.options else "cosign"
+    subjects = _subjects(params.subject, services.bounds, profile)
     _check_predicate_size(params, services.bounds)
     tenant = services.tenants.get(principal.tenant)
     if tenant is None:
@@ -55,12 +57,12 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     if options and options.identity_token is not UNSET and KEYLESS_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
     transparency, timestamp = _published(params.options, tenant, services.published)
-    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp)
+    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp, profile)
     request.order = order
     return order
 
 
-def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject, ...]:
+def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds, profile: str) -> tuple[Subject, ...]:
     """Return the subjects as they are known; one that is still to be hashed has no digest yet."""
     if len(asked) > bounds.subjects:
         raise Refusal("statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects")
@@ -71,7 +73,8 @@ def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject,
         subject if asked[index].digest is not UNSET else Subject(subject.name, {"sha256": f"{_STAND_IN}{index:016x}"})
         for index, subject in enumerate(subjects)
     ]
-    check_subjects(judged, max_digests=min(bounds.digests, MOST_DIGESTS))
+    # Sigstore's verifiers know no GOST digests, so they stand in what is not for them alone.
+    check_subjects(judged, allow_gost=profile == "dsse", max_digests=min(bounds.digests, MOST_DIGESTS))
     return subjects
 
 
@@ -121,7 +124,7 @@ def _refuse_unserved(params: SignDsse, kinds: frozenset[str]) -> None:
 
 
 def _refuse_unserved_options(options: Options, kinds: frozenset[str]) -> None:
-    if options.profile is not UNSET and options.profile != "cosign":
+    if options.profile is not UNSET and options.profile not in OUTPUT_PROFILES:
         raise _unserved(f"profile={options.profile}")
     _refuse_unpublished(options.transparency or "none", options.timestamp is True, kinds)
     if options.include is not UNSET:

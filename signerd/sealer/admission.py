@@ -5,17 +5,19 @@ plans, and whether they sign now. What no honest front end sends is a :class:`~s
 end in the middle of a request is an error that its caller is told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import UNSET
 
+from signerd.attestation.algorithms import OUTPUT_PROFILES, bundled, check_output
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
 from signerd.sealer.job import Job, Pinned, Violation
+from signerd.verification.keys import PublicKey
 from signerd.verification.rekor2 import key_details
 from signerd.wire.links import KeyUse, SealItem
 from signerd.wire.params import Descriptor
@@ -37,8 +39,9 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
 
     Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
     a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14), a
-    keyless key whose time nothing would prove, a token that no key has a use for, a key of which no log takes
-    signatures where one is to have them.
+    keyless key whose time nothing would prove, a token that no key has a use for, an output profile that there is not,
+    something to publish and no bundle that it could be of, a key of which no log takes signatures where one is to have
+    them.
     """
     audit_id, decision = item.audit_id, item.decision
     if item.payload_type != PAYLOAD_TYPE:
@@ -48,7 +51,23 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     keys = tuple([_key_of(item, use, ring) for use in decision.keys])
     if item.identity is not None and not any([pinned.certificates for pinned in keys]):
         raise Violation("identity_token", audit_id)
+    if item.profile not in OUTPUT_PROFILES:
+        raise Violation("output_profile", audit_id)
+    _check_published(item, keys)
     return keys
+
+
+def _check_published(item: SealItem, keys: Sequence[Pinned]) -> None:
+    logged = item.rekor_request or item.decision.transparency is not UNSET
+    if not logged and item.decision.timestamp is UNSET:
+        return
+    places = bundled(item.profile, [pinned.entry.algorithm for pinned in keys])
+    if not places:
+        raise Violation("nothing_to_publish", item.audit_id)
+    for place in places:
+        public = keys[place].public
+        if logged and public is not None:
+            _check_logged(public, item.audit_id)
 
 
 def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
@@ -64,19 +83,16 @@ def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
         raise Violation("foreign_key_version", item.audit_id)
     if pinned.plans is not None and item.decision.plan not in pinned.plans:
         raise Violation("foreign_plan", item.audit_id)
-    if pinned.certificates is None:
-        if item.rekor_request or item.decision.transparency is not UNSET:
-            _check_logged(pinned, item.audit_id)
-    elif not (pinned.certificates.ephemeral_ok or item.decision.transparency == "required" or item.decision.timestamp):
+    ephemeral = item.decision.transparency != "required" and not item.decision.timestamp
+    if ephemeral and pinned.certificates is not None and not pinned.certificates.ephemeral_ok:
         # Nothing proves when it was signed: verifiers refuse it once the certificate has ended.
         raise Violation("ephemeral", item.audit_id)
     return pinned
 
 
-def _check_logged(pinned: Pinned, audit_id: str) -> None:
-    assert pinned.public is not None
+def _check_logged(public: PublicKey, audit_id: str) -> None:
     try:
-        key_details(pinned.public)
+        key_details(public)
     except SignerdError:
         raise Violation("unlogged_key", audit_id) from None
 
@@ -105,6 +121,7 @@ def refusal_of(job: Job, ring: Mapping[str, Pinned], clock: Clock) -> CallError 
             pinned = used
         try:
             check_validity(pinned.entry, now)
+            check_output(job.item.profile, pinned.entry.algorithm)
         except SignerdError as error:
             return CallError(error.code, error.reason, error.public)
         if pinned.unfit is not None:

@@ -70,6 +70,7 @@ class Groups:
                 code,
                 job.bundle_digests if delivered else (),
                 keyless_signers(job) if delivered else (),
+                job.envelope_digest if delivered else "",
             )
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
+from signerd.attestation.algorithms import bundled
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
 from signerd.sealer.keyless import Certificates
@@ -80,6 +81,7 @@ class Job:
     proofs: list[list[LogEntry | bytes | None]] | None = None
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
+    envelope_digest: str = ""
     error: CallError | None = None
     ended: str = ""
     answered: bool = False
@@ -89,6 +91,11 @@ class Job:
     def durable(self) -> bool:
         """Whether the ``decided`` leaf is on disk."""
         return self.index >= 0
+
+    @property
+    def bundled(self) -> tuple[int, ...]:
+        """The places of the keys whose signatures leave as bundles, and are published where any is."""
+        return bundled(self.item.profile, [pinned.entry.algorithm for pinned in self.keys])
 
     @property
     def publishes(self) -> bool:

@@ -79,23 +79,27 @@ def assemble(job: Job) -> LargeSealed:
         requests = rekor_requests(job)
         for place, (pinned, made) in enumerate(zip(job.keys, job.signatures, strict=True)):
             assert made is not None
+            if place not in job.bundled:
+                signatures.append(sealed_signature(pinned, made))
+                continue
             bundle = bundle_of(_MARK, payload_type, made, *job.beside(place))
             envelope = dsse_envelope_bytes(_MARK, payload_type, made.signature)
             fd, size, digests = _fill(job, bundle, envelope)
             fds.append(fd)
             memfd = Descriptor(len(fds) - 1, size)
             signatures.append(sealed_signature(pinned, made, memfd, *digests, requests[place]))
-        combined = None
-        if job.item.envelope:
+        combined, digest = None, ""
+        if job.item.envelope or job.item.profile == "dsse":
             template = encode_envelope(_MARK, payload_type, signers(job))
-            fd, size, _ = _fill(job, template, template)
+            fd, size, (whole, _) = _fill(job, template, template)
+            digest = whole if job.item.profile == "dsse" else ""
             fds.append(fd)
             combined = Descriptor(len(fds) - 1, size)
     except BaseException:
         _close(fds)
         raise
     sealed = Sealed(
-        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined
+        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined, digest
     )
     return LargeSealed(sealed, tuple(fds))
 

@@ -286,7 +286,8 @@ class Sealing:
                 self._fail(job)
             return
         job.answered = True
-        job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures])
+        job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures if s.bundle_sha256])
+        job.envelope_digest = result.envelope_sha256
         self._undelivered[job.item.audit_id] = self._jobs.pop(job.item.audit_id)
         self._answer(SealOutcome(job.item.audit_id, ok=result), fds)
 

@@ -44,7 +44,7 @@ __all__ = [
     "outcome_of",
 ]
 
-LINK_VERSION: Final = 3
+LINK_VERSION: Final = 4
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,6 +126,7 @@ class SealItem(msgspec.Struct, frozen=True):
     """One payload to sign with each of ``decision.keys``. ``deadline_ms`` is what is left of the request's time.
 
     ``envelope`` asks for the combined DSSE envelope too, ``rekor_request`` for what a Rekor v2 log takes.
+    In the output ``profile`` dsse the envelope is what leaves, and the first ES256 key alone has a bundle.
     """
 
     audit_id: str
@@ -138,6 +139,7 @@ class SealItem(msgspec.Struct, frozen=True):
     principal_expires_at: int = 0
     rekor_request: bool = False
     identity: IdentityToken | None = None
+    profile: str = "cosign"
 
 
 class SealMany(msgspec.Struct, frozen=True, tag_field="type", tag="seal_many"):
@@ -237,21 +239,25 @@ class SealedSignature(msgspec.Struct, frozen=True, omit_defaults=True):
     """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes).
 
     A keyless key has version 0, and ``keyid`` is that of its certificate's key.
-    ``rekor_request`` is the body of a post to a Rekor v2 log, where the item asked for it.
+    ``rekor_request`` is the body of a post to a Rekor v2 log, where the item asked for it. A signature that stands in
+    the envelope alone has neither bundle nor digests.
     """
 
     key: str
     keyid: str
     version: int
-    bundle: bytes | Descriptor
-    bundle_sha256: str
-    envelope_sha256: str
+    bundle: bytes | Descriptor = b""
+    bundle_sha256: str = ""
+    envelope_sha256: str = ""
     rekor_request: bytes = b""
     keyless: Keyless | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """What leaves the sealer once ``decided`` is durable and every signature verified."""
+    """What leaves the sealer once ``decided`` is durable and every signature verified.
+
+    ``envelope_sha256`` is that of ``envelope`` where it is what leaves (output profile dsse).
+    """
 
     signatures: tuple[SealedSignature, ...]
     statement_sha256: str
@@ -259,6 +265,7 @@ class Sealed(msgspec.Struct, frozen=True):
     leaf_hash: str
     index: int
     envelope: bytes | Descriptor | None = None
+    envelope_sha256: str = ""
 
 
 class SealOutcome(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -209,6 +209,8 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     """what keeps the front end from the sealer's files; `process`: nothing but the process boundary"""
     development: bool | UnsetType = UNSET
     """true where editable installations of plugins may load"""
+    notices: tuple[str, ...] | UnsetType = UNSET
+    """sentences for people about what it does not do"""
 
 
 class Check(msgspec.Struct, frozen=True):

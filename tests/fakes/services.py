@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 import pytest
 import trio
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -234,6 +234,7 @@ class HeldKey:
             "ES256": partial(ec.generate_private_key, ec.SECP256R1()),
             "ES384": partial(ec.generate_private_key, ec.SECP384R1()),
             "Ed25519": ed25519.Ed25519PrivateKey.generate,
+            "RSA-PKCS1-SHA256": partial(rsa.generate_private_key, 65537, 2048),
         }
         private = made[kind]()
         public = PublicKey.from_spki(private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
@@ -245,6 +246,7 @@ class HeldKey:
             "ES256": (ec.ECDSA(SHA256()),),
             "ES384": (ec.ECDSA(SHA384()),),
             "Ed25519": (),
+            "RSA-PKCS1-SHA256": (padding.PKCS1v15(), SHA256()),
         }
         signature: bytes = self._private.sign(message, *algorithms[self.entry.algorithm])
         return signature

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
+from signerd.attestation.algorithms import bundled
 from signerd.attestation.canonical import canonical_json
 from signerd.errors import Refusal
 from signerd.wire.params import Options
@@ -48,12 +49,16 @@ def options_for(
     timestamp: bool = False,  # an option of the command
     mode: Literal["auto", "keyful", "keyless"] | None = None,
     identity_token: str | None = None,
+    profile: Literal["cosign", "dsse"] | None = None,
+    envelope: bool = False,  # an option of the command
 ) -> Options | None:
-    """Return the options that name the keys to sign with, what to publish, the mode and the token; None where nothing
-    is named."""
+    """Return the options that name the keys to sign with, what to publish, the mode, the token and the form of the
+    result; None where nothing is named."""
     options = Options(
         keys=tuple(keys) or UNSET,
         mode=UNSET if mode is None else mode,
+        profile=UNSET if profile is None else profile,
+        include=("envelope",) if envelope and profile != "dsse" else UNSET,
         transparency=UNSET if transparency is None else transparency,
         timestamp=timestamp or UNSET,
         identity_token=UNSET if identity_token is None else identity_token,
@@ -64,7 +69,15 @@ def options_for(
 def asked_options(arguments: argparse.Namespace) -> Options | None:
     """Return the options that the command line asks for; refuses as :func:`identity_token`."""
     token = identity_token(arguments.identity_token)
-    return options_for(arguments.key, arguments.transparency, arguments.timestamp, arguments.mode, token)
+    return options_for(
+        arguments.key,
+        arguments.transparency,
+        arguments.timestamp,
+        arguments.mode,
+        token,
+        arguments.profile,
+        getattr(arguments, "envelope", None) is not None,
+    )
 
 
 def identity_token(place: str | None) -> str | None:
@@ -92,7 +105,8 @@ def release_digest(text: str | None) -> str | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Have one statement signed; the bundle goes to ``--out`` or stdout, hints and warnings to stderr."""
+    """Have one statement signed; the bundle goes to ``--out`` or stdout, the envelope to ``--envelope``, hints and
+    warnings to stderr."""
     _check_places(arguments)
     document = read_file(arguments.document)
     request = SignRequest(
@@ -106,6 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with connect(arguments) as signer:
         signed = signer.sign_dsse(request, deadline_s=arguments.deadline)
+    if arguments.envelope is not None and signed.envelope is not None:
+        write_file(arguments.envelope, signed.envelope)
     _write_bundles(arguments, signed)
     if arguments.receipt is not None:
         write_file(arguments.receipt, canonical_json(signed.receipt))
@@ -128,9 +144,12 @@ def _line(command: VerifyCommand, out: str | None) -> str:
 
 def _check_places(arguments: argparse.Namespace) -> None:
     """Refuse, before anything is signed, what would leave a signature without a place."""
+    whole = arguments.output_given and arguments.output == "json"
+    if arguments.profile == "dsse" and arguments.envelope is None and not whole:
+        raise Refusal("request.malformed", "envelope_missing", "--profile dsse needs --envelope FILE")
     if arguments.out is not None and os.path.isdir(arguments.out):
         return
-    if len(arguments.key) > 1 and not (arguments.output_given and arguments.output == "json"):
+    if len(arguments.key) > 1 and arguments.profile != "dsse" and not whole:
         raise Refusal("request.malformed", "out_directory", "several signers need --out DIR, a directory")
     if arguments.output_given and arguments.output == "table" and arguments.out is None:
         raise Refusal(
@@ -141,9 +160,14 @@ def _check_places(arguments: argparse.Namespace) -> None:
 def _write_bundles(arguments: argparse.Namespace, signed: Signed) -> None:
     bundles = signed.bundles
     if arguments.out is not None and os.path.isdir(arguments.out):
-        for index, (bundle, identity) in enumerate(zip(bundles, signed.result.signing_identity, strict=True)):
+        identities = signed.result.signing_identity
+        places = bundled(arguments.profile or "cosign", [identity.algorithm for identity in identities])
+        for index, (bundle, place) in enumerate(zip(bundles, places, strict=True)):
+            identity = identities[place]
             hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
             write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.sigstore.json"), bundle)
+    elif not bundles and arguments.profile == "dsse":
+        pass  # the daemon's warning says why
     elif len(bundles) > 1 or not bundles:
         if not (arguments.output_given and arguments.output == "json"):
             raise Refusal(

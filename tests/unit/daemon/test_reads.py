@@ -8,7 +8,7 @@ import pytest
 from fakes.sealer_end import SealerEnd
 from fakes.services import NOON, PEER, PRINCIPAL, FakeClock, HeldKey, Later, World, world
 from signerd.contracts.values import Entitlement, PlanLimits, Principal
-from signerd.daemon.reads import NEVER, PROFILES, Reads
+from signerd.daemon.reads import NEVER, Reads
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.verifying import Verifying
@@ -179,7 +179,7 @@ def test_info_and_health(desk: Desk) -> None:
     info = desk.ask("daemon.info")
     assert info.uptime_s == 100
     assert [plugin.name for plugin in info.plugins] == ["signerd-x"]
-    assert (info.profiles, info.checkpoints) == (PROFILES, "off")
+    assert (info.profiles, info.checkpoints) == (("cosign", "dsse"), "off")
     health = desk.ask("daemon.health", UNBOUND)
     assert health.ready
     assert all(check.ok for check in health.checks)

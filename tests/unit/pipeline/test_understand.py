@@ -91,7 +91,6 @@ def test_descriptors_are_checked_with_the_shape() -> None:
 UNSERVED: list[tuple[dict[str, Any], str]] = [
     ({"approval_id": "a"}, "approval_id"),
     ({"idempotency_key": "k"}, "idempotency_key"),
-    ({"options": Options(profile="dsse")}, "profile=dsse"),
     ({"options": Options(profile="cose")}, "profile=cose"),
     ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
     ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
@@ -101,6 +100,7 @@ SERVED = [
     Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope",)),
     Options(mode="keyful", include=("rekor_request",), transparency="async", timestamp=True),
     Options(mode="keyless", include=("chain",)),
+    Options(profile="dsse"),
 ]
 
 
@@ -307,3 +307,16 @@ def test_the_scope_must_be_the_principals() -> None:
 def test_shape_comes_before_catalogue_and_catalogue_before_scope(changes: dict[str, Any], reason: str) -> None:
     asked = request(order(scanner_image_digest=UNSET, **changes), bound=NO_SCOPE)
     assert refused(world(inline_bytes=100), asked)[1] == reason
+
+
+@pytest.mark.parametrize(
+    ("profile", "allowed"), [(UNSET, False), ("cosign", False), ("dsse", True)], ids=["none", "cosign", "dsse"]
+)
+def test_digests_by_gost_stand_in_what_is_not_for_cosign_alone(profile: Any, allowed: bool) -> None:
+    subject = Subject("artefact", digest={"sha256": DIGEST, "streebog256": "ab" * 32})
+    asked = request(order(subject=(subject,), options=Options(profile=profile)))
+    if allowed:
+        order_ = understood(world(), asked)
+        assert (order_.profile, order_.subjects[0].digest) == ("dsse", subject.digest)
+    else:
+        assert refused(world(), asked)[:2] == ("statement.invalid", "digest_unknown")

@@ -22,12 +22,12 @@ def payload_of(size: int) -> bytes:
     return os.urandom(1024) * (size // 1024) + bytes(size % 1024)
 
 
-def jobs(payload: bytes, *keys: SoftKey) -> tuple[Job, Job]:
+def jobs(payload: bytes, *keys: SoftKey, profile: str = "cosign") -> tuple[Job, Job]:
     """The same item twice: its payload inline, and in a memfd."""
     bench = Bench(*keys)
-    inline = Job(bench.item(payload, envelope=True), tuple(key.pinned() for key in keys), 2000.0)
+    inline = Job(bench.item(payload, envelope=True, profile=profile), tuple(key.pinned() for key in keys), 2000.0)
     fd = sealed_memfd("payload", payload)
-    item = bench.item(Descriptor(0, len(payload)), envelope=True)
+    item = bench.item(Descriptor(0, len(payload)), envelope=True, profile=profile)
     bench.close()
     return inline, Job(item, tuple(key.pinned() for key in keys), 2000.0, fd)
 
@@ -102,4 +102,31 @@ def test_a_failure_half_way_leaves_no_descriptor_behind(monkeypatch: pytest.Monk
 def test_discarding_an_error_is_nothing() -> None:
     before = open_here()
     discard(Fault("internal", "aside", "the signer failed"))
+    assert open_here() == before
+
+
+def test_in_profile_dsse_the_envelope_is_large_and_one_bundle_is() -> None:
+    before = open_here()
+    payload = payload_of(PART_BYTES + 5)
+    inline, large = jobs(payload, *reversed(KEYS), profile="dsse")
+    inline.hash_inline(payload)
+    hash_payload(large)
+    message = pae(PAYLOAD_TYPE, payload)
+    inline.signatures = large.signatures = [
+        Made(key.sign(what), key.public) for key, what in zip(KEYS[::-1], (message, inline.pae_sha256), strict=True)
+    ]
+    expected = signatures.assemble(inline, payload)
+    made = assemble(large)
+    assert len(made.fds) == 2
+    first, companion = made.sealed.signatures
+    assert (first.bundle, first.bundle_sha256, first.envelope_sha256) == (b"", "", "")
+    assert isinstance(companion.bundle, Descriptor)
+    assert content(made.fds[companion.bundle.fd], companion.bundle.size) == expected.signatures[1].bundle
+    assert isinstance(made.sealed.envelope, Descriptor)
+    assert content(made.fds[made.sealed.envelope.fd], made.sealed.envelope.size) == expected.envelope
+    assert made.sealed.envelope_sha256 == expected.envelope_sha256 != ""
+    discard(made)
+    large.close_descriptors()
+    assert isinstance(large.message, mmap.mmap)
+    large.message.close()
     assert open_here() == before
