@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     keys = _add(commands, "keys", [options], "public halves, validity, how to verify")
     keys.add_argument("ref", nargs="?", metavar="REF", help="key reference or keyid; all keys without one")
     keys.add_argument("--public", metavar="FILE", help="write the public key there, as PEM")
+    _add_hash(commands, options)
     _add(commands, "info", [options], "what runs, what it takes, whom it takes you for")
     return top
 
@@ -184,6 +185,20 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
     verify.add_argument("--type", metavar="TYPE", help="predicate type that it must have")
     verify.add_argument(
         "--offline", action="store_true", help="accepted for what asks for it: no network is ever used"
+    )
+
+
+def _add_hash(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
+    hashing = _add(commands, "hash", [options], "digests by the hash that a profile has for a purpose; opens no socket")
+    hashing.add_argument("file", metavar="FILE", nargs="+", help="what to hash; - is stdin")
+    hashing.add_argument(
+        "--purpose",
+        required=True,
+        choices=("graph", "symbol", "content", "merkle", "attestation", "interop", "secret"),
+        help="what the digest is for",
+    )
+    hashing.add_argument(
+        "--profile", default="world", help="the tenant's compliance profile, as 'signerctl keys KEY' shows it"
     )
 
 

@@ -232,7 +232,7 @@ class Key(msgspec.Struct, frozen=True):
     """The `[backends.NAME]` that has it."""
     tenant: Name
     """Whose it is; that tenant's `keys` must name it too."""
-    generate: Literal["ES256", "ES384", "ES512", "Ed25519"] | None = None
+    generate: Literal["ES256", "ES384", "ES512", "Ed25519", "GOST3410-2012-256", "GOST3410-2012-512"] | None = None
     """Make a key of this algorithm at the first start that does not find one. A key that was there before is never made
     anew."""
     plans: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] | None = None

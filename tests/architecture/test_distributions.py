@@ -21,6 +21,7 @@ GROUPS = {
         "cryptopro": "signerd_key_cryptopro.backend",
         "file": "signerd_key_file.backend",
         "fulcio": "signerd_key_fulcio.backend",
+        "gost": "signerd_key_gost.backend",
         "pkcs11": "signerd_key_pkcs11.backend",
     },
     "signerd.publishers.v1": {"log-rekor": "signerd_log_rekor.plugin", "stamp-rfc3161": "signerd_stamp_rfc3161.plugin"},

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec import UNSET
 
 from fakes.gost_tokens import GostToken
 from running.callers import request
@@ -21,6 +22,7 @@ from running.configured import records, until
 from running.daemon import RELEASE, Running, running
 from signerd.attestation.dsse import pae
 from signerd.errors import SignerdError
+from signerd.wire.params import Options
 from signerd_client import Signer, SignRequest
 
 pytestmark = pytest.mark.needs("gost-engine", "gcc")
@@ -98,7 +100,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def asked(number: int = 0, *keys: str) -> SignRequest:
-    return dataclasses.replace(request(number), profile="dsse", keys=keys or None)
+    return dataclasses.replace(request(number), options=Options(profile="dsse", keys=keys or UNSET))
 
 
 def envelope_of(data: bytes) -> tuple[bytes, bytes]:
