@@ -5,6 +5,7 @@ import base64
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from msgspec import UNSET
 
 from fakes.gost_tokens import GostToken
 from running.callers import request
-from running.configured import records, until
+from running.configured import key_workers, records, until
 from running.daemon import RELEASE, Running, running
 from signerd.attestation.dsse import pae
 from signerd.errors import SignerdError
@@ -28,6 +29,7 @@ from signerd_client import Signer, SignRequest
 pytestmark = pytest.mark.needs("gost-engine", "gcc")
 
 MODULE = "cryptopro:token=gost;object=release"
+OTHER = "cryptopro:token=gost;object=other"
 CONTAINER = "cryptopro:container=release"
 SPARE = "gost:spare"
 FOREIGN = "file:p256"
@@ -149,7 +151,8 @@ def fault_of(daemon: Running, number: int, *keys: str) -> str:
 
 
 def test_no_key_takes_the_place_of_another_unless_the_configuration_says_so(vendor: GostToken, base: Path) -> None:
-    with running(base, config=configuration(vendor, [CONTAINER, MODULE])) as daemon:
+    vendor.add("other")
+    with running(base, config=configuration(vendor, [CONTAINER, OTHER])) as daemon:
         with Signer.connect(daemon.socket) as signer:
             assert signer.sign_dsse(asked(0)).result.receipt.decision.degraded == ()
         vendor.go_wrong("0x80090022")
@@ -159,7 +162,7 @@ def test_no_key_takes_the_place_of_another_unless_the_configuration_says_so(vend
         vendor.go_wrong("0x80090016")
         assert fault_of(daemon, 3) == "key.not_found container_missing"
         with Signer.connect(daemon.socket) as signer:
-            assert signer.sign_dsse(asked(4, MODULE)).result.receipt.decision.degraded == ()
+            assert signer.sign_dsse(asked(4, OTHER)).result.receipt.decision.degraded == ()
 
 
 @pytest.mark.parametrize("gone", ["module", "tool"])
@@ -172,9 +175,8 @@ def test_software_signs_in_place_of_the_vendor_where_configured_and_receipt_and_
             before = signer.sign_dsse(asked(0)).result.receipt.decision
         assert (before.degraded, [each.key for each in before.keys]) == ((), [key])
         if gone == "module":
-            worker = daemon.child("key")
             vendor.module.unlink()
-            os.kill(worker, 9)
+            os.kill(key_workers(daemon)[0], signal.SIGKILL)
         else:
             vendor.tool.unlink()
         first = len(daemon.leaves())
