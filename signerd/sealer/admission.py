@@ -46,6 +46,7 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     audit_id, decision = item.audit_id, item.decision
     if item.payload_type != PAYLOAD_TYPE:
         raise Violation("payload_type", audit_id)
+    _check_form(item)
     if not decision.keys or item.request.tenant != decision.tenant:
         raise Violation("decision_shape", audit_id)
     keys = tuple([_key_of(item, use, ring) for use in decision.keys])
