@@ -6,14 +6,14 @@ strings say the same.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from signerd.errors import Refusal
 
 __all__ = ["Tagged", "Value", "cbor", "head", "read_cbor"]
 
-Value = int | bytes | str | bool | None | Sequence["Value"] | Mapping["int | str", "Value"] | "Tagged"
-"""What is written and read; a bytes-like is read as bytes."""
+Value: TypeAlias = "int | bytes | str | Sequence[Value] | Mapping[int | str, Value] | Tagged | None"
+"""What is written and read; a bool is an int to Python, and itself here."""
 
 UNSIGNED: Final = 0
 NEGATIVE: Final = 1
@@ -49,24 +49,24 @@ def head(major: int, argument: int) -> bytes:
 
 def cbor(value: Value) -> bytes:
     """Write ``value`` in its one deterministic encoding; ValueError for an integer of more than 64 bits."""
-    match value:
-        case bool() | None:
-            return bytes([next(code for code, simple in _SIMPLE.items() if simple is value)])
-        case int():
-            return head(UNSIGNED, value) if value >= 0 else head(NEGATIVE, -1 - value)
-        case bytes():
-            return head(BYTES, len(value)) + value
-        case str():
-            text = value.encode()
-            return head(TEXT, len(text)) + text
-        case Tagged():
-            return head(TAG, value.number) + cbor(value.value)
-        case Mapping():
-            # Bytewise order of the keys' encodings, not of the keys.
-            entries = sorted((cbor(key), cbor(item)) for key, item in value.items())
-            return head(MAP, len(entries)) + b"".join(key + item for key, item in entries)
-        case _:
-            return head(ARRAY, len(value)) + b"".join(cbor(item) for item in value)
+    if value is None or isinstance(value, bool):
+        written = bytes([next(code for code, simple in _SIMPLE.items() if simple is value)])
+    elif isinstance(value, int):
+        written = head(UNSIGNED, value) if value >= 0 else head(NEGATIVE, -1 - value)
+    elif isinstance(value, bytes):
+        written = head(BYTES, len(value)) + value
+    elif isinstance(value, str):
+        text = value.encode()
+        written = head(TEXT, len(text)) + text
+    elif isinstance(value, Tagged):
+        written = head(TAG, value.number) + cbor(value.value)
+    elif isinstance(value, Mapping):
+        # Bytewise order of the keys' encodings, not of the keys.
+        entries = sorted((cbor(key), cbor(item)) for key, item in value.items())
+        written = head(MAP, len(entries)) + b"".join(key + item for key, item in entries)
+    else:
+        written = head(ARRAY, len(value)) + b"".join(cbor(item) for item in value)
+    return written
 
 
 def read_cbor(data: bytes | memoryview) -> Value:
@@ -74,8 +74,8 @@ def read_cbor(data: bytes | memoryview) -> Value:
 
     Arrays come as tuples, maps as dicts, whose keys are integers or texts. Refuses with ``verification.failed``:
     ``cbor_malformed`` (cut off, surplus bytes, a kind that is not read, text that is not UTF-8, more than 16 deep),
-    ``cbor_not_deterministic`` (a longer head than needed, indefinite length, keys out of order or twice). Raises nothing
-    else.
+    ``cbor_not_deterministic`` (a longer head than needed, indefinite length, keys out of order or twice). Raises
+    nothing else.
     """
     with memoryview(data) as view:
         reader = _Reader(view)
@@ -103,25 +103,31 @@ class _Reader:
                 _malformed("a float or a simple value that is not read")
             return _SIMPLE[first]
         major, argument = first >> 5, self._argument(first & 31)
-        if major == UNSIGNED:
-            return argument
-        if major == NEGATIVE:
-            return -1 - argument
-        if major == BYTES:
-            return bytes(self._take(argument))
-        if major == TEXT:
-            try:
-                return bytes(self._take(argument)).decode()
-            except UnicodeDecodeError:
-                _malformed("text that is not UTF-8")
-        if major == TAG:
-            return Tagged(argument, self.item(depth + 1))
-        # An item is at least one byte: a count cannot make more of a short input than it has bytes.
-        if argument > len(self.data) - self.at:
+        if major in (ARRAY, MAP) and argument > len(self.data) - self.at:
+            # An item is at least one byte: a count makes no more of a short input than it has bytes.
             _malformed("cut off")
-        if major == ARRAY:
-            return tuple([self.item(depth + 1) for _ in range(argument)])
-        return self._map(argument, depth)
+        value: Value
+        if major == UNSIGNED:
+            value = argument
+        elif major == NEGATIVE:
+            value = -1 - argument
+        elif major == BYTES:
+            value = bytes(self._take(argument))
+        elif major == TEXT:
+            value = self._text(argument)
+        elif major == ARRAY:
+            value = tuple([self.item(depth + 1) for _ in range(argument)])
+        elif major == MAP:
+            value = self._map(argument, depth)
+        else:
+            value = Tagged(argument, self.item(depth + 1))
+        return value
+
+    def _text(self, size: int) -> str:
+        try:
+            return bytes(self._take(size)).decode()
+        except UnicodeDecodeError:
+            _malformed("text that is not UTF-8")
 
     def _map(self, count: int, depth: int) -> dict[int | str, Value]:
         entries: dict[int | str, Value] = {}

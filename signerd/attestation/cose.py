@@ -1,8 +1,8 @@
 """COSE_Sign1 (RFC 9052) over a Statement: what a key signs, and the tagged message with one signature.
 
 Written deterministically (RFC 8949, section 4.2.1): tag 18, protected header ``{1: algorithm, 3: content type, 4: key
-id}``, no unprotected header, the Statement's bytes, the signature as RFC 9053 has it. ``external_aad`` is empty. The key
-id is the SHA-256 of the SubjectPublicKeyInfo, 32 bytes; it is a hint, and never decides trust.
+id}``, no unprotected header, the Statement's bytes, the signature as RFC 9053 has it. ``external_aad`` is empty. The
+key id is the SHA-256 of the SubjectPublicKeyInfo, 32 bytes; it is a hint, and never decides trust.
 
 CWT claims (header 15, RFC 9597) are not written: signerd knows no name of an issuer beyond its key's, and a Statement
 names its subjects itself, one or many.
@@ -13,12 +13,12 @@ from typing import Final, NoReturn
 
 import msgspec
 
+from signerd.attestation.algorithms import COSE_ALGORITHMS
 from signerd.attestation.cbor import ARRAY, BYTES, TAG, Tagged, Value, cbor, head, read_cbor
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Refusal
 
 __all__ = [
-    "COSE_ALGORITHMS",
     "FIRST_BYTE",
     "LARGEST_COSE",
     "CoseSign1",
@@ -28,10 +28,6 @@ __all__ = [
     "protected_header",
     "signature_structure",
 ]
-
-COSE_ALGORITHMS: Final[Mapping[str, int]] = {"ES256": -7, "ES384": -35, "ES512": -36, "Ed25519": -8}
-"""Numbers of RFC 9053, sections 2.1 and 2.2. RSA PKCS#1 v1.5 has one (RFC 8812) that is registered as not recommended,
-and is left out; GOST has none."""
 
 LARGEST_COSE: Final = 192 * 1024 * 1024
 """Bytes. Nothing larger is parsed."""
@@ -65,8 +61,10 @@ def protected_header(algorithm: str, key_id: bytes) -> bytes:
 
 
 def signature_structure(protected: bytes, length: int) -> bytes:
-    """Return all of the ``Sig_structure`` that stands before a payload of ``length`` bytes (RFC 9052, section 4.4): with
-    the payload behind it, it is what a key signs."""
+    """Return all of the ``Sig_structure`` that stands before a payload of ``length`` bytes (RFC 9052, section 4.4).
+
+    With the payload behind it, it is what a key signs.
+    """
     return head(ARRAY, 4) + cbor("Signature1") + cbor(protected) + cbor(b"") + head(BYTES, length)
 
 
@@ -84,9 +82,9 @@ def parse_cose(data: bytes | memoryview) -> CoseSign1:
     """Read a message by whomever it was written, in the one deterministic encoding.
 
     Refuses with ``verification.failed``: those of :func:`~signerd.attestation.cbor.read_cbor`, ``cose_too_large``,
-    ``cose_untagged`` (the tag 18 is demanded), ``cose_malformed``, ``payload_detached``, ``header_repeated`` (a label in
-    both headers), ``header_critical`` (one that must be understood and is not, or is named critical and is not there).
-    Other headers are ignored, as RFC 9052 has it. Raises nothing else.
+    ``cose_untagged`` (the tag 18 is demanded), ``cose_malformed``, ``payload_detached``, ``header_repeated`` (a label
+    in both headers), ``header_critical`` (one that must be understood and is not, or is named critical and is not
+    there). Other headers are ignored, as RFC 9052 has it. Raises nothing else.
     """
     if len(data) > LARGEST_COSE:
         _refuse("cose_too_large", "the message is too large")

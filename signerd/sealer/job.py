@@ -10,6 +10,7 @@ from signerd.attestation.algorithms import bundled
 from signerd.attestation.cose import signature_structure
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
+from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.sealer.framing import COSE, Framed, cose_protected, framed_inline
 from signerd.sealer.keyless import Certificates
 from signerd.verification.keyless import Vouched
@@ -63,8 +64,8 @@ class Job:
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``framed`` is what the keys sign: one for all, or one for each. ``proofs`` has what was published of each
-    signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread reads
-    the memfds, which therefore stay open.
+    signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside``, a thread
+    reads the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -94,7 +95,8 @@ class Job:
     @property
     def bundled(self) -> tuple[int, ...]:
         """The places of the keys whose signatures leave as bundles, and are published where any is."""
-        return bundled(self.item.profile, [pinned.entry.algorithm for pinned in self.keys])
+        algorithms = [pinned.entry.algorithm for pinned in self.keys]
+        return bundled(self.item.profile, algorithms, statement=self.item.payload_type == PAYLOAD_TYPE)
 
     @property
     def publishes(self) -> bool:

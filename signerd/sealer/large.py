@@ -191,7 +191,7 @@ def _fill(job: Job, template: bytes, hashed: bytes) -> tuple[int, int, tuple[str
 
 
 def _fill_raw(job: Job, before: bytes, after: bytes) -> tuple[int, int, str]:
-    """Write the payload itself between ``before`` and ``after`` into a sealed memfd; return it, its size and SHA-256."""
+    """Write the payload between ``before`` and ``after`` into a sealed memfd; return it, its size and its SHA-256."""
     assert job.payload_fd is not None
     digest = hashlib.sha256(before)
     fd = os.memfd_create("cose", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -3,7 +3,8 @@
 The algorithm follows from the key alone; the message must name the same.
 """
 
-from signerd.attestation.cose import COSE_ALGORITHMS, CoseSign1, parse_cose, signature_structure
+from signerd.attestation.algorithms import COSE_ALGORITHMS
+from signerd.attestation.cose import CoseSign1, parse_cose, signature_structure
 from signerd.attestation.dsse import Envelope
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Refusal

@@ -1,4 +1,4 @@
-"""ECDSA signatures as ``r ‖ s`` of fixed length, big-endian (RFC 9053, section 2.1); everywhere else they are in DER."""
+"""ECDSA signatures as ``r ‖ s`` of fixed length, big-endian (RFC 9053, section 2.1); everywhere else they are DER."""
 
 from collections.abc import Mapping
 from typing import Final
