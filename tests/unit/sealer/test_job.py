@@ -29,9 +29,9 @@ def test_the_digests_are_those_of_what_is_signed(keys: tuple[SoftKey, ...], want
     made.hash_inline(b"payload")
     message = pae(PAYLOAD_TYPE, b"payload")
     assert made.statement_sha256 == hashlib.sha256(b"payload").hexdigest()
-    assert made.pae_sha256 == hashlib.sha256(message).digest()
+    assert made.to_sign(0).sha256 == hashlib.sha256(message).digest()
     assert made.wants_message is wants
-    assert made.message == (message if wants else b"")
+    assert made.to_sign(0).message == (message if wants else b"")
 
 
 def test_descriptors_are_closed_once_and_not_while_a_thread_reads_them() -> None:

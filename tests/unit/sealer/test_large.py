@@ -44,11 +44,11 @@ def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
     inline, large = jobs(payload, *KEYS)
     inline.hash_inline(payload)
     hash_payload(large)
-    assert (large.statement_sha256, large.pae_sha256) == (inline.statement_sha256, inline.pae_sha256)
-    assert large.message_fd is not None
+    assert (large.statement_sha256, large.to_sign(0).sha256) == (inline.statement_sha256, inline.to_sign(0).sha256)
+    assert large.to_sign(0).fd is not None
     message = pae(PAYLOAD_TYPE, payload)
-    assert content(large.message_fd, len(message)) == message == bytes(large.message)
-    made_by = [Made(key.sign(what), key.public) for key, what in zip(KEYS, (inline.pae_sha256, message), strict=True)]
+    assert content(large.to_sign(0).fd, len(message)) == message == bytes(large.to_sign(0).message)
+    made_by = [Made(key.sign(what), key.public) for key, what in zip(KEYS, (inline.to_sign(0).sha256, message), strict=True)]
     inline.signatures = large.signatures = list(made_by)
     expected = signatures.assemble(inline, payload)
     made = assemble(large)
@@ -61,8 +61,8 @@ def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
     assert content(made.fds[made.sealed.envelope.fd], made.sealed.envelope.size) == expected.envelope
     discard(made)
     large.close_descriptors()
-    assert isinstance(large.message, mmap.mmap)
-    large.message.close()
+    assert isinstance(large.to_sign(0).message, mmap.mmap)
+    large.to_sign(0).message.close()
     assert open_here() == before
 
 
@@ -70,9 +70,9 @@ def test_no_message_is_made_where_every_key_signs_the_digest() -> None:
     payload = payload_of(SLICE_BYTES + 7)
     _, large = jobs(payload, KEYS[0])
     hash_payload(large)
-    assert large.message_fd is None
-    assert large.message == b""
-    assert large.pae_sha256 == hashlib.sha256(pae(PAYLOAD_TYPE, payload)).digest()
+    assert large.to_sign(0).fd is None
+    assert large.to_sign(0).message == b""
+    assert large.to_sign(0).sha256 == hashlib.sha256(pae(PAYLOAD_TYPE, payload)).digest()
     large.close_descriptors()
 
 
@@ -113,7 +113,7 @@ def test_in_profile_dsse_the_envelope_is_large_and_one_bundle_is() -> None:
     hash_payload(large)
     message = pae(PAYLOAD_TYPE, payload)
     inline.signatures = large.signatures = [
-        Made(key.sign(what), key.public) for key, what in zip(KEYS[::-1], (message, inline.pae_sha256), strict=True)
+        Made(key.sign(what), key.public) for key, what in zip(KEYS[::-1], (message, inline.to_sign(0).sha256), strict=True)
     ]
     expected = signatures.assemble(inline, payload)
     made = assemble(large)
@@ -127,6 +127,6 @@ def test_in_profile_dsse_the_envelope_is_large_and_one_bundle_is() -> None:
     assert made.sealed.envelope_sha256 == expected.envelope_sha256 != ""
     discard(made)
     large.close_descriptors()
-    assert isinstance(large.message, mmap.mmap)
-    large.message.close()
+    assert isinstance(large.to_sign(0).message, mmap.mmap)
+    large.to_sign(0).message.close()
     assert open_here() == before
