@@ -14,7 +14,13 @@ RESOURCES: Final = "signerd_predicates_stella"
 UriForm = Literal["uri", "alias"]
 """What stands in ``predicateType``: an absolute URI (in-toto TypeURI), or the bare name that some compare."""
 
-NAMES: Final = {"sbom": "stella-sbom", "vex": "stella-vex", "report": "report", "promotion": "promotion", "replay": "replay"}
+NAMES: Final = {
+    "sbom": "stella-sbom",
+    "vex": "stella-vex",
+    "report": "report",
+    "promotion": "promotion",
+    "replay": "replay",
+}
 """The short name of each type; bare ``sbom`` and ``vex`` would promise the document itself."""
 EXEMPT: Final = frozenset({"promotion"})
 """Types that no scanner makes: a promotion is the pipeline's own word about documents attested before."""
