@@ -1,9 +1,9 @@
 """The real outside parts: where they are in the cache, and how they get there.
 
 Go and Node come as pinned wheels (constraints/tools.txt), the programs in BUILT are built from the Go module
-proxy, @sigstore/verify comes by `npm ci` from its lock, pycose as pinned wheels (constraints/cose.txt). Each lies in tools/<name>/<version or digest of its
-lock>/ and is made once: in a folder beside it, then renamed, so that a half-made one is never found. Package
-clients are configured by the user's environment alone.
+proxy, @sigstore/verify comes by `npm ci` from its lock, pycose as pinned wheels too (constraints/cose.txt). Each
+lies in tools/<name>/<version or digest of its lock>/ and is made once: in a folder beside it, then renamed, so
+that a half-made one is never found. Package clients are configured by the user's environment alone.
 """
 
 import fcntl

@@ -107,8 +107,8 @@ def release_digest(text: str | None) -> str | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Have one statement signed; bundle or message goes to ``--out`` or stdout, the envelope to ``--envelope``, hints and
-    warnings to stderr."""
+    """Have one statement signed; bundle or message goes to ``--out`` or stdout, the envelope to ``--envelope``, hints
+    and warnings to stderr."""
     _check_places(arguments)
     document = read_file(arguments.document)
     request = SignRequest(

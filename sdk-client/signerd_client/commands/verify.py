@@ -12,6 +12,7 @@ from signerd.attestation.cose import FIRST_BYTE
 from signerd.errors import Refusal, exit_code
 from signerd.verification.bundle import Check, Verification, verify_bundle
 from signerd.verification.certificates import Identity
+from signerd.verification.cose import verify_cose_statement
 from signerd.verification.evaluation import Evaluation, evaluate
 from signerd.verification.keys import PublicKey
 from signerd.verification.policy import LARGEST_POLICY, parse_policy
@@ -124,8 +125,6 @@ def _verify_cose(
     arguments: argparse.Namespace, message: bytes, signer: PublicKey | Identity, root: TrustedRoot | None
 ) -> Verification:
     """Verify a COSE_Sign1 message, beside which there is nothing."""
-    from signerd.verification.cose import verify_cose_statement
-
     if root is not None or not isinstance(signer, PublicKey):
         _usage("cose_by_key", "a COSE message is verified by --key, without --trusted-root")
     digest, kind = _artifact(arguments.subject), _predicate_type(arguments.type)

@@ -91,7 +91,10 @@ def test_descriptors_are_checked_with_the_shape() -> None:
 UNSERVED: list[tuple[dict[str, Any], str]] = [
     ({"approval_id": "a"}, "approval_id"),
     ({"idempotency_key": "k"}, "idempotency_key"),
-    ({"options": Options(profile="cose")}, "profile=cose"),
+    ({"options": Options(profile="cose", transparency="async")}, "transparency=async"),
+    ({"options": Options(profile="cose", timestamp=True)}, "timestamp"),
+    ({"options": Options(profile="cose", include=("chain", "envelope"))}, "include=envelope"),
+    ({"options": Options(profile="cose", include=("rekor_request",))}, "include=rekor_request"),
     ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
     ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
 ]

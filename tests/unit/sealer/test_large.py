@@ -48,7 +48,8 @@ def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
     assert large.to_sign(0).fd is not None
     message = pae(PAYLOAD_TYPE, payload)
     assert content(large.to_sign(0).fd, len(message)) == message == bytes(large.to_sign(0).message)
-    made_by = [Made(key.sign(what), key.public) for key, what in zip(KEYS, (inline.to_sign(0).sha256, message), strict=True)]
+    to_sign = (inline.to_sign(0).sha256, message)
+    made_by = [Made(key.sign(what), key.public) for key, what in zip(KEYS, to_sign, strict=True)]
     inline.signatures = large.signatures = list(made_by)
     expected = signatures.assemble(inline, payload)
     made = assemble(large)
@@ -60,9 +61,8 @@ def test_the_bytes_are_those_of_an_inline_payload(size: int) -> None:
     assert isinstance(made.sealed.envelope, Descriptor)
     assert content(made.fds[made.sealed.envelope.fd], made.sealed.envelope.size) == expected.envelope
     discard(made)
-    large.close_descriptors()
     assert isinstance(large.to_sign(0).message, mmap.mmap)
-    large.to_sign(0).message.close()
+    large.close_descriptors()
     assert open_here() == before
 
 
@@ -113,7 +113,8 @@ def test_in_profile_dsse_the_envelope_is_large_and_one_bundle_is() -> None:
     hash_payload(large)
     message = pae(PAYLOAD_TYPE, payload)
     inline.signatures = large.signatures = [
-        Made(key.sign(what), key.public) for key, what in zip(KEYS[::-1], (message, inline.to_sign(0).sha256), strict=True)
+        Made(key.sign(what), key.public)
+        for key, what in zip(KEYS[::-1], (message, inline.to_sign(0).sha256), strict=True)
     ]
     expected = signatures.assemble(inline, payload)
     made = assemble(large)
@@ -126,7 +127,6 @@ def test_in_profile_dsse_the_envelope_is_large_and_one_bundle_is() -> None:
     assert content(made.fds[made.sealed.envelope.fd], made.sealed.envelope.size) == expected.envelope
     assert made.sealed.envelope_sha256 == expected.envelope_sha256 != ""
     discard(made)
-    large.close_descriptors()
     assert isinstance(large.to_sign(0).message, mmap.mmap)
-    large.to_sign(0).message.close()
+    large.close_descriptors()
     assert open_here() == before
