@@ -1,3 +1,5 @@
+import contextlib
+
 import hypothesis
 import pytest
 from hypothesis import strategies
@@ -130,9 +132,5 @@ def test_another_encoding_of_the_same_is_refused(text: str) -> None:
 
 @hypothesis.given(strategies.binary(max_size=64))
 def test_what_is_read_is_written_the_same_again(data: bytes) -> None:
-    try:
-        value = read_cbor(data)
-    except Refusal as refusal:
-        assert refusal.code == "verification.failed"
-    else:
-        assert cbor(value) == data
+    with contextlib.suppress(Refusal):
+        assert cbor(read_cbor(data)) == data
