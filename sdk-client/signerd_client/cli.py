@@ -103,8 +103,9 @@ def _signing() -> argparse.ArgumentParser:
     )
     signing.add_argument(
         "--profile",
-        choices=("cosign", "dsse"),
-        help="bundles for cosign, the default, or one envelope with all signatures and a bundle of an ES256 key",
+        choices=("cosign", "dsse", "cose"),
+        help="bundles for cosign, the default; one envelope with all signatures and a bundle of an ES256 key; or a "
+        "COSE_Sign1 message each",
     )
     signing.add_argument(
         "--timestamp", action="store_true", help="have signatures stamped by a timestamp authority (RFC 3161)"
@@ -126,7 +127,7 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
         help="what the statement is about; may be repeated; NAME defaults to the base name",
     )
     single.add_argument(
-        "--out", metavar="FILE", help="where the bundle goes, else stdout; a directory for several"
+        "--out", metavar="FILE", help="where the bundle or message goes, else stdout; a directory for several"
     )
     single.add_argument(
         "--envelope", metavar="FILE", help="where the envelope with all signatures goes; needed with --profile dsse"
@@ -143,6 +144,7 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     ):
         typed = _add(kinds, kind, parents, text)
         typed.add_argument("document", metavar="FILE", help=f"{text}, JSON")
+    _add_payload(kinds, [options, signing])
     batch = _add(kinds, "batch", [options, signing], "many, an outcome for each")
     batch.add_argument(
         "document",
@@ -152,10 +154,32 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     )
 
 
+def _add_payload(
+    kinds: "_Commands[argparse.ArgumentParser]", parents: list[argparse.ArgumentParser]
+) -> None:
+    payload = _add(kinds, "payload", parents, "a document itself and no statement about it: one envelope")
+    payload.add_argument("document", metavar="FILE", help="the document, JSON")
+    payload.add_argument(
+        "--payload-type", metavar="TYPE", required=True, help="media type, one of the signer's catalogue"
+    )
+    payload.add_argument(
+        "--subject",
+        metavar="FILE[:NAME]",
+        action="append",
+        default=[],
+        help="what the record names; may be repeated; without one the document itself",
+    )
+    payload.add_argument("--out", metavar="FILE", help="where the envelope goes, else stdout")
+    payload.add_argument("--receipt", metavar="FILE", help="write the receipt there")
+
+
 def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
     verify = _add(commands, "verify", [options], "verify a bundle; opens no socket, whatever the options")
     verify.add_argument(
-        "bundle", metavar="BUNDLE", nargs="+", help="a Sigstore bundle; several with --policy alone"
+        "bundle",
+        metavar="BUNDLE",
+        nargs="+",
+        help="a Sigstore bundle, or a COSE_Sign1 message by --key; several bundles with --policy alone",
     )
     verify.add_argument("--subject", metavar="FILE", help="what it must be about")
     verify.add_argument(
@@ -230,7 +254,8 @@ def _run(parsed: argparse.Namespace) -> int:
     from signerd.errors import SignerdError, exit_code
     from signerd_client.output import note
 
-    name = "batch" if getattr(parsed, "kind", None) == "batch" else parsed.command
+    kind = getattr(parsed, "kind", None)
+    name = kind if kind in ("batch", "payload") else parsed.command
     try:
         code: int = import_module(f"signerd_client.commands.{name}").run(parsed)
     except SignerdError as error:

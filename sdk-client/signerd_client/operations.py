@@ -13,11 +13,20 @@ from msgspec import UNSET, Raw
 from signerd.errors import SignerdError
 from signerd.wire import methods, params
 from signerd.wire.messages import Limits
-from signerd_client.requests import Call, SignRequest, batch_calls, plain_call, sign_call, verify_call
+from signerd_client.requests import (
+    Call,
+    PayloadRequest,
+    SignRequest,
+    batch_calls,
+    payload_call,
+    plain_call,
+    sign_call,
+    verify_call,
+)
 from signerd_client.results import BatchOutcome, Signed, batch_outcomes, decode, decode_signed
 from signerd_client.session import Answer
 
-__all__ = ["Operation", "batch", "bind", "describe", "health", "info", "keys", "sign", "verify"]
+__all__ = ["Operation", "batch", "bind", "describe", "health", "info", "keys", "sign", "sign_payload", "verify"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -85,6 +94,11 @@ def describe(key: str) -> Operation[methods.KeyDescription]:
 def sign(request: SignRequest, limits: Limits) -> Operation[Signed]:
     """``sign.dsse``."""
     return Operation(sign_call(request, limits), decode_signed)
+
+
+def sign_payload(request: PayloadRequest, limits: Limits) -> Operation[Signed]:
+    """``sign.payload``."""
+    return Operation(payload_call(request, limits), decode_signed)
 
 
 def verify(

@@ -15,6 +15,7 @@ __all__ = [
     "ALGORITHMS",
     "COMPANION_ALGORITHM",
     "COMPLIANCE_PROFILES",
+    "COSE_ALGORITHMS",
     "COSIGN_ALGORITHMS",
     "OUTPUT_PROFILES",
     "SIGNATURE_DIGEST",
@@ -32,8 +33,12 @@ COSIGN_ALGORITHMS: Final = frozenset({"ES256", "ES384", "ES512", "Ed25519", "RSA
 SIGNATURE_DIGEST: Final[Mapping[str, str]] = {"ES384": "sha384", "ES512": "sha512"}
 """What cosign needs as ``--signature-digest-algorithm`` for these: it loads every key with SHA-256."""
 
-OUTPUT_PROFILES: Final = ("cosign", "dsse")
-"""In which form signatures leave: Sigstore bundles, or one DSSE envelope that holds all of them."""
+COSE_ALGORITHMS: Final[Mapping[str, int]] = {"ES256": -7, "ES384": -35, "ES512": -36, "Ed25519": -8}
+"""What the output profile ``cose`` carries, by the numbers of RFC 9053, sections 2.1 and 2.2. RSA PKCS#1 v1.5 has one
+(RFC 8812) that is registered as not recommended, and is left out; GOST has none."""
+
+OUTPUT_PROFILES: Final = ("cosign", "dsse", "cose")
+"""In which form signatures leave: Sigstore bundles, one DSSE envelope that holds all, or a COSE_Sign1 message each."""
 
 COMPANION_ALGORITHM: Final = "ES256"
 """Of the one bundle beside the envelope of profile ``dsse``: every Sigstore client verifies it without an option."""
@@ -118,7 +123,15 @@ def check_algorithm(profile: str, algorithm: str, rsa_bits: int | None = None) -
 
 
 def check_output(output: str, algorithm: str) -> None:
-    """Refuse (``key.algorithm_refused``, ``not_for_cosign``) an algorithm that the output profile does not carry."""
+    """Refuse (``key.algorithm_refused``: ``not_for_cosign``, ``not_for_cose``) an algorithm that the output profile
+    does not carry."""
+    if output == "cose" and algorithm not in COSE_ALGORITHMS:
+        raise Refusal(
+            "key.algorithm_refused",
+            "not_for_cose",
+            f"no COSE_Sign1 is made by {algorithm}",
+            details={"profile": output, "algorithm": algorithm},
+        )
     if output == "cosign" and algorithm not in COSIGN_ALGORITHMS:
         raise Refusal(
             "key.algorithm_refused",
@@ -128,9 +141,11 @@ def check_output(output: str, algorithm: str) -> None:
         )
 
 
-def bundled(output: str, algorithms: Sequence[str]) -> tuple[int, ...]:
+def bundled(output: str, algorithms: Sequence[str], *, statement: bool = True) -> tuple[int, ...]:
     """Return the places of the signers that get a bundle: each one in profile ``cosign``, in ``dsse`` the companion
-    alone, which is the first of ES256; there may be none."""
+    alone, which is the first of ES256; there may be none. ``cose`` has none, nor has what is no ``statement``."""
     if output == "cosign":
         return tuple(range(len(algorithms)))
+    if output == "cose" or not statement:
+        return ()
     return tuple([place for place, name in enumerate(algorithms) if name == COMPANION_ALGORITHM][:1])

@@ -29,6 +29,7 @@ __all__ = [
     "KeyBackend",
     "Keyless",
     "Maybe",
+    "PayloadType",
     "PredicateType",
     "ReleaseCheck",
     "Rotator",
@@ -83,6 +84,18 @@ class PredicateType(Protocol):
 
     def policy(self, document: dict[str, object]) -> tuple[str, str] | None:
         """Return (policy digest, view set) that the document itself states, or None."""
+
+
+@runtime_checkable
+class PayloadType(Protocol):
+    """What a predicate type has too where its documents may be signed bare, each the payload of an envelope itself.
+
+    ``check``, ``policy`` and ``needs_release`` hold for a bare document as for a predicate; the record and the tenant's
+    lists name it by the predicate type's URI.
+    """
+
+    payload_type: str
+    """The DSSE payloadType: a media type without parameters, never the Statement's; one type for each."""
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from signerd.errors import Refusal
 from signerd.host.memfd import check_sealed
-from signerd.wire.methods import Descriptor, SignDsse, VerifyBundle
+from signerd.wire.methods import Descriptor, SignDsse, SignPayload, VerifyBundle
 
 __all__ = ["READ_BYTES", "check_claims", "check_files", "hash_file"]
 
@@ -26,10 +26,12 @@ _STATX: Final = struct.Struct("28xH10xQ208x")
 """``struct statx`` of statx(2): ``stx_mode`` and ``stx_size``."""
 
 
-def check_claims(orders: Iterable[SignDsse | VerifyBundle], fds: tuple[int, ...], payload_bytes: int) -> None:
+def check_claims(
+    orders: Iterable[SignDsse | SignPayload | VerifyBundle], fds: tuple[int, ...], payload_bytes: int
+) -> None:
     """Refuse unless each descriptor of the frame is named exactly once, and is of the kind that its place asks for.
 
-    A predicate or bundle is a memfd sealed against write, grow and shrink; a subject may be a regular file too. FIFOs,
+    A document or bundle is a memfd sealed against write, grow and shrink; a subject may be a regular file too. FIFOs,
     devices, sockets, O_PATH descriptors, a size that lies, a surplus or missing descriptor: ``request.malformed``.
     Nothing is read here.
     """
@@ -80,15 +82,15 @@ def check_files(files: Iterable[tuple[int, int]], stopped: Callable[[], bool] = 
     return [hash_file(fd, size, stopped) for fd, size in files]
 
 
-def _claims(order: SignDsse | VerifyBundle) -> Iterator[tuple[int, int, bool]]:
+def _claims(order: SignDsse | SignPayload | VerifyBundle) -> Iterator[tuple[int, int, bool]]:
     """Yield (index, size, whether it must be sealed) for each descriptor that the order names."""
     if isinstance(order, VerifyBundle):
         if isinstance(order.bundle, Descriptor):
             yield order.bundle.fd, order.bundle.size, True
         return
-    if isinstance(order.predicate, Descriptor):
-        yield order.predicate.fd, order.predicate.size, True
-    for subject in order.subject:
+    if isinstance(order.document, Descriptor):
+        yield order.document.fd, order.document.size, True
+    for subject in () if order.subject is UNSET else order.subject:
         if subject.fd is not UNSET and subject.size is not UNSET:
             yield subject.fd, subject.size, False
 

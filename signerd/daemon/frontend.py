@@ -49,7 +49,7 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE
 __all__ = ["Frontend"]
 
 SOFTWARE: Final = f"signerd/{__version__}"
-SIGNING: Final = frozenset({"sign.dsse", "sign.batch"})
+SIGNING: Final = frozenset({"sign.dsse", "sign.payload", "sign.batch"})
 DESCRIPTORS_SHARE: Final = 8
 """One uid may hold this part of the descriptors that the process may have open; hashing doubles each for a while."""
 

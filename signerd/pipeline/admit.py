@@ -54,7 +54,7 @@ def charge_for(cleared: Cleared) -> Charge:
 
 def _check_size(cleared: Cleared) -> None:
     """Refuse a predicate above the plan's size (bytes); the daemon's own limit was checked with the shape."""
-    predicate = cleared.entitled.order.params.predicate
+    predicate = cleared.entitled.order.params.document
     size = predicate.size if isinstance(predicate, Descriptor) else len(predicate)
     limit = cleared.entitled.entitlement.limits.size
     if size > limit:

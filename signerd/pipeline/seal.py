@@ -9,7 +9,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from signerd.attestation.algorithms import SIGNATURE_DIGEST
-from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Remaining
 from signerd.errors import Fault, Refusal
 from signerd.pipeline.evidence import BuiltStatement, Cleared, Order, Signed
@@ -34,7 +33,7 @@ _UNBUNDLED: Final = (
 
 
 async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
-    """Have the Statement signed on the record: the one wait of a story with warm caches.
+    """Have what was built signed on the record: the one wait of a story with warm caches.
 
     Where a key's backend cannot be reached, and for no other reason, its fallback signs instead: once, on a record
     of its own that says so.
@@ -63,7 +62,7 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         request.record_id,
         entry.hand_over(),
         decision,
-        PAYLOAD_TYPE,
+        order.payload_type,
         built.payload,
         max(1, int((request.deadline - services.clock.monotonic()) * 1000)),
         envelope=wants(order, "envelope"),
@@ -143,6 +142,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
     keys = admission.keys
     # Bundles, and all that is about them, are those of these signers; identities are those of all.
     pairs = [(keys[place], answer.signatures[place]) for place in bundled_keys(order, keys)]
+    cose = [s.bundle for s in answer.signatures] if order.profile == "cose" else []
     return methods.SignResult(
         bundles=tuple([_bin(s.bundle) for _, s in pairs]),
         statement_sha256=answer.statement_sha256,
@@ -158,11 +158,14 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         cosign_verifiable=bool(pairs),
         warnings=(
             *[w for key, _ in pairs for w in _warnings(key.algorithm)],
-            *(() if pairs else (_UNBUNDLED,)),
+            *(() if pairs or cose or order.bare else (_UNBUNDLED,)),
             *[w for key in keys for w in _ageing(key, order.tenant, now)],
             *untimed_warnings(order, keys),
         ),
-        verify_command=tuple([_command(order, key, signed.keyless) for key, signed in pairs]),
+        verify_command=(
+            *[_command(order, key, signed.keyless) for key, signed in pairs],
+            *[cose_command(order.predicate_type.uri, order.subjects[0].name) for _ in cose],
+        ),
         entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
             order.request.record_id,
@@ -174,6 +177,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
         certificate_chain=_chain(order, answer),
         rekor_request=tuple([s.rekor_request for _, s in pairs]) if wants(order, "rekor_request") else UNSET,
+        cose=tuple([_bin(message) for message in cose]) if cose else UNSET,
     )
 
 
@@ -288,6 +292,18 @@ def verify_command(
         predicate_type,
         # A name that begins with a dash would be read as an option.
         *(("--", artifact) if artifact.startswith("-") else (artifact,)),
+    )
+    return methods.VerifyCommand(argv, shlex.join(argv))
+
+
+@lru_cache(maxsize=1024)
+def cose_command(predicate_type: str, artifact: str) -> methods.VerifyCommand:
+    """Return signerd's own command line: cosign reads no COSE."""
+    argv = (
+        *("signerctl", "verify", "--key", "key.pub", "--type", predicate_type),
+        # A name that begins with a dash would be read as an option.
+        f"--subject={artifact}",
+        "statement.cose",
     )
     return methods.VerifyCommand(argv, shlex.join(argv))
 

@@ -38,8 +38,8 @@ def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry,
 
     Another tenant's key is ``key.not_found`` (T14), and so is a part of the profile that no key covers
     (``part_uncovered``). Every key must be valid now, and its algorithm within the tenant's profile and the output
-    profile. ``key.forbidden``: ``other_plan``, ``hardware_required``. ``request.unsupported`` (``no_bundle``) where
-    something is to be published and no signature has a bundle.
+    profile. ``key.forbidden``: ``other_plan``, ``hardware_required``, ``keyless_cose``. ``request.unsupported``
+    (``no_bundle``) where something is to be published and no signature has a bundle.
     """
     options = order.params.options
     tenant = order.tenant
@@ -53,7 +53,8 @@ def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry,
     if order.profile == "dsse":
         if not named and not keyless:
             _cover(keys, plan, order, services)
-        keys += _companion(keys, plan, order, services)
+        if not order.bare:
+            keys += _companion(keys, plan, order, services)
     check_published(order, keys)
     return tuple(keys)
 
@@ -72,6 +73,9 @@ def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEn
     check_validity(entry, services.clock.now_ms())
     check_key(tenant.profile, entry.algorithm, entry.spki)
     check_output(order.profile, entry.algorithm)
+    if entry.keyless and order.profile == "cose":
+        # What it signs names its key, which is known only once it has signed.
+        raise Refusal("key.forbidden", "keyless_cose", "a keyless key does not sign in the output profile cose")
     rule = tenant.rules.get(name)
     if rule is not None and rule.plans is not None and plan not in rule.plans:
         raise Refusal("key.forbidden", "other_plan", "the key does not sign for this plan")
@@ -88,7 +92,7 @@ def wants(order: Order, part: str) -> bool:
 
 def bundled_keys(order: Order, keys: Sequence[RingEntry]) -> tuple[int, ...]:
     """Return the places among ``keys`` whose signatures leave as bundles."""
-    return bundled(order.profile, [key.algorithm for key in keys])
+    return bundled(order.profile, [key.algorithm for key in keys], statement=not order.bare)
 
 
 def _cover(keys: list[RingEntry], plan: str, order: Order, services: Services) -> None:

@@ -6,14 +6,15 @@ from typing import cast
 from msgspec import UNSET, UnsetType
 
 from signerd.attestation.algorithms import OUTPUT_PROFILES
-from signerd.attestation.statement import MOST_DIGESTS, Subject, check_subjects
+from signerd.attestation.statement import MOST_DIGESTS, PAYLOAD_TYPE, Subject, check_subjects
+from signerd.contracts.providers import PredicateType
 from signerd.contracts.values import Principal
 from signerd.errors import Refusal
 from signerd.pipeline.evidence import Order
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.services import Bounds, Services
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.methods import Descriptor, Options, SignDsse, decode_params
+from signerd.wire.methods import Descriptor, Options, SignDsse, SignPayload, decode_params
 from signerd.wire.methods import Subject as AskedSubject
 
 __all__ = ["KEYLESS_SCOPE", "SIGN_SCOPE", "understand"]
@@ -22,11 +23,16 @@ SIGN_SCOPE = "signer.sign"
 KEYLESS_SCOPE = "signer.keyless"
 """To have an identity token used that came with the request."""
 _STAND_IN = secrets.token_hex(24)
+_OF_BUNDLES = ("rekor_request",)
+_OF_ENVELOPES = ("envelope", "rekor_request")
+"""Parts of a result that a bare document has not, and a COSE_Sign1."""
+UNNAMED = "payload"
+"""The name in the record of a bare document that came without a subject."""
 _SERVED_INCLUDES = frozenset({"chain", "envelope", "rekor_request"})
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
-    """Return the request as an order for one Statement.
+    """Return the request as an order for one Statement, or for one bare document of a catalogued payload type.
 
     Reasons are found in this order: shape (``request.*``, ``statement.*``), catalogue
     (``predicate.unsupported``), scope (``auth.scope_missing``). An option that this daemon does not serve is
@@ -36,17 +42,17 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     params = request.params
     if isinstance(params, Refusal):
         raise params
-    if not isinstance(params, SignDsse):
-        params = cast("SignDsse", decode_params("sign.dsse", params))
+    if not isinstance(params, SignDsse | SignPayload):
+        params = cast("SignDsse | SignPayload", decode_params(request.method, params))
         services.check_claims((params,), request.fds)
     _refuse_unserved(params, services.published)
-    profile = params.options.profile or "cosign" if params.options else "cosign"
+    profile = _output_profile(params)
     subjects = _subjects(params.subject, services.bounds, profile)
-    _check_predicate_size(params, services.bounds)
+    _check_document_size(params, services.bounds)
     tenant = services.tenants.get(principal.tenant)
     if tenant is None:
         raise Refusal("auth.tenant_mismatch", "unknown_tenant", "this tenant is not served here")
-    kind = services.catalogue.find(params.predicate_type).provider
+    kind = _kind(params, services)
     if tenant.predicates is not None and kind.uri not in tenant.predicates:
         raise Refusal("predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant")
     if params.policy is not UNSET and not kind.needs_policy:
@@ -56,14 +62,33 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     options = params.options
     if options and options.identity_token is not UNSET and KEYLESS_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
-    transparency, timestamp = _published(params.options, tenant, services.published)
-    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp, profile)
+    transparency, timestamp = _published(params, tenant, services.published)
+    payload_type = params.payload_type if isinstance(params, SignPayload) else PAYLOAD_TYPE
+    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp, profile, payload_type)
     request.order = order
     return order
 
 
-def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds, profile: str) -> tuple[Subject, ...]:
+def _output_profile(params: SignDsse | SignPayload) -> str:
+    """Return the form in which signatures leave; a bare document has one only."""
+    asked = params.options.profile if params.options else UNSET
+    if not isinstance(params, SignPayload):
+        return asked or "cosign"
+    if asked and asked != "dsse":
+        raise _unserved(f"profile={asked}")
+    return "dsse"
+
+
+def _kind(params: SignDsse | SignPayload, services: Services) -> PredicateType:
+    if isinstance(params, SignPayload):
+        return services.catalogue.find_payload(params.payload_type).provider
+    return services.catalogue.find(params.predicate_type).provider
+
+
+def _subjects(asked: tuple[AskedSubject, ...] | UnsetType, bounds: Bounds, profile: str) -> tuple[Subject, ...]:
     """Return the subjects as they are known; one that is still to be hashed has no digest yet."""
+    if asked is UNSET:
+        return (Subject(UNNAMED, {}),)
     if len(asked) > bounds.subjects:
         raise Refusal("statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects")
     subjects = tuple([Subject(s.name, {} if s.digest is UNSET else s.digest) for s in asked])
@@ -78,32 +103,43 @@ def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds, profile: str) -> 
     return subjects
 
 
-def _check_predicate_size(params: SignDsse, bounds: Bounds) -> None:
-    predicate = params.predicate
-    if isinstance(predicate, Descriptor):
-        if predicate.size > bounds.payload_bytes:
+def _check_document_size(params: SignDsse | SignPayload, bounds: Bounds) -> None:
+    document = params.document
+    if isinstance(document, Descriptor):
+        if document.size > bounds.payload_bytes:
             raise Refusal(
                 "request.too_large",
                 "payload_too_large",
-                "the predicate is larger than this daemon takes",
+                "the document is larger than this daemon takes",
                 details={"limit": bounds.payload_bytes},
             )
-    elif len(predicate) > bounds.inline_bytes:
+    elif len(document) > bounds.inline_bytes:
         raise Refusal(
             "request.too_large",
             "inline_too_large",
-            "a predicate of this size comes by descriptor",
+            "a document of this size comes by descriptor",
             details={"limit": bounds.inline_bytes},
         )
 
 
-def _published(options: Options | UnsetType, tenant: Tenant, kinds: frozenset[str]) -> tuple[str, bool]:
-    """Return what is to be published: the request's word, else the tenant's."""
+def _published(params: SignDsse | SignPayload, tenant: Tenant, kinds: frozenset[str]) -> tuple[str, bool]:
+    """Return what is to be published: the request's word, else the tenant's.
+
+    Log entries and stamps have their place in a bundle. Where there is none they are refused, the tenant's own too:
+    what it publishes must not be left out because of the form.
+    """
+    options = params.options
     transparency, timestamp = tenant.transparency, tenant.timestamp
     if options is not UNSET:
         transparency = transparency if options.transparency is UNSET else options.transparency
         timestamp = timestamp if options.timestamp is UNSET else options.timestamp
     _refuse_unpublished(transparency, timestamp, kinds)
+    profile = _output_profile(params)
+    if profile == "cose" or isinstance(params, SignPayload):
+        _refuse_unpublished(transparency, timestamp, frozenset())
+        for name in _OF_BUNDLES if isinstance(params, SignPayload) else _OF_ENVELOPES:
+            if options and options.include and name in options.include:
+                raise _unserved(f"include={name}")
     return transparency, timestamp
 
 
@@ -114,7 +150,7 @@ def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str
         raise _unserved("timestamp")
 
 
-def _refuse_unserved(params: SignDsse, kinds: frozenset[str]) -> None:
+def _refuse_unserved(params: SignDsse | SignPayload, kinds: frozenset[str]) -> None:
     if params.approval_id is not UNSET:
         raise _unserved("approval_id")
     if params.idempotency_key is not UNSET:

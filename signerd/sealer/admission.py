@@ -10,12 +10,14 @@ from typing import Final
 
 from msgspec import UNSET
 
-from signerd.attestation.algorithms import OUTPUT_PROFILES, bundled, check_output
+from signerd.attestation.algorithms import COSE_ALGORITHMS, OUTPUT_PROFILES, bundled, check_output
+from signerd.attestation.dsse import is_media_type
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
+from signerd.sealer.framing import COSE
 from signerd.sealer.job import Job, Pinned, Violation
 from signerd.verification.keys import PublicKey
 from signerd.verification.rekor2 import key_details
@@ -37,31 +39,41 @@ def check_id(audit_id: str) -> None:
 def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     """Return the pinned versions that an item is decided for, in its order.
 
-    Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
-    a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for (T14), a
-    keyless key whose time nothing would prove, a token that no key has a use for, an output profile that there is not,
-    something to publish and no bundle that it could be of, a key of which no log takes signatures where one is to have
-    them.
+    Raises Violation for a payload type that its output profile has no place for, no key at all, a tenant that is not
+    the request's, a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for
+    (T14), a keyless key whose time nothing would prove, a token that no key has a use for, an output profile that there
+    is not or that has no place for a key, something to publish and no bundle that it could be of, a key of which no log
+    takes signatures where one is to have them.
     """
     audit_id, decision = item.audit_id, item.decision
-    if item.payload_type != PAYLOAD_TYPE:
-        raise Violation("payload_type", audit_id)
     if not decision.keys or item.request.tenant != decision.tenant:
         raise Violation("decision_shape", audit_id)
     keys = tuple([_key_of(item, use, ring) for use in decision.keys])
     if item.identity is not None and not any([pinned.certificates for pinned in keys]):
         raise Violation("identity_token", audit_id)
-    if item.profile not in OUTPUT_PROFILES:
-        raise Violation("output_profile", audit_id)
+    _check_form(item, keys)
     _check_published(item, keys)
     return keys
+
+
+def _check_form(item: SealItem, keys: Sequence[Pinned]) -> None:
+    """Check what is to be framed, and how: a Statement in any profile, another media type in an envelope alone."""
+    if item.profile not in OUTPUT_PROFILES:
+        raise Violation("output_profile", item.audit_id)
+    if item.payload_type != PAYLOAD_TYPE and (item.profile != "dsse" or not is_media_type(item.payload_type)):
+        raise Violation("payload_type", item.audit_id)
+    if item.profile != COSE:
+        return
+    if item.envelope or not all([pinned.public and pinned.public.algorithm in COSE_ALGORITHMS for pinned in keys]):
+        raise Violation("cose_form", item.audit_id)
 
 
 def _check_published(item: SealItem, keys: Sequence[Pinned]) -> None:
     logged = item.rekor_request or item.decision.transparency is not UNSET
     if not logged and item.decision.timestamp is UNSET:
         return
-    places = bundled(item.profile, [pinned.entry.algorithm for pinned in keys])
+    algorithms = [pinned.entry.algorithm for pinned in keys]
+    places = bundled(item.profile, algorithms, statement=item.payload_type == PAYLOAD_TYPE)
     if not places:
         raise Violation("nothing_to_publish", item.audit_id)
     for place in places:

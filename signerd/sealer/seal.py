@@ -18,6 +18,8 @@ from signerd.sealer import large
 from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.cose import assemble_cose
+from signerd.sealer.framing import COSE
 from signerd.sealer.group import Group, Groups
 from signerd.sealer.job import Job, Made, Pinned, Violation
 from signerd.sealer.judging import Judging
@@ -109,15 +111,16 @@ class Sealing:
             self._call(job)
 
     def _call(self, job: Job) -> None:
-        """Have each of the job's keys sign: the digest where the key takes it, or the PAE."""
+        """Have each of the job's keys sign: the digest where the key takes it, or all that was framed for it."""
         for place, pinned in enumerate(job.keys):
+            framed = job.to_sign(place)
             fds: tuple[int, ...] = ()
-            message: bytes | Descriptor = job.pae_sha256
-            if not pinned.prehash and job.message_fd is None:
-                message = bytes(job.message)
+            message: bytes | Descriptor = framed.sha256
+            if not pinned.prehash and framed.fd is None:
+                message = bytes(framed.message)
             elif not pinned.prehash:
-                assert job.message_fd is not None
-                message, fds = Descriptor(0, len(job.message)), (os.dup(job.message_fd),)
+                assert framed.fd is not None
+                message, fds = Descriptor(0, len(framed.message)), (os.dup(framed.fd),)
             params = SignParams(pinned.entry.name, message, _context(job.item) if pinned.certificates else None)
             call = Call("sign", params, partial(self.judge, job, place), fds)
             self._calls.setdefault(pinned.backend, []).append(call)
@@ -266,9 +269,10 @@ class Sealing:
             self.release(job)
 
     def release(self, job: Job) -> None:
-        """Assemble envelope and bundles, and answer. From there on the signature may be out."""
+        """Assemble envelope and bundles, or messages, and answer. From there on the signature may be out."""
         if job.payload_fd is None:
-            self._release(job, assemble(job, cast("bytes", job.item.payload)))
+            assembled = assemble_cose if job.item.profile == COSE else assemble
+            self._release(job, assembled(job, cast("bytes", job.item.payload)))
         else:
             job.aside += 1
             self._aside.run(partial(large.assemble, job), partial(self._assembled, job))

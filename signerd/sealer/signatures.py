@@ -55,9 +55,9 @@ def verified(job: Job, place: int, result: msgspec.Raw, now_ms: int) -> Made:
         if answer.keyid != made.public.keyid or len(answer.signature) > LARGEST_SIGNATURE:
             raise Refuted(f"signed {key} with another key")
         if pinned.prehash:
-            made.public.verify_prehashed(answer.signature, job.pae_sha256)
+            made.public.verify_prehashed(answer.signature, job.to_sign(place).sha256)
         else:
-            made.public.verify(answer.signature, job.message)
+            made.public.verify(answer.signature, job.to_sign(place).message)
     except (SignerdError, ValueError) as error:
         reason = error.reason if isinstance(error, SignerdError) else str(error)
         raise Refuted(f"a signature by {key} does not verify ({reason})") from error
@@ -148,7 +148,8 @@ def signed_of(job: Job) -> dict[int, Signed]:
         made = job.signatures[place]
         assert made is not None
         key, certificate = made.public, made.vouched.leaf.der if made.vouched else None
-        digest = job.pae_sha256 if key.prehash else own_digest(key, memoryview(job.message))
+        framed = job.to_sign(place)
+        digest = framed.sha256 if key.prehash else own_digest(key, memoryview(framed.message))
         signed[place] = (
             Signed(made.signature, key, certificate, None, None, None)
             if digest is None

@@ -127,6 +127,8 @@ class SealItem(msgspec.Struct, frozen=True):
 
     ``envelope`` asks for the combined DSSE envelope too, ``rekor_request`` for what a Rekor v2 log takes.
     In the output ``profile`` dsse the envelope is what leaves, and the first ES256 key alone has a bundle.
+    In the output ``profile`` cose each key signs a ``Sig_structure`` (RFC 9052), and its COSE_Sign1 is its ``bundle``.
+    What is of another payload type than a Statement's leaves in an envelope alone.
     """
 
     audit_id: str

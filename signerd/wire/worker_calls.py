@@ -177,7 +177,7 @@ class BatchResult(msgspec.Struct, frozen=True):
 class CheckDocument(msgspec.Struct, frozen=True, tag_field="type", tag="check_document"):
     """Parse, validate and canonicalise one predicate; build the Statement.
 
-    ``subjects`` are RFC 8785 bytes of the array.
+    ``subjects`` are RFC 8785 bytes of the array. A ``bare`` one is signed itself: what is built is its canonical form.
     """
 
     id: int
@@ -186,6 +186,7 @@ class CheckDocument(msgspec.Struct, frozen=True, tag_field="type", tag="check_do
     subjects: bytes
     policy_digest: str = ""
     policy_view_set: str = ""
+    bare: bool = False
 
 
 class DocumentChecked(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="document_checked"):

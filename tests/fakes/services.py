@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signerd.attestation.dsse import pae
 from signerd.contracts.values import (
     Caller,
     Entitlement,
@@ -53,13 +52,14 @@ from signerd.pipeline.sign import sign
 from signerd.pipeline.tenants import Tenant
 from signerd.pipeline.understand import understand
 from signerd.pipeline.waits import HashWait, ProviderWait, SealWait, Wait
+from signerd.sealer.cose import assemble_cose
 from signerd.sealer.job import Job, Made, Pinned
 from signerd.sealer.leaves import decided_leaf
 from signerd.sealer.signatures import assemble
 from signerd.sealer.tree import leaf_hash
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import Close, RefusedRecord, Sealed
-from signerd.wire.methods import SignDsse, Subject
+from signerd.wire.methods import SignDsse, SignPayload, Subject
 from signerd.wire.ring import RingEntry
 from signerd.worker.document import check as check_document
 
@@ -73,6 +73,9 @@ NEEDS_RELEASE = "https://example.org/sbom/v1"
 EXEMPT = "https://example.org/note/v1"
 REPORT = "https://example.org/report/v1"
 HEAVY = "https://example.org/heavy/v1"
+RECORD = "https://example.org/record/v1"
+RECORD_TYPE = "application/vnd.example.record+json"
+"""The payload type under which a document of ``RECORD`` is signed bare."""
 TOOL = "sha256:" + "ab" * 32
 DIGEST = hashlib.sha256(b"artefact").hexdigest()
 
@@ -212,11 +215,19 @@ class PredicateTypeFake:
         return (str(own["digest"]), str(own["viewSet"])) if isinstance(own, dict) else None
 
 
+@dataclass(slots=True)
+class BareTypeFake(PredicateTypeFake):
+    """The same, and its objects may be signed bare."""
+
+    payload_type: str = RECORD_TYPE
+
+
 TYPES = (
     PredicateTypeFake(NEEDS_RELEASE, ("sbom",), needs_release=True),
     PredicateTypeFake(EXEMPT, ("note",)),
     PredicateTypeFake(REPORT, ("report",), needs_policy=True),
     PredicateTypeFake(HEAVY, ("heavy",), heavy=True),
+    BareTypeFake(RECORD, ("record",), needs_release=True),
 )
 
 
@@ -287,9 +298,11 @@ class MemorySealer:
         )
         job.index, job.leaf_hash = len(self.leaves), leaf_hash(leaf.text).hex()
         self.leaves.append(leaf.text)
-        message = pae(item.payload_type, payload)
-        job.signatures = [Made(h.sign(message), PublicKey.from_spki(h.entry.spki)) for h in held]
-        return assemble(job, payload), ()
+        job.signatures = [
+            Made(h.sign(bytes(job.to_sign(place).message)), PublicKey.from_spki(h.entry.spki))
+            for place, h in enumerate(held)
+        ]
+        return (assemble_cose if item.profile == "cose" else assemble)(job, payload), ()
 
 
 @dataclass(slots=True)
@@ -394,12 +407,20 @@ def order(**changes: Any) -> SignDsse:
     return SignDsse(**asked)
 
 
+def payload(**changes: Any) -> SignPayload:
+    """A request for a bare document that everybody says yes to, with ``changes`` to its fields."""
+    asked: dict[str, Any] = {"payload_type": RECORD_TYPE, "payload": b'{"ok": true}', "scanner_image_digest": TOOL}
+    asked.update(changes)
+    return SignPayload(**asked)
+
+
 def request(params: Any = None, *, bound: Principal | None = PRINCIPAL, **fields: Any) -> SignRequest:
     """``params`` as a connection brings them: packed, unless they are a refusal already."""
     if isinstance(params, Refusal):
         return SignRequest("id", "sign.dsse", params, bound, 1030.0, **fields)
+    method = "sign.payload" if isinstance(params, SignPayload) else "sign.dsse"
     packed = msgspec.Raw(msgspec.msgpack.encode(order() if params is None else params))
-    return SignRequest("id", "sign.dsse", packed, bound, 1030.0, **fields)
+    return SignRequest("id", method, packed, bound, 1030.0, **fields)
 
 
 class Hand:

@@ -79,6 +79,7 @@ PARTS = {
     ),
     "p11-kit": Part(lambda: _library("pkcs11/p11-kit-client.so") and _on_path("p11-kit"), SYSTEM),
     "pkcs11-tool": Part(lambda: _on_path("pkcs11-tool"), SYSTEM),
+    "pycose": Part(lambda: _present(outside_parts.pycose()), TOOLS),
     "securesystemslib": Part(lambda: _module("securesystemslib"), "run scripts/setup"),
     "sigstore": Part(lambda: _module("sigstore"), "run scripts/setup"),
     "sigstore-verify": Part(lambda: _present(outside_parts.sigstore_verify()), TOOLS),

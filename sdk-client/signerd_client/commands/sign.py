@@ -23,9 +23,11 @@ from signerd_client.requests import SignRequest
 from signerd_client.results import Signed
 from signerd_client.subjects import Subject
 
-__all__ = ["asked_options", "identity_token", "options_for", "release_digest", "run", "subject_of"]
+__all__ = ["as_table", "asked_options", "identity_token", "options_for", "release_digest", "run", "subject_of"]
 
 TOKEN_BYTES = 16 * 1024
+COSE_FILE = "statement.cose"
+"""Stands for the message in the daemon's command to verify it."""
 _TOKEN = re.compile(rb"[A-Za-z0-9_.-]+")
 _RELEASE = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -49,7 +51,7 @@ def options_for(
     timestamp: bool = False,  # an option of the command
     mode: Literal["auto", "keyful", "keyless"] | None = None,
     identity_token: str | None = None,
-    profile: Literal["cosign", "dsse"] | None = None,
+    profile: Literal["cosign", "dsse", "cose"] | None = None,
     envelope: bool = False,  # an option of the command
 ) -> Options | None:
     """Return the options that name the keys to sign with, what to publish, the mode, the token and the form of the
@@ -105,8 +107,8 @@ def release_digest(text: str | None) -> str | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Have one statement signed; the bundle goes to ``--out`` or stdout, the envelope to ``--envelope``, hints and
-    warnings to stderr."""
+    """Have one statement signed; bundle or message goes to ``--out`` or stdout, the envelope to ``--envelope``, hints
+    and warnings to stderr."""
     _check_places(arguments)
     document = read_file(arguments.document)
     request = SignRequest(
@@ -122,11 +124,14 @@ def run(arguments: argparse.Namespace) -> int:
         signed = signer.sign_dsse(request, deadline_s=arguments.deadline)
     if arguments.envelope is not None and signed.envelope is not None:
         write_file(arguments.envelope, signed.envelope)
-    _write_bundles(arguments, signed)
+    if arguments.profile == "cose":
+        _write_messages(arguments, signed)
+    else:
+        _write_bundles(arguments, signed)
     if arguments.receipt is not None:
         write_file(arguments.receipt, canonical_json(signed.receipt))
     if arguments.output_given:
-        write_stdout(json_text(signed.result) if arguments.output == "json" else _as_table(signed).encode())
+        write_stdout(json_text(signed.result) if arguments.output == "json" else as_table(signed).encode())
     for warning in signed.result.warnings:
         note(f"warning: {warning}")
     for command in signed.result.verify_command:
@@ -139,7 +144,7 @@ def _line(command: VerifyCommand, out: str | None) -> str:
     if out is None or os.path.isdir(out):
         return command.line
     pairs = zip(("", *command.argv), command.argv, strict=False)
-    return shlex.join(out if before == "--bundle" else part for before, part in pairs)
+    return shlex.join(out if before == "--bundle" or part == COSE_FILE else part for before, part in pairs)
 
 
 def _check_places(arguments: argparse.Namespace) -> None:
@@ -179,7 +184,23 @@ def _write_bundles(arguments: argparse.Namespace, signed: Signed) -> None:
         write_stdout(bundles[0])
 
 
-def _as_table(signed: Signed) -> str:
+def _write_messages(arguments: argparse.Namespace, signed: Signed) -> None:
+    messages = signed.cose
+    if arguments.out is not None and os.path.isdir(arguments.out):
+        for index, (message, identity) in enumerate(zip(messages, signed.result.signing_identity, strict=True)):
+            hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
+            write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.cose"), message)
+    elif len(messages) != 1:
+        if not (arguments.output_given and arguments.output == "json"):
+            raise Refusal("request.malformed", "out_directory", f"{len(messages)} messages do not fit into one file")
+    elif arguments.out is not None:
+        write_file(arguments.out, messages[0])
+    elif not arguments.output_given:
+        write_stdout(messages[0])
+
+
+def as_table(signed: Signed) -> str:
+    """Return what was signed, by whom and what is left, for a terminal."""
     result = signed.result
     rows = [
         ("statement", result.statement_sha256),

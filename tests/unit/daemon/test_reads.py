@@ -179,7 +179,7 @@ def test_info_and_health(desk: Desk) -> None:
     info = desk.ask("daemon.info")
     assert info.uptime_s == 100
     assert [plugin.name for plugin in info.plugins] == ["signerd-x"]
-    assert (info.profiles, info.checkpoints) == (("cosign", "dsse"), "off")
+    assert (info.profiles, info.checkpoints) == (("cosign", "dsse", "cose"), "off")
     health = desk.ask("daemon.health", UNBOUND)
     assert health.ready
     assert all(check.ok for check in health.checks)
@@ -211,5 +211,5 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
-    elsewhere = {"sign.dsse", "sign.batch", "verify.bundle", "verify.batch", "audit.query"}
+    elsewhere = {"sign.dsse", "sign.payload", "sign.batch", "verify.bundle", "verify.batch", "audit.query"}
     assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED

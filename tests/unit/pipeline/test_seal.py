@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import json
 from typing import Any, cast
@@ -13,12 +14,15 @@ from fakes.services import (
     NOON,
     PEER,
     PRINCIPAL,
+    RECORD,
+    RECORD_TYPE,
     TOOL,
     HeldKey,
     World,
     built,
     complete,
     order,
+    payload,
     request,
     world,
 )
@@ -29,10 +33,11 @@ from signerd.pipeline.check_release import WAIVED
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
-from signerd.pipeline.seal import decision_of, remaining_of, seal, shown_decision, verify_command
+from signerd.pipeline.seal import cose_command, decision_of, remaining_of, seal, shown_decision, verify_command
 from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.pipeline.waits import SealWait
 from signerd.verification.bundle import verify_bundle, verify_envelope
+from signerd.verification.cose import verify_cose
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RequestFacts, Sealed, SealItem
 from signerd.wire.methods import Options
@@ -356,3 +361,57 @@ def test_a_fallback_that_the_output_does_not_carry_does_not_sign() -> None:
     given = fallback(HeldKey.make("file:spare", algorithm="RSA-PSS-SHA256"))
     with pytest.raises(Fault, match="worker_died"):
         down(given, request())
+
+
+def test_in_profile_cose_each_key_has_a_message_and_nothing_else_comes() -> None:
+    held = [HeldKey.make("file:acme"), HeldKey.make("file:b", kind="Ed25519"), HeldKey.make("file:c", kind="ES384")]
+    given = world(keys=held)
+    asked = request(order(options=Options(profile="cose", keys=("file:c", "file:acme", "file:b"))))
+    handed = item(given, asked)
+    assert (handed.profile, handed.envelope, handed.rekor_request) == ("cose", False, False)
+    result = sealed(given, asked).result
+    publics = [PublicKey.from_spki(held[place].entry.spki) for place in (2, 0, 1)]
+    assert isinstance(result.cose, tuple)
+    for message, public in zip(result.cose, publics, strict=True):
+        statement = verify_cose(inline(message), public)
+        assert hashlib.sha256(statement).hexdigest() == result.statement_sha256
+    assert [identity.keyid for identity in result.signing_identity] == [public.keyid for public in publics]
+    assert (result.bundles, result.bundle_sha256, result.envelope_sha256) == ((), (), "")
+    assert (result.envelope, result.certificate_chain, result.rekor_request) == (msgspec.UNSET,) * 3
+    assert (result.cosign_verifiable, result.warnings) == (False, ())
+    assert [command.argv[0] for command in result.verify_command] == ["signerctl"] * 3
+    assert sealed(given, request()).result.cose is msgspec.UNSET
+
+
+def test_the_command_for_a_message_is_our_own() -> None:
+    command = cose_command("https://example.org/x", "-rf it's")
+    assert command.argv == (
+        *("signerctl", "verify", "--key", "key.pub", "--type", "https://example.org/x"),
+        *("--subject=-rf it's", "statement.cose"),
+    )
+    assert command.line.endswith("""'--subject=-rf it'"'"'s' statement.cose""")
+
+
+def test_a_bare_document_comes_in_an_envelope_alone() -> None:
+    held = [HeldKey.make("file:acme", kind="Ed25519"), HeldKey.make("file:b")]
+    tenant = Tenant("acme", "file:acme", rules={name.entry.key: KeyRule() for name in held})
+    given = world(tenants=[tenant], keys=held)
+    asked = request(payload())
+    handed = item(given, asked)
+    assert (handed.profile, handed.payload_type) == ("dsse", RECORD_TYPE)
+    assert [use.key for use in handed.decision.keys] == ["file:acme"], "no companion, as there is no bundle"
+    assert (handed.request.method, handed.request.predicate_type) == ("sign.payload", RECORD)
+    digest = hashlib.sha256(b'{"ok": true}').hexdigest()
+    assert [(s.name, s.sha256) for s in handed.request.subjects] == [("payload", digest)]
+    result = sealed(given, request(payload(options=Options(keys=("file:b", "file:acme"))))).result
+    envelope = json.loads(inline(cast("bytes", result.envelope)))
+    assert envelope["payloadType"] == RECORD_TYPE
+    assert base64.b64decode(envelope["payload"]) == b'{"ok":true}'
+    assert len(envelope["signatures"]) == 2
+    assert result.envelope_sha256 == hashlib.sha256(inline(cast("bytes", result.envelope))).hexdigest()
+    assert (result.bundles, result.bundle_sha256, result.verify_command) == ((), (), ())
+    assert (result.cosign_verifiable, result.warnings) == (False, ())
+    assert result.predicate_sha256 == digest
+    assert result.statement_sha256 == hashlib.sha256(b'{"ok":true}').hexdigest()
+    (leaf,) = given.sealer.leaves
+    assert json.loads(leaf)["payload_type"] == RECORD_TYPE

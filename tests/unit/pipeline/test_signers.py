@@ -280,3 +280,22 @@ def test_what_has_no_bundle_is_published_nowhere(options: dict[str, Any], name: 
     given.sealer.keys["acme", "file:b"] = HeldKey.make("file:b")
     assert names(given, options=Options(profile="dsse", **options)) == ["file:acme", "file:b"]
     assert names(given, options=Options(profile="dsse", include=("envelope",))) == ["file:acme", "file:b"]
+
+
+def test_cose_carries_what_it_has_a_number_for() -> None:
+    kinds = {"file:acme": "ES256", "file:rsa": "RSA-PKCS1-SHA256", "file:ed": "Ed25519"}
+    held = [HeldKey.make(name, kind=kind) for name, kind in kinds.items()]
+    given = world(keys=held)
+    options = Options(profile="cose", keys=("file:ed", "file:acme"))
+    assert names(given, options=options) == ["file:ed", "file:acme"]
+    details = {"profile": "cose", "algorithm": "RSA-PKCS1-SHA256"}
+    options = Options(profile="cose", keys=("file:acme", "file:rsa"))
+    assert refused(given, options=options) == ("key.algorithm_refused", "not_for_cose", details)
+
+
+def test_a_keyless_key_signs_no_message_as_its_header_could_not_name_it() -> None:
+    keyless = HeldKey.make("fulcio:ci", keyid="", spki=b"", version=0)
+    given = world(keys=[HeldKey.make("file:acme"), keyless])
+    options = Options(profile="cose", keys=("fulcio:ci",))
+    assert refused(given, options=options) == ("key.forbidden", "keyless_cose", {})
+    assert names(given, options=keys("fulcio:ci")) == ["fulcio:ci"]

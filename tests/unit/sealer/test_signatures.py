@@ -28,7 +28,7 @@ def job(*, envelope: bool = True) -> Job:
     bench.close()
     made = Job(item, tuple(key.pinned() for key in KEYS), 2000.0)
     made.hash_inline(PAYLOAD)
-    signed = (KEYS[0].sign(made.pae_sha256), KEYS[1].sign(pae(PAYLOAD_TYPE, PAYLOAD)))
+    signed = (KEYS[0].sign(made.to_sign(0).sha256), KEYS[1].sign(pae(PAYLOAD_TYPE, PAYLOAD)))
     made.signatures = [Made(one, key.public) for one, key in zip(signed, KEYS, strict=True)]
     return made
 
@@ -64,7 +64,7 @@ def test_any_other_signature_refutes_the_worker(place: int, spoil: Callable[[byt
 def test_another_keys_signature_refutes_it_whatever_it_says(claimed: str) -> None:
     made = job()
     with pytest.raises(Refuted):
-        verified(made, 0, answer(STRANGER.sign(made.pae_sha256), claimed), NOW)
+        verified(made, 0, answer(STRANGER.sign(made.to_sign(0).sha256), claimed), NOW)
 
 
 def test_the_right_signature_under_another_id_refutes_it() -> None:
@@ -142,7 +142,7 @@ def dsse(*keys: SoftKey) -> Job:
     made = Job(item, tuple(key.pinned() for key in keys), 2000.0)
     made.hash_inline(PAYLOAD)
     framed = pae(PAYLOAD_TYPE, PAYLOAD)
-    made.signatures = [Made(k.sign(made.pae_sha256 if k.public.prehash else framed), k.public) for k in keys]
+    made.signatures = [Made(k.sign(made.to_sign(0).sha256 if k.public.prehash else framed), k.public) for k in keys]
     return made
 
 
