@@ -65,8 +65,8 @@ class Job:
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
     that. ``framed`` is what the keys sign: one for all, or one for each. ``proofs`` has what was published of each
-    signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside`` is above zero, so
-    many threads read the memfds, which therefore stay open.
+    signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside`` is above zero,
+    so many threads read the memfds, which therefore stay open.
     """
 
     item: SealItem
