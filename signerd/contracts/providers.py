@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from signerd.contracts.values import (
     Caller,
+    Enrolment,
     Entitlement,
     KeyDescription,
     Principal,
@@ -24,6 +25,7 @@ from signerd.contracts.values import (
 __all__ = [
     "AuditSink",
     "Authenticator",
+    "Enroller",
     "EntitlementSource",
     "Generator",
     "KeyBackend",
@@ -133,6 +135,17 @@ class Rotator(Protocol):
 
         ``key.not_found`` where there is no ``key``; nothing is ever overwritten.
         """
+        ...
+
+
+@runtime_checkable
+class Enroller(Protocol):
+    """Capability ``enrol``; beside it stands ``presence``, where ``sign`` waits for a person's touch and the signature
+    of a FIDO2 key is an assertion (:mod:`signerd.verification.fido2`)."""
+
+    def enrol(self, key: str, algorithm: str) -> Enrolment:
+        """Have an authenticator make a credential under a reference that is free; an empty ``algorithm`` is the first
+        that it has. Never overwrite one (``key.forbidden``, ``exists``)."""
         ...
 
 

@@ -84,7 +84,7 @@ class Assertion:
     user_verified: bool
 
 
-def encode_assertion(fmt: Format, authenticator_data: bytes, client_data_json: bytes, signature: bytes) -> bytes:
+def encode_assertion(fmt: str, authenticator_data: bytes, client_data_json: bytes, signature: bytes) -> bytes:
     """Return the one encoding that :func:`decode_assertion` reads; refuses what that would not take."""
     parts = ((_TEXT, fmt.encode()), (_BYTES, authenticator_data), (_BYTES, client_data_json), (_BYTES, signature))
     if sum(len(part) for _, part in parts) > LARGEST:

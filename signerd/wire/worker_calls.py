@@ -26,6 +26,8 @@ __all__ = [
     "DescribeParams",
     "DescribeResult",
     "DocumentChecked",
+    "EnrolParams",
+    "EnrolResult",
     "GenerateParams",
     "JudgeBundle",
     "RotateParams",
@@ -114,6 +116,25 @@ class GenerateParams(msgspec.Struct, frozen=True):
 
     key: str
     algorithm: str
+
+
+class EnrolParams(msgspec.Struct, frozen=True):
+    """``enrol`` (capability): a new credential of an authenticator under a free reference; a person is waited for."""
+
+    key: str
+    algorithm: str
+
+
+class EnrolResult(DescribeResult, frozen=True, kw_only=True, omit_defaults=True):
+    """``enrol``'s result: ``describe``'s, and what assertions of the credential are verified by; ``counter`` is that
+    of its first one, ``aaguid`` and ``attestation`` (a format) are the authenticator's word."""
+
+    rp_id: str
+    origin: str = ""
+    user_verification: bool = False
+    counter: int = 0
+    aaguid: str = ""
+    attestation: str = ""
 
 
 class RotateParams(msgspec.Struct, frozen=True):

@@ -63,10 +63,9 @@ class PinLatch:
         """
         with self._locked():
             before = self._read()
-            if before is not None and before.is_of(pin):
-                if before.rejected or retries < before.retries:
-                    self._write(msgspec.structs.replace(before, rejected=True))
-                    raise self._latched()
+            if before is not None and before.is_of(pin) and (before.rejected or retries < before.retries):
+                self._write(msgspec.structs.replace(before, rejected=True))
+                raise self._latched()
             if retries <= KEPT_RETRIES:
                 raise fault(
                     "pin_retries_low",

@@ -6,7 +6,7 @@ to stop (CTAP 2.1, section 11.2.9.1.5), so that a touch that comes later does no
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -27,7 +27,7 @@ __all__ = ["COSE_ALGORITHMS", "Asked", "Asker"]
 COSE_ALGORITHMS: Final = {"FIDO2-ES256": -7, "FIDO2-Ed25519": -8}
 """RFC 9053, table 3."""
 SALT_BYTES: Final = 32
-_HMAC_SECRET: Final = "hmac-secret"
+_SECRETS: Final = "hmac-secret"
 _MAKE, _GET = ClientPin.PERMISSION.MAKE_CREDENTIAL, ClientPin.PERMISSION.GET_ASSERTION
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Asked:
     @property
     def gives_secrets(self) -> bool:
         """Whether it has the extension hmac-secret (CTAP 2.1, section 12.5)."""
-        return _HMAC_SECRET in self.ctap.info.extensions
+        return _SECRETS in self.ctap.info.extensions
 
     def make(self, rp_id: str, user: dict[str, Any], algorithms: list[int], *, secret: bool) -> AttestationResponse:
         """Make a credential that is not discoverable; ``secret``: one that has a secret too.
@@ -78,7 +78,7 @@ class Asked:
                 user,
                 [{"type": "public-key", "alg": number} for number in algorithms],
                 None,
-                {_HMAC_SECRET: True} if secret else None,
+                {_SECRETS: True} if secret else None,
                 *verification,
                 event=_End(self.until),
             ),
@@ -91,7 +91,7 @@ class Asked:
         credential's secret under ``salt`` where one was given."""
         needed = verified or bool(self.ctap.info.options.get("alwaysUv"))
         verification = self._verification(hashed, _GET, rp_id) if needed else (None, None, None)
-        asked = [{"type": "public-key", "id": credential}]
+        asked: list[Mapping[str, Any]] = [{"type": "public-key", "id": credential}]
         protocol, shared, extensions = None, b"", None
         if salt:
             protocol, shared, extensions = self._ask("agreeing on a key", lambda: self._salted(salt))
@@ -158,7 +158,7 @@ class Asked:
         agreement, shared = protocol.encapsulate(answer[ClientPin.RESULT.KEY_AGREEMENT])
         encrypted = protocol.encrypt(shared, salt)
         proof = protocol.authenticate(shared, encrypted)
-        return protocol, shared, {_HMAC_SECRET: {1: agreement, 2: encrypted, 3: proof, 4: protocol.VERSION}}
+        return protocol, shared, {_SECRETS: {1: agreement, 2: encrypted, 3: proof, 4: protocol.VERSION}}
 
     def _ask(self, doing: str, question: Callable[[], T]) -> T:
         try:
@@ -214,7 +214,7 @@ class Asker:
 
 
 def _secret(protocol: Any, shared: bytes, response: AssertionResponse) -> bytes:
-    secret = protocol.decrypt(shared, response.auth_data.extensions[_HMAC_SECRET])
+    secret = protocol.decrypt(shared, (response.auth_data.extensions or {})[_SECRETS])
     if len(secret) != SALT_BYTES:
         raise ValueError("a secret of another length")
     return bytes(secret)

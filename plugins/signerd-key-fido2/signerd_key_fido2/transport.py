@@ -73,7 +73,7 @@ class Reports(CtapHidConnection):
 
 def places(device: str) -> list[str]:
     """Return where authenticators may be: what was named, or every hidraw device that says to be one."""
-    return [device] if device != ANY else sorted(str(found.path) for found in list_descriptors())
+    return [device] if device != ANY else sorted(str(found.path) for found in list_descriptors())  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def _hidraw(path: str, until: float) -> tuple[HidDescriptor, Reports]:
     try:
         if not stat.S_ISCHR(os.stat(path).st_mode):
             raise fault("device_kind", f"{path} is no device")
-        descriptor = get_descriptor(path)
+        descriptor: HidDescriptor = get_descriptor(path)  # type: ignore[no-untyped-call]
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as exc:
         raise unavailable("device_absent", f"{path}: {exc.strerror}") from exc
