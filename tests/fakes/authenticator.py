@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,14 @@ FLAWS = {
     "another rp": "says that it signed for another relying party",
     "counter back": "counts downwards",
     "garbage": "answers with bytes that are no CBOR",
+    "mute": "says nothing at all",
+    "no map": "answers with CBOR that is no map",
     "no presence": "signs without a touch, and says so",
     "no verification": "signs without having verified its user, and says so",
-    "silent": "says nothing more, not even that it works",
+    "other shape": "answers with a map of other things",
     "wrong secret": "gives another secret than it gave before",
 }
+_NO_ANSWERS = {"garbage": b"\xff\xff", "no map": b"\x01", "other shape": b"\xa1\x01\x02"}
 ERR = CtapError.ERR
 RETRIES = 8
 UP_NEEDED = 2
@@ -84,6 +87,10 @@ class SoftAuthenticator:
         self.asked = 0
         """How often a touch was asked for."""
         self.cancelled = 0
+        self.place = ""
+        """What the setting ``device`` calls it."""
+        self.hang_up: Callable[[], None] = lambda: None
+        """Leave whoever asks, in the middle."""
         self._fingers = 0
         self._told = threading.Condition()
         self._protocol = PinProtocolV2()
@@ -102,10 +109,11 @@ class SoftAuthenticator:
 
     def answer(self, channel: Channel, request: bytes) -> bytes:
         """Answer one CTAP2 command: a status, and CBOR behind it."""
-        if "silent" in self.flaws:
-            threading.Event().wait(3600)
-        if "garbage" in self.flaws and request[0] != 0x04:
-            return b"\0\xff\xff"
+        if "mute" in self.flaws:
+            return b""
+        for flaw, said in _NO_ANSWERS.items():
+            if flaw in self.flaws and request[0] != 0x04:
+                return b"\0" + said
         parameters: dict[int, Any] = dict(cbor.decode(request[1:])) if len(request) > 1 else {}
         commands = {0x01: self._make, 0x02: self._get, 0x04: self._info, 0x06: self._client_pin}
         try:
@@ -228,6 +236,7 @@ def plugged_in(path: Path, authenticator: SoftAuthenticator | None = None) -> It
     """Have an authenticator at ``unix:`` and this path, for as long as the block runs."""
     device = authenticator or SoftAuthenticator()
     server = HidServer(path, device.answer)
+    device.place, device.hang_up = f"unix:{path}", server.hang_up
     try:
         yield device
     finally:

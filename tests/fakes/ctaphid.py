@@ -39,7 +39,8 @@ class Channel:
             elif command == PING:
                 self._send(number, PING, data)
             elif command == CBOR:
-                self._send(number, CBOR, self._answer(self, data))
+                if said := self._answer(self, data):
+                    self._send(number, CBOR, said)
             elif command != CANCEL:
                 self._send(number, ERROR, b"\x01")
 
