@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["Channel", "Gone", "HidServer"]
@@ -115,10 +116,8 @@ class HidServer:
     def hang_up(self) -> None:
         """Leave every client in the middle of what it does."""
         for connection in tuple(self._open):
-            try:
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.authenticator import SoftAuthenticator, plugged_in
+from fakes.fido2_device import SoftAuthenticator, plugged_in
 
 __all__ = ["authenticator"]
 

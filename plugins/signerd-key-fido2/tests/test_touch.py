@@ -129,7 +129,7 @@ def test_a_credential_of_another_authenticator_is_not_here(asker, authenticator)
 
 @pytest.fixture
 def two_places(authenticator, monkeypatch, tmp_path_factory):
-    from fakes.authenticator import plugged_in
+    from fakes.fido2_device import plugged_in
 
     path = authenticator.place.removeprefix("unix:")
     with plugged_in(type(tmp_path_factory.getbasetemp())(f"{path}2")) as second:
