@@ -19,6 +19,7 @@ GROUPS = {
     },
     "signerd.key_backends.v1": {
         "cryptopro": "signerd_key_cryptopro.backend",
+        "fido2": "signerd_key_fido2.backend",
         "file": "signerd_key_file.backend",
         "fulcio": "signerd_key_fulcio.backend",
         "gost": "signerd_key_gost.backend",

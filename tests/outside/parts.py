@@ -71,6 +71,7 @@ PARTS = {
         lambda: _present(outside_parts.cosign()) or _at_least("cosign", "version", (3, 0, 4)), TOOLS
     ),
     **{name: _built(name) for name in outside_parts.BUILT if name != "cosign"},
+    "fido2-tools": Part(lambda: _on_path("fido2-assert"), SYSTEM),
     "gcc": Part(lambda: _on_path("gcc"), SYSTEM),
     "go": Part(lambda: _present(outside_parts.go()) or _on_path("go"), TOOLS),
     "gost-engine": Part(lambda: _on_path("openssl") and _library("engines-3/gost.so"), SYSTEM),

@@ -22,7 +22,8 @@ def config(authenticator, tmp_path):
             *[f"{name} = {json.dumps(value)}" for name, value in table.items()],
             '[backends.files]\nscheme = "file"\ncertificate = "none"',
             f'[backends.files.settings]\ndirectory = "{tmp_path}/keys"',
-            '[tenants.local]\nkeys = ["file:default"]\n[keys."file:default"]\nbackend = "files"\ntenant = "local"', more,
+            '[tenants.local]\nkeys = ["file:default"]\n[keys."file:default"]\nbackend = "files"\ntenant = "local"',
+            more,
         ]  # fmt: skip
         path = tmp_path / "signerd.toml"
         path.write_text("\n".join(lines))
