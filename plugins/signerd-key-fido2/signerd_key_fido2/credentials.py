@@ -97,7 +97,7 @@ class Store:
     def keep(self, key: str, enrolled: Enrolled) -> str:
         """Write it down for good, over nothing else: ``key.forbidden``, ``exists``. Returns the file's path."""
         name = self.name(key)
-        self._folder.write(name, msgspec.json.format(msgspec.json.encode(enrolled)), new=True)
+        self._folder.create(name, msgspec.json.format(msgspec.json.encode(enrolled)))
         return self._folder.place(name)
 
     def name(self, key: str) -> str:

@@ -11,12 +11,11 @@ The mark knows the PIN by scrypt (RFC 7914) with a salt of its own, so that the 
 tried either.
 """
 
-import fcntl
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import msgspec
@@ -24,7 +23,7 @@ from fido2.ctap import CtapError
 
 from signerd.errors import Fault
 from signerd_key_fido2.failures import PIN_REJECTED, fault
-from signerd_key_fido2.folder import Folder
+from signerd_key_fido2.folder import Folder, Locked
 
 __all__ = ["KEPT_RETRIES", "MARK", "PinLatch"]
 
@@ -61,10 +60,10 @@ class PinLatch:
         ``pin_latched`` and ``pin_retries_low`` (nothing was presented), and what :class:`Folder` raises. Waits while
         another process presents a PIN by the same folder.
         """
-        with self._locked():
+        with self._folder.locked() as folder:
             before = self._read()
             if before is not None and before.is_of(pin) and (before.rejected or retries < before.retries):
-                self._write(msgspec.structs.replace(before, rejected=True))
+                _write(folder, msgspec.structs.replace(before, rejected=True))
                 raise self._latched()
             if retries <= KEPT_RETRIES:
                 raise fault(
@@ -74,20 +73,20 @@ class PinLatch:
                 )
             salt = secrets.token_bytes(16)
             mark = _Mark(salt, _digest(pin, salt), retries, rejected=False)
-            self._write(mark)
+            _write(folder, mark)
             try:
                 result = attempt()
             except CtapError as exc:
                 if exc.code in PIN_REJECTED:
-                    self._write(msgspec.structs.replace(mark, rejected=True))
+                    _write(folder, msgspec.structs.replace(mark, rejected=True))
                 raise
-            self._folder.remove(MARK)
+            folder.remove(MARK)
             return result
 
     def confirm(self) -> None:
         """Remove the mark: a person has looked, and the PIN may be presented once more."""
-        with self._locked():
-            self._folder.remove(MARK)
+        with self._folder.locked() as folder:
+            folder.remove(MARK)
 
     def _latched(self) -> Fault:
         return fault(
@@ -95,15 +94,6 @@ class PinLatch:
             "the authenticator has refused the configured PIN; it is not presented again. Correct it, or remove"
             f" {self._folder.place(MARK)} once it is known to be right",
         )
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._folder.opened() as fd:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            except OSError as exc:
-                raise fault("state_folder", f"{self._folder.path}: {exc.strerror}") from exc
-            yield
 
     def _read(self) -> _Mark | None:
         text = self._folder.read(MARK)
@@ -114,8 +104,9 @@ class PinLatch:
         # Whether a PIN was refused is not known then, and presenting it could be the last time.
         raise fault("pin_mark_unreadable", f"{self._folder.place(MARK)} is no mark of a PIN")
 
-    def _write(self, mark: _Mark) -> None:
-        self._folder.write(MARK, msgspec.json.encode(mark))
+
+def _write(folder: Locked, mark: _Mark) -> None:
+    folder.replace(MARK, msgspec.json.encode(mark))
 
 
 def _digest(pin: str, salt: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ANY", "SOCKET", "Settings", "Source", "understand"]
+__all__ = ["ANY", "SOCKET", "Settings", "understand"]
 
 ANY: Final = "any"
 """The device that stands for whichever authenticator is there."""
@@ -32,17 +32,10 @@ LONGEST_TOUCH_S: Final = 115.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the PIN lies: an absolute path, or the name of a systemd credential (systemd.exec(5))."""
-
-    value: str
-    is_credential: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """``state`` is where enrolled credentials and a refused PIN are kept. ``device``: ``any``, the path of a hidraw
-    device, or ``unix:`` and the path of a socket. ``touch_s``: how long a touch is waited for.
+    device, or ``unix:`` and the path of a socket. ``touch_s``: how long a touch is waited for. ``pin``: an absolute
+    path, the name of a systemd credential (systemd.exec(5)), or empty.
 
     ``rp_id``, ``origin`` and ``user_verification`` are those of credentials to come: each keeps what it was enrolled
     with.
@@ -54,7 +47,7 @@ class Settings:
     device: str = ANY
     user_verification: bool = False
     touch_s: float = TOUCH_S
-    pin: Source | None = None
+    pin: str = ""
 
 
 def understand(settings: Mapping[str, object]) -> Settings:
@@ -102,16 +95,15 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
-def _pin(settings: Mapping[str, object]) -> Source | None:
+def _pin(settings: Mapping[str, object]) -> str:
     path, credential = settings.get("pin_file"), settings.get("pin_credential")
     if path is not None and credential is not None:
         raise ValueError("pin_file and pin_credential: only one of them is expected")
     if path is not None:
-        return Source(_path("pin_file", path), is_credential=False)
+        return _path("pin_file", path)
     if credential is None:
-        return None
-    name = _matching("pin_credential", credential, _CREDENTIAL, "the name of a systemd credential is expected")
-    return Source(name, is_credential=True)
+        return ""
+    return _matching("pin_credential", credential, _CREDENTIAL, "the name of a systemd credential is expected")
 
 
 def _matching(where: str, value: object, shape: re.Pattern[str], expected: str) -> str:

@@ -125,7 +125,7 @@ class Asked:
         ``key.forbidden``, ``no_verification``, where it has neither; ``key.backend_fault``: ``pin_…``.
         """
         options = self.ctap.info.options
-        if self.settings.pin is not None and options.get("clientPin"):
+        if self.settings.pin and options.get("clientPin"):
             client = self._ask("speaking of a PIN", lambda: ClientPin(self.ctap))
             token = self._presented(client, read_pin(self.settings.pin), permission, rp_id)
         elif options.get("uv") and options.get("pinUvAuthToken"):

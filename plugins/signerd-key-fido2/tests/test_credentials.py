@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -88,11 +89,8 @@ def test_what_is_not_enrolled_is_not_found(store):
 )
 def test_a_file_that_was_changed_is_no_credential(store, tmp_path, change):
     path = store.keep("fido2:alice", ENROLLED)
-    with open(path, encoding="utf-8") as file:
-        held = json.load(file)
-    text = json.dumps({**held, **change}) if change is not None else "{"
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    held = json.loads(Path(path).read_text())
+    Path(path).write_text(json.dumps({**held, **change}) if change is not None else "{")
     refused("key.backend_fault", "credential_malformed", store.load, "fido2:alice")
 
 

@@ -111,11 +111,12 @@ def test_the_last_retries_are_left_to_a_person(state, retries):
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"\xff", b'{"salt":"AA==","digest":"AA==","retries":1}'])
 def test_a_mark_that_cannot_be_read_latches(state, text):
-    Folder(str(state)).write(MARK, text)
+    with Folder(str(state)).locked() as folder:
+        folder.replace(MARK, text)
     latched(state, Token("1234"), "1234", "pin_mark_unreadable")
 
 
 def test_a_mark_that_cannot_be_written_lets_nothing_be_presented(state):
-    state.mkdir(mode=0o755)
-    state.chmod(0o755)
+    state.mkdir()
+    state.chmod(0o777)
     latched(state, Token("1234"), "1234", "state_folder")

@@ -4,14 +4,13 @@ import pytest
 
 from signerd.errors import Fault
 from signerd_key_fido2.pins import read_pin
-from signerd_key_fido2.settings import Source
 
 
 def written(folder, content, mode=0o600):
     path = folder / "pin"
     path.write_bytes(content)
     path.chmod(mode)
-    return Source(str(path), is_credential=False)
+    return str(path)
 
 
 def refused(source, reason):
@@ -37,18 +36,18 @@ def test_a_file_that_others_reach_is_refused(tmp_path, mode):
 
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "fifo", 0o600)
-    refused(Source(str(tmp_path / "fifo"), is_credential=False), "pin_file_type")
+    refused(str(tmp_path / "fifo"), "pin_file_type")
     target = written(tmp_path, b"1234")
-    (tmp_path / "link").symlink_to(target.value)
-    refused(Source(str(tmp_path / "link"), is_credential=False), "pin_unreadable")
-    refused(Source(str(tmp_path / "absent"), is_credential=False), "pin_unreadable")
+    (tmp_path / "link").symlink_to(target)
+    refused(str(tmp_path / "link"), "pin_unreadable")
+    refused(str(tmp_path / "absent"), "pin_unreadable")
 
 
 def test_a_credential_of_systemd_may_be_readable_by_its_group(tmp_path, monkeypatch):
     written(tmp_path, b"1234", 0o440)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert read_pin(Source("pin", is_credential=True)) == "1234"
+    assert read_pin("pin") == "1234"
     (tmp_path / "pin").chmod(0o444)
-    refused(Source("pin", is_credential=True), "pin_file_mode")
+    refused("pin", "pin_file_mode")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    refused(Source("pin", is_credential=True), "no_credentials")
+    refused("pin", "no_credentials")

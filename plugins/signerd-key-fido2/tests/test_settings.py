@@ -1,6 +1,6 @@
 import pytest
 
-from signerd_key_fido2.settings import ANY, Settings, Source, understand
+from signerd_key_fido2.settings import ANY, Settings, understand
 
 GOOD = {"state": "/var/lib/signerd/fido2", "rp_id": "signer.example"}
 
@@ -20,11 +20,11 @@ def test_all_that_can_be_there():
     read = understand({**GOOD, **given})
     assert (read.device, read.origin, read.touch_s) == ("unix:/run/fido2", "https://app.signer.example:8443", 5.0)
     assert read.user_verification
-    assert read.pin == Source("/etc/signerd/pin", is_credential=False)
+    assert read.pin == "/etc/signerd/pin"
 
 
 def test_a_pin_may_be_a_credential_of_systemd():
-    assert understand({**GOOD, "pin_credential": "fido2-pin"}).pin == Source("fido2-pin", is_credential=True)
+    assert understand({**GOOD, "pin_credential": "fido2-pin"}).pin == "fido2-pin"
 
 
 @pytest.mark.parametrize("rp_id", ["ssh:", "ssh:signerd", "example", "a.b-c.example"])
