@@ -91,6 +91,8 @@ class SoftAuthenticator:
         """What the setting ``device`` calls it."""
         self.hang_up: Callable[[], None] = lambda: None
         """Leave whoever asks, in the middle."""
+        self.pin_judged: Callable[[], None] = lambda: None
+        """Called when a PIN has been counted, and nobody told."""
         self._fingers = 0
         self._told = threading.Condition()
         self._protocol = PinProtocolV2()
@@ -185,9 +187,12 @@ class SoftAuthenticator:
         self.presented += 1
         self.retries -= 1
         given = self._protocol.decrypt(shared, parameters[6])
-        if not hmac.compare_digest(given, hashlib.sha256(self.pin.encode()).digest()[:16]):
+        right = hmac.compare_digest(given, hashlib.sha256(self.pin.encode()).digest()[:16])
+        if right:
+            self.retries = RETRIES
+        self.pin_judged()
+        if not right:
             raise _Status(ERR.PIN_INVALID if self.retries else ERR.PIN_BLOCKED)
-        self.retries = RETRIES
         return {2: self._protocol.encrypt(shared, self._token)}
 
     def _verified(self, parameters: dict[int, Any], at: int, version: int, hashed: bytes, *, needed: bool) -> int:
