@@ -36,13 +36,13 @@ _result: Final = msgspec.msgpack.Decoder(EnrolResult)
 
 
 def enrol(config: "Config", key: str, backend: str | None, algorithm: str) -> tuple[str, EnrolResult]:
-    """Have the worker of ``backend`` (absent: of the only one of the scheme) enrol ``key``, and wait for the touches.
-    Returns the backend's name too.
+    """Have the worker of ``backend`` enrol ``key``, and wait for the touches; returns the backend's name too. Without
+    ``backend``: the one that ``key`` is configured with, else the only one of the scheme.
 
     Refuses ``key.not_found``, ``no_backend`` or ``ambiguous_backend``; ``key.backend_unavailable``, ``no_worker``;
     ``request.unsupported``, ``no_enrolment``; ``key.backend_fault``, ``answer_shape``; and with what the backend does.
     """
-    configured = _choose(config, backend)
+    configured = _choose(config, key, backend)
     spec = dataclasses.replace(backend_spec(config, configured, set()), deadline_s=ENROL_S)
     worker = Backend(spec, SystemClock(), lambda _: None)
     try:
@@ -61,7 +61,8 @@ def enrol(config: "Config", key: str, backend: str | None, algorithm: str) -> tu
 
 def snippet(config: "Config", backend: str, key: str, made: EnrolResult) -> str:
     """Return the lines of TOML that make the daemon use the key."""
-    tenants = [tenant.name for tenant in config.tenants]
+    named = [each.tenant for each in config.keys if each.key == key]
+    tenants = named or [tenant.name for tenant in config.tenants]
     lines = [f"[keys.{_text(key)}]", f"backend = {_text(backend)}"]
     lines.append(f"tenant = {_text(tenants[0])}" if len(tenants) == 1 else 'tenant = ""  # whose it is')
     if made.algorithm in ALGORITHMS.values():
@@ -70,7 +71,10 @@ def snippet(config: "Config", backend: str, key: str, made: EnrolResult) -> str:
             lines.append(f"origin = {_text(made.origin)}")
         if made.user_verification:
             lines.append("user_verification = true")
-    return "\n".join([f"# {made.algorithm} {made.keyid}", *lines]) + "\n"
+    head = [f"# {made.algorithm} {made.keyid}"]
+    if not named:
+        head.append(f"# and {_text(key)} among the keys of its tenant")
+    return "\n".join([*head, *lines]) + "\n"
 
 
 def _text(value: str) -> str:
@@ -78,7 +82,8 @@ def _text(value: str) -> str:
     return json.dumps(value)
 
 
-def _choose(config: "Config", name: str | None) -> "ConfiguredBackend":
+def _choose(config: "Config", key: str, name: str | None) -> "ConfiguredBackend":
+    name = name or next((each.backend for each in config.keys if each.key == key), None)
     found = [each for each in config.backends if each.name == name or (name is None and each.scheme == SCHEME)]
     if len(found) == 1:
         return found[0]
