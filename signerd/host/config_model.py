@@ -203,7 +203,7 @@ class Tenant(msgspec.Struct, frozen=True):
     """Its keys; no other tenant can name, use or list them."""
     default_key: KeyReference = ""
     """Signs where a request names no key. May be left out where there is one key."""
-    profile: Annotated[str, Meta(pattern=r"^[a-z]+(\+[a-z]+)*\Z", max_length=64)] = "world"
+    profile: Annotated[str, Meta(max_length=64)] = "world"
     """Which algorithms its keys may have: `world`, `fips`, `eidas`, `kcmvp`, `gost` or `sm`, or several joined by `+`,
     of which each key needs one. It restricts algorithms; it makes no module validated."""
     predicates: tuple[Uri, ...] | None = None

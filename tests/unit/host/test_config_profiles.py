@@ -25,6 +25,8 @@ def test_what_fits(profile: str) -> None:
     ("profile", "told"),
     [
         ("nist", "expected profiles out of world, fips, eidas, kcmvp, gost, sm, joined by +, got nist"),
+        ("FIPS", "expected profiles out of world, fips, eidas, kcmvp, gost, sm, joined by +, got FIPS"),
+        ("", 'expected profiles out of world, fips, eidas, kcmvp, gost, sm, joined by +, got ""'),
         ("fips+nist", "expected profiles out of world, fips, eidas, kcmvp, gost, sm, joined by +, got \"fips+nist\""),
         ("fips+gost+fips", "expected each part once, got \"fips+gost+fips\""),
     ],
