@@ -24,7 +24,7 @@ from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, Sealed, Seal
 from signerd.wire.params import Descriptor
 from signerd.wire.ring import RingEntry
 
-__all__ = ["decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
+__all__ = ["cose_command", "decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
 
 _UNBUNDLED: Final = (
     "not for cosign: no key of ES256 has signed, so there is no bundle, and only verifiers of DSSE envelopes that know "

@@ -44,6 +44,11 @@ def path(
             result[name] = result[name] * len(keys)
         result["bundles"] = [f"bundle {index}".encode() for index in range(len(keys))]
         options = params.get("options", {})
+        if options.get("profile") == "cose":
+            result["bundles"], result["bundle_sha256"] = [], []
+            result["cose"] = [f"message {index}".encode() for index in range(len(keys))]
+            argv = ["signerctl", "verify", "statement.cose"]
+            result["verify_command"] = [{"argv": argv, "line": " ".join(argv)}]
         if options.get("profile") == "dsse":
             for place, identity in enumerate(result["signing_identity"]):
                 algorithm = "ES256" if keys[place] == "p256" else "Ed25519"
@@ -277,3 +282,39 @@ def test_the_envelope_comes_beside_bundles_too(files: Path, path: str, asked: li
     assert main([*arguments, "--socket", path]) == 0
     assert asked[0]["options"] == {"include": ["envelope"]}
     assert ((files / "b.json").read_bytes(), (files / "e.json").read_bytes()) == (b"bundle 0", b"envelope")
+
+
+COSE = ["sign", "sbom", "sbom.json", "--subject", "app", "--profile", "cose"]
+
+
+def test_profile_cose_writes_the_message(
+    files: Path, path: str, asked: list[dict[str, Any]], capfdbinary: Capture
+) -> None:
+    assert main([*COSE, "--socket", path]) == 0
+    assert capfdbinary.readouterr().out == b"message 0"
+    assert asked[0]["options"] == {"profile": "cose"}
+    assert main([*COSE, "--out", "app.cose", "--socket", path]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert err.endswith(b"\nverify: signerctl verify app.cose\n")
+    assert (files / "app.cose").read_bytes() == b"message 0"
+
+
+def test_several_messages_go_into_a_directory(files: Path, path: str, asked: list[dict[str, Any]]) -> None:
+    keys = ["--key", "a", "--key", "b", "--socket", path]
+    assert main([*COSE, *keys]) == 2
+    assert main([*COSE, *keys, "--out", "file"]) == 2
+    assert asked == []
+    (files / "out").mkdir()
+    assert main([*COSE, *keys, "--out", "out"]) == 0
+    assert {entry.name: entry.read_bytes() for entry in (files / "out").iterdir()} == {
+        f"0-{KEYID}.cose": b"message 0",
+        f"1-{KEYID}.cose": b"message 1",
+    }
+
+
+@pytest.mark.usefixtures("files")
+def test_messages_stand_in_json(path: str, capfdbinary: Capture) -> None:
+    assert main([*COSE, "--key", "a", "--key", "b", "--output", "json", "--socket", path]) == 0
+    result = json.loads(capfdbinary.readouterr().out)
+    assert [base64.b64decode(message) for message in result["cose"]] == [b"message 0", b"message 1"]
