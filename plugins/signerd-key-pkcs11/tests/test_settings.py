@@ -49,8 +49,10 @@ def test_little_is_needed() -> None:
         ),
         (
             {"modules": MODULES, "pin": "1234"},
-            "pin: unknown key; expected are environment, gost, modules, pin_credential, pin_file, sessions, state,"
-            " tokens",
+            (
+                "pin: unknown key; expected are environment, gost, modules, pin_credential, pin_file, sessions, state,"
+                " tokens"
+            ),
         ),
         (
             {"modules": MODULES, "pin_file": "/p", "pin_credential": "c", "state": "/s"},
