@@ -5,9 +5,11 @@ import base64
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec import UNSET
 
 from fakes.gost_tokens import GostToken
+from fakes.links import Peer
+from outside.parts import ROOT
 from running.callers import request
 from running.configured import key_workers, records, until
 from running.daemon import RELEASE, Running, running
@@ -25,6 +29,8 @@ from signerd.attestation.dsse import pae
 from signerd.errors import SignerdError
 from signerd.wire.params import Options
 from signerd_client import Signer, SignRequest
+from signerd_key_cryptopro.settings import MODULE as MODULE_FILE
+from signerd_key_cryptopro.settings import understand
 
 pytestmark = pytest.mark.needs("gost-engine", "gcc")
 
@@ -222,3 +228,51 @@ def test_a_wrong_pin_is_presented_once_whatever_the_restarts(vendor: GostToken, 
             assert fault_of(daemon, number) == f"key.backend_fault {reason}"
             assert "0000" not in daemon.said
     assert vendor.refused_pins() == 1
+
+
+def test_a_tool_dies_with_its_worker_and_the_next_worker_clears_up(vendor: GostToken) -> None:
+    tool = vendor.containers("release", timeout_s=60)
+    settings = {"scheme": "cryptopro", "name": "csp", "settings": vendor.settings(tool=tool)}
+    vendor.go_wrong("child")
+    peer = Peer("signerd.worker.key", settings)
+    peer.hello()
+    peer.link.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        peer.ask("describe", {"key": CONTAINER})
+    until(lambda: (vendor.keys / "child").exists() and (vendor.keys / "child").read_text() != "")
+    child = int((vendor.keys / "child").read_text())
+    peer.process.kill()
+    peer.status()
+    until(lambda: not Path(f"/proc/{child}").exists() or "\nState:\tZ" in Path(f"/proc/{child}/status").read_text())
+    state = vendor.base / "state"
+    assert len(list(state.glob("tool-*/message"))) == 1
+    vendor.go_wrong("")
+    after = Peer("signerd.worker.key", settings)
+    after.hello()
+    assert after.ask("describe", {"key": CONTAINER})["result"]["algorithm"] == "GOST3410-2012-256"
+    assert list(state.iterdir()) == []
+    for each in (peer, after):
+        each.close()
+
+
+def test_the_page_says_what_the_settings_are_and_which_reasons_there_are() -> None:
+    page = (ROOT / "docs" / "key-cryptopro.md").read_text()
+    tables = [tomllib.loads(block) for block in re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+    settings = [table["backends"]["csp"]["settings"] for table in tables if "backends" in table]
+    first, second = [understand(each) for each in settings]
+    assert first.module["modules"] == {"cryptopro": MODULE_FILE}
+    assert second.tool is not None
+    assert second.tool.containers["release"].name == "\\\\.\\HDIMAGE\\release"
+    (command,) = re.findall(r"^/opt/cprocsp/bin/amd64/csptest (.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert " ".join(command.split()) == (
+        r"-keyset -sign GOST12_256 -container '\\.\HDIMAGE\release' -keytype exchange"
+        " -in STATE/tool-…/message -out STATE/tool-…/signature -silent"
+    )
+    assert f"| `timeout_s` | {second.tool.timeout_s:g} |" in page
+    packages = [ROOT / "plugins" / f"signerd-key-{name}" for name in ("cryptopro", "pkcs11")]
+    sources = "".join(path.read_text() for package in packages for path in package.glob("signerd_key_*/*.py"))
+    listed = page[page.index("## Refusals") : page.index("## What this was run with")]
+    reasons = re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^\| ([^|]*) \| `key\.", listed, re.MULTILINE)))
+    assert len(reasons) > 20
+    # Of what a file is held to, the first word is the kind of file.
+    assert not [each for each in reasons if f'"{each}"' not in sources and f'{{kind}}_{each[5:]}"' not in sources]

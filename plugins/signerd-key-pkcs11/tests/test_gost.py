@@ -190,6 +190,15 @@ def test_a_second_reader_knows_these_numbers(gost_token: GostToken) -> None:
     assert len(re.findall("Private Key Object; GOSTR3410-2012-(256|512)", shown)) == 2
 
 
+def test_pairs_are_made_by_the_vendors_tools(gost_token: GostToken) -> None:
+    gost_token.add("k")
+    made = Pkcs11Backend(gost_token.settings())
+    for call in (lambda: made.generate(f"{KEY}2", "GOST3410-2012-256"), lambda: made.rotate(KEY, "")):
+        with pytest.raises(SignerdError) as caught:
+            call()
+        assert (caught.value.code, caught.value.reason) == ("key.algorithm_refused", "unknown_algorithm")
+
+
 def test_a_loss_is_made_good_once(gost_token: GostToken, shim_file: Path) -> None:
     gost_token.add("k")
     shim = Shim(gost_token, shim_file)
