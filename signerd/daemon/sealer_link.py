@@ -34,6 +34,7 @@ from signerd.wire.links import (
     SealedMany,
     SealItem,
     SealMany,
+    StillVerifying,
 )
 from signerd.wire.params import Descriptor
 from signerd.wire.ring import AbsentKeys, GrantsChanged, RingChanged
@@ -47,6 +48,7 @@ _message: Final = msgspec.msgpack.Decoder(
     | Recorded
     | Answer
     | AdminAnswer
+    | StillVerifying
     | RingChanged
     | GrantsChanged
     | BackendChanged
@@ -258,9 +260,18 @@ class SealerLink:
                 answered(message if message.error is None else told(message.error))
         elif isinstance(message, AdminAnswer):
             self._administer_ended(message, fds)
+        elif isinstance(message, StillVerifying):
+            self._heard_of(message.audit_ids)
         else:
             self._open = self._open or isinstance(message, Opened)
             self._news(message)
+
+    def _heard_of(self, audit_ids: tuple[str, ...]) -> None:
+        """Begin to wait anew for items that take their time."""
+        now = self._clock.monotonic()
+        for audit_id in audit_ids:
+            if audit_id in self._seals:
+                self._seals[audit_id] = self._seals[audit_id][0], now
 
     def _administer_ended(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
         then = self._administered.pop(answer.id, None)

@@ -50,7 +50,7 @@ from signerd.sealer.specs import key_specs
 from signerd.sealer.starters import backend_spec
 from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import AdminAnswer, Answer, Failed, Query
+from signerd.wire.links import AdminAnswer, Answer, Failed, Query, StillVerifying
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Process", "main"]
@@ -162,6 +162,8 @@ class Process:
         if self._link.fileno() in ready:
             self.front.read()
         self.sealing.turn()
+        if still := self.sealing.judging.still():
+            self.front.send(StillVerifying(still))
         self._checkpoints.turn()
         for backend in self._workers:
             backend.flush()

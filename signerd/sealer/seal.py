@@ -63,7 +63,7 @@ class Sealing:
         self._backends = backends
         self._clock = clock
         self._aside = aside
-        self._judging = Judging(verifying or aside, clock)
+        self.judging = Judging(verifying or aside, clock)
         self._groups = Groups(store, clock)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
@@ -205,7 +205,9 @@ class Sealing:
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
-        looks = [self._groups.next_look(), self._publishing.next_look(), float("-inf") if self._calls else None]
+        looks = [self._groups.next_look(), self._publishing.next_look(), self.judging.next_look()]
+        if self._calls:
+            return float("-inf")
         return min([look for look in looks if look is not None], default=None)
 
     def _committed(self, group: Group, result: int | SignerdError) -> None:
@@ -238,9 +240,9 @@ class Sealing:
         if isinstance(result, CallError):
             self._judged(job, place, result)
         else:
-            self._judging.judge(job, place, result, partial(self._judged, job, place))
+            self.judging.judge(job, place, result, partial(self._judged, job, place))
 
-    def _judged(self, job: Job, place: int, found: Made | Refuted | CallError) -> None:
+    def _judged(self, job: Job, place: int, found: Made | Refuted | CallError | None) -> None:
         """Take a signature that verified, or what there is in its place."""
         if isinstance(found, Refuted):
             self._backends[job.keys[place].backend].condemn(str(found))
@@ -249,7 +251,7 @@ class Sealing:
             return
         if isinstance(found, Made):
             job.signatures[place] = found
-        else:
+        elif found is not None:
             job.error = job.error or (found if isinstance(found, CallError) else _REFUTED)
         job.missing -= 1
         self._settle(job)

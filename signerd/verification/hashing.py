@@ -64,7 +64,7 @@ _MAKERS: Final[Mapping[str, Callable[[], Hash]]] = {
 def hasher(name: str) -> Hash:
     """Begin a hash by the name that :func:`signerd.attestation.hashing.hash_for` returns.
 
-    Streebog is computed in Python, some 0.8 MB a second. Refuses ``request.malformed`` (``hash_unknown``) for another
+    Streebog is computed in Python, about 1 MB a second. Refuses ``request.malformed`` (``hash_unknown``) for another
     name; Fault ``internal`` (``blake3_missing``) for BLAKE3-256 without the extra that brings it.
     """
     make = _MAKERS.get(name)

@@ -177,7 +177,7 @@ class PublicKey:
 
         Reasons: ``signature_invalid``; ``signature_not_der`` for an ECDSA signature in another form than
         strict DER, which Sigstore's own verifiers let pass; ``gost_payload_too_large`` for a GOST key and a message
-        above 4 MiB.
+        above 1 MiB.
         """
         try:
             if isinstance(message, mmap):

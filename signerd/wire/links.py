@@ -40,6 +40,7 @@ __all__ = [
     "Sealed",
     "SealedMany",
     "SealedSignature",
+    "StillVerifying",
     "SubjectFacts",
     "outcome_of",
 ]
@@ -221,6 +222,12 @@ class AdminAnswer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ty
     result: bytes = b""
     error: CallError | None = None
     details: dict[str, str | int | list[str]] = {}
+
+
+class StillVerifying(msgspec.Struct, frozen=True, tag_field="type", tag="still_verifying"):
+    """What these items wait for takes the sealer longer than anything else that it does: it has not hung."""
+
+    audit_ids: tuple[str, ...]
 
 
 class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):

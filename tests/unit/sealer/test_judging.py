@@ -150,7 +150,7 @@ def test_a_large_payload_is_signed_too(bench: Bench) -> None:
 
 
 def test_what_no_gost_key_signs_is_refused_before_it_is_hashed(bench: Bench) -> None:
-    size = LARGEST_MESSAGE - len(b"DSSEv1 28 application/vnd.in-toto+json 4194304 ")
+    size = LARGEST_MESSAGE - len(b"DSSEv1 28 application/vnd.in-toto+json 1048576 ")
     refused = bench.admit(b"x" * (size + 1), profile="dsse")
     bench.turn()
     error = bench.outcomes()[refused].error
@@ -159,3 +159,56 @@ def test_what_no_gost_key_signs_is_refused_before_it_is_hashed(bench: Bench) -> 
     assert bench.kinds(refused) == ["refused:refused:request.too_large"]
     taken = bench.admit(b"x" * size, profile="dsse")
     assert taken not in bench.outcomes()
+
+
+def test_the_front_end_hears_each_second_of_what_is_still_verified(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def waiting(job, place, result, now_ms):  # type: ignore[no-untyped-def]
+        if job.keys[place].entry.key != "file:default":
+            assert go_on.wait(20)
+        return verified(job, place, result, now_ms)
+
+    monkeypatch.setattr(judging, "verified", waiting)
+    told = bench.sealing.judging
+    assert told.next_look() is None
+    one = bench.admit(PAYLOAD, profile="dsse")
+    bench.turn()
+    bench.backend.answer()
+    assert told.still() == ()
+    assert bench.sealing.next_look() == told.next_look() == bench.clock.monotonic() + 1
+    bench.clock.move(1)
+    assert told.still() == (one,)
+    assert told.still() == ()
+    bench.clock.move(1)
+    assert told.still() == (one,)
+    go_on.set()
+    bench.settle()
+    bench.clock.move(1)
+    assert told.still() == ()
+    assert told.next_look() is None
+    assert bench.outcomes()[one].ok is not None
+
+
+def test_what_was_given_up_is_not_verified_any_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, verifications = threading.Event(), []
+
+    def waiting(job, place, result, now_ms):  # type: ignore[no-untyped-def]
+        if job.keys[place].entry.key != "file:default":
+            verifications.append(job.item.audit_id)
+            assert go_on.wait(20)
+        return verified(job, place, result, now_ms)
+
+    monkeypatch.setattr(judging, "verified", waiting)
+    first, second = bench.admit(PAYLOAD, profile="dsse"), bench.admit(PAYLOAD, profile="dsse")
+    bench.turn()
+    bench.backend.answer()
+    bench.sealing.close(Close(second, "cancelled", "request.cancelled"))
+    go_on.set()
+    bench.settle()
+    bench.turn()
+    assert verifications == [first, first]
+    assert bench.outcomes()[first].ok is not None
+    assert bench.kinds(second) == ["decided", "outcome:cancelled:request.cancelled"]
