@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from signerd import __version__
-from signerd.attestation.algorithms import COSIGN_ALGORITHMS, OUTPUT_PROFILES
+from signerd.attestation.algorithms import COSE_ALGORITHMS, COSIGN_ALGORITHMS, OUTPUT_PROFILES
 from signerd.contracts.services import Charge, Clock
 from signerd.contracts.validity import UNLOGGED, check_validity, status_at
 from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
@@ -177,7 +177,7 @@ class Reads:
             status=status_at(entry, now),
             added_at=entry.added_at,
             profile=self.services.tenants[tenant].profile,
-            uses=("dsse",),
+            uses=_uses(entry),
             hardware=methods.Hardware(attested=entry.hardware),
             verify_command=(self._verify_command(tenant, entry),) if entry.algorithm in COSIGN_ALGORITHMS else (),
             version=entry.version,
@@ -214,6 +214,10 @@ class Reads:
         up = [state.up for state in self._states(self.snapshot.backends)]
         checks = (methods.Check("audit", audit), methods.Check("backends", bool(up) and all(up)))
         return methods.DaemonHealth(audit and any(up), checks)
+
+
+def _uses(entry: RingEntry) -> tuple[str, ...]:
+    return ("dsse", "cose") if entry.algorithm in COSE_ALGORITHMS and not entry.keyless else ("dsse",)
 
 
 def _bound(session: Session) -> Principal:

@@ -156,7 +156,7 @@ class KeyDescription(msgspec.Struct, frozen=True):
     profile: str
     """compliance profile"""
     uses: tuple[str, ...]
-    """what it may sign; `dsse` alone unless configured"""
+    """what it may sign: `dsse` always, `cose` where it may sign in that output profile"""
     hardware: Hardware
     """see Hardware"""
     verify_command: tuple[VerifyCommand, ...]

@@ -23,7 +23,8 @@ __all__ = ["Containers"]
 
 _MOST_FILE: Final = 64 * 1024
 _CHALLENGE: Final = b"signerd-key-cryptopro v1: this container and the public key beside it are one pair\n"
-"""Signed once for each container. A DSSE PAE begins with ``DSSEv1``, so this can never be one."""
+"""Signed once for each container. What the sealer frames begins with ``DSSEv1`` (DSSE) or 0x84
+(COSE), and never as this does."""
 
 
 @dataclass(frozen=True, slots=True)

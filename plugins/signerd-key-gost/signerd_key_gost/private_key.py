@@ -34,7 +34,8 @@ _ITERATIONS: Final = 210_000
 """Of PBKDF2: some 50 ms, once for each key and start of the worker."""
 _SALT_BYTES: Final = 16
 _CHALLENGE: Final = b"signerd-key-gost v1: this private key and the public key that it gives are one pair\n"
-"""Signed once for each key that is opened. A DSSE PAE begins with ``DSSEv1``, so this can never be one."""
+"""Signed once for each key that is opened. What the sealer frames begins with ``DSSEv1`` (DSSE) or 0x84
+(COSE), and never as this does."""
 
 
 class PrivateKey:

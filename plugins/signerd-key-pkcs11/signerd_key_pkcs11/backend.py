@@ -27,7 +27,8 @@ DEFAULT_ALGORITHM: Final = "ES256"
 MOST_VERSIONS: Final = 1000
 """Labels tried for a new version: each is a search in the token."""
 _CHALLENGE: Final = b"signerd-key-pkcs11 v1: this private key and the public key beside it are one pair\n"
-"""Signed once for each key that is opened. A DSSE PAE begins with ``DSSEv1``, so this can never be one."""
+"""Signed once for each key that is opened. What the sealer frames begins with ``DSSEv1`` (DSSE) or 0x84
+(COSE), and never as this does."""
 
 
 @hookimpl

@@ -109,6 +109,22 @@ def test_a_key_by_reference_and_by_keyid(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "keyless", "uses"),
+    [
+        ("ES256", False, ("dsse", "cose")),
+        ("Ed25519", False, ("dsse", "cose")),
+        ("RSA-PKCS1-SHA256", False, ("dsse",)),
+        ("ES256", True, ("dsse",)),
+    ],
+)
+def test_what_a_key_may_sign(kind: str, keyless: bool, uses: tuple[str, ...]) -> None:
+    changes: dict[str, Any] = {"keyid": "", "spki": b"", "version": 0} if keyless else {}
+    desk = Desk(world(keys=[HeldKey.make("file:acme", kind=kind, **changes)]))
+    assert desk.ask("keys.describe", key="file:acme").uses == uses
+    desk.sealer.close()
+
+
+@pytest.mark.parametrize(
     ("changes", "status"),
     [
         ({}, "active"),
