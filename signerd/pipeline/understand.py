@@ -5,7 +5,6 @@ from typing import cast
 
 from msgspec import UNSET, UnsetType
 
-from signerd.attestation.algorithms import OUTPUT_PROFILES
 from signerd.attestation.statement import MOST_DIGESTS, PAYLOAD_TYPE, Subject, check_subjects
 from signerd.contracts.providers import PredicateType
 from signerd.contracts.values import Principal
@@ -23,12 +22,12 @@ SIGN_SCOPE = "signer.sign"
 KEYLESS_SCOPE = "signer.keyless"
 """To have an identity token used that came with the request."""
 _STAND_IN = secrets.token_hex(24)
-_OF_BUNDLES = ("rekor_request",)
-_OF_ENVELOPES = ("envelope", "rekor_request")
-"""Parts of a result that a bare document has not, and a COSE_Sign1."""
 UNNAMED = "payload"
 """The name in the record of a bare document that came without a subject."""
 _SERVED_INCLUDES = frozenset({"chain", "envelope", "rekor_request"})
+_OF_ENVELOPES = frozenset({"chain", "envelope"})
+_OF_MESSAGES = frozenset({"chain"})
+"""What may stand beside bundles, an envelope alone, a COSE_Sign1."""
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
@@ -45,8 +44,9 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     if not isinstance(params, SignDsse | SignPayload):
         params = cast("SignDsse | SignPayload", decode_params(request.method, params))
         services.check_claims((params,), request.fds)
-    _refuse_unserved(params, services.published)
     profile = _output_profile(params)
+    publishers = services.published if _has_bundles(params, profile) else frozenset[str]()
+    _refuse_unserved(params, profile, publishers)
     subjects = _subjects(params.subject, services.bounds, profile)
     _check_document_size(params, services.bounds)
     tenant = services.tenants.get(principal.tenant)
@@ -62,7 +62,7 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     options = params.options
     if options and options.identity_token is not UNSET and KEYLESS_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
-    transparency, timestamp = _published(params, tenant, services.published)
+    transparency, timestamp = _published(params.options, tenant, publishers)
     payload_type = params.payload_type if isinstance(params, SignPayload) else PAYLOAD_TYPE
     order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp, profile, payload_type)
     request.order = order
@@ -77,6 +77,11 @@ def _output_profile(params: SignDsse | SignPayload) -> str:
     if asked and asked != "dsse":
         raise _unserved(f"profile={asked}")
     return "dsse"
+
+
+def _has_bundles(params: SignDsse | SignPayload, profile: str) -> bool:
+    """Whether a signature may leave as a bundle, which is where log entries and stamps have their place."""
+    return profile != "cose" and not isinstance(params, SignPayload)
 
 
 def _kind(params: SignDsse | SignPayload, services: Services) -> PredicateType:
@@ -122,24 +127,16 @@ def _check_document_size(params: SignDsse | SignPayload, bounds: Bounds) -> None
         )
 
 
-def _published(params: SignDsse | SignPayload, tenant: Tenant, kinds: frozenset[str]) -> tuple[str, bool]:
+def _published(options: Options | UnsetType, tenant: Tenant, publishers: frozenset[str]) -> tuple[str, bool]:
     """Return what is to be published: the request's word, else the tenant's.
 
-    Log entries and stamps have their place in a bundle. Where there is none they are refused, the tenant's own too:
-    what it publishes must not be left out because of the form.
+    What cannot be is refused, the tenant's own too: it must not be left out because of the form.
     """
-    options = params.options
     transparency, timestamp = tenant.transparency, tenant.timestamp
     if options is not UNSET:
         transparency = transparency if options.transparency is UNSET else options.transparency
         timestamp = timestamp if options.timestamp is UNSET else options.timestamp
-    _refuse_unpublished(transparency, timestamp, kinds)
-    profile = _output_profile(params)
-    if profile == "cose" or isinstance(params, SignPayload):
-        _refuse_unpublished(transparency, timestamp, frozenset())
-        for name in _OF_BUNDLES if isinstance(params, SignPayload) else _OF_ENVELOPES:
-            if options and options.include and name in options.include:
-                raise _unserved(f"include={name}")
+    _refuse_unpublished(transparency, timestamp, publishers)
     return transparency, timestamp
 
 
@@ -150,22 +147,20 @@ def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str
         raise _unserved("timestamp")
 
 
-def _refuse_unserved(params: SignDsse | SignPayload, kinds: frozenset[str]) -> None:
+def _refuse_unserved(params: SignDsse | SignPayload, profile: str, publishers: frozenset[str]) -> None:
     if params.approval_id is not UNSET:
         raise _unserved("approval_id")
     if params.idempotency_key is not UNSET:
         raise _unserved("idempotency_key")
-    if params.options is not UNSET:
-        _refuse_unserved_options(params.options, kinds)
-
-
-def _refuse_unserved_options(options: Options, kinds: frozenset[str]) -> None:
-    if options.profile is not UNSET and options.profile not in OUTPUT_PROFILES:
-        raise _unserved(f"profile={options.profile}")
-    _refuse_unpublished(options.transparency or "none", options.timestamp is True, kinds)
+    options = params.options
+    if options is UNSET:
+        return
+    _refuse_unpublished(options.transparency or "none", options.timestamp is True, publishers)
     if options.include is not UNSET:
+        bare = _OF_ENVELOPES if isinstance(params, SignPayload) else _SERVED_INCLUDES
+        served = _OF_MESSAGES if profile == "cose" else bare
         for name in options.include:
-            if name not in _SERVED_INCLUDES:
+            if name not in served:
                 raise _unserved(f"include={name}")
 
 

@@ -387,6 +387,14 @@ def test_a_bare_document_that_is_refused(changes: dict[str, Any], code: str, rea
     assert refused(world(), request(payload(**changes)))[:2] == (code, reason)
 
 
+def test_what_the_form_has_no_place_for_is_found_with_the_shape() -> None:
+    options = Options(profile="cose", transparency="async")
+    found = refused(world(), request(order(options=options, predicate_type="unknown")))
+    assert found == ("request.unsupported", "not_served", {"name": "transparency=async"})
+    found = refused(world(), request(payload(options=Options(timestamp=True), payload_type="a/b")))
+    assert found == ("request.unsupported", "not_served", {"name": "timestamp"})
+
+
 def test_a_bare_document_is_within_what_the_tenant_and_the_caller_may() -> None:
     given = world(tenants=[Tenant("acme", "file:acme", predicates=frozenset({EXEMPT}))])
     assert refused(given, request(payload()))[:2] == ("predicate.unsupported", "not_allowed")
