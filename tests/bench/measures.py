@@ -12,6 +12,7 @@ import msgspec
 
 from bench.backends import restart, token, token_worker, wedged
 from bench.caller import Caller, sealed_memfd, verify_bundle
+from bench.gost import gost_worker
 from bench.load import PartMissing, Sample
 from bench.peers import RELEASE, Daemon
 from bench.processes import MemoryWatch, usages
@@ -235,6 +236,7 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
     "restart": restart,
     "token-worker": token_worker,
     "token": token,
+    "gost-worker": gost_worker,
     "wedged": wedged,
     "ring": large_ring,
     "signers": two_signers,

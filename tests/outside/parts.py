@@ -75,6 +75,7 @@ PARTS = {
     "gcc": Part(lambda: _on_path("gcc"), SYSTEM),
     "go": Part(lambda: _present(outside_parts.go()) or _on_path("go"), TOOLS),
     "gost-engine": Part(lambda: _on_path("openssl") and _library("engines-3/gost.so"), SYSTEM),
+    "gostcrypto": Part(lambda: _present(outside_parts.gostcrypto()), TOOLS),
     "node": Part(
         lambda: _present(outside_parts.node()) or _at_least("node", "--version", (24, 15, 0)), TOOLS
     ),

@@ -82,3 +82,26 @@ assert [c["name"] for c in ssl.create_default_context().get_ciphers()] == before
 assert hashlib.sha256(b"").hexdigest().startswith("e3b0c442")
 """
     run(program)
+
+
+SANDBOXED = """
+import ctypes, sys
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+if prctl(65, 1, 0, 0, 0) != 0:  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN: Linux 6.3
+    sys.exit("no such prctl")
+from signerd_key_gost.backend import GostBackend
+made = GostBackend({"directory": sys.argv[1]})
+made.generate("gost:a", "")
+assert len(made.sign("gost:a", b"m").signature) == 64
+"""
+
+
+@pytest.mark.needs("gost-engine")
+def test_it_works_where_no_memory_may_become_executable(tmp_path: Path) -> None:
+    """As systemd's MemoryDenyWriteExecute= has it for the worker's unit."""
+    done = subprocess.run(
+        [sys.executable, "-c", SANDBOXED, str(tmp_path / "keys")], capture_output=True, text=True, check=False
+    )
+    if "no such prctl" in done.stderr:
+        pytest.skip("this kernel cannot be asked for it")
+    assert done.returncode == 0, done.stderr
