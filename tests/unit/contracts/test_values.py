@@ -4,6 +4,7 @@ import pytest
 from signerd.contracts import values
 from signerd.contracts.values import (
     Caller,
+    Enrolment,
     Entitlement,
     KeyDescription,
     Peer,
@@ -28,6 +29,9 @@ EXAMPLES = [
     ),
     Release("sha256:" + "a" * 64, "allowlist", "2026.11"),
     KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30", ("generate",), (b"\x30",), "sha256", hardware=True),
+    Enrolment(
+        KeyDescription("FIDO2-ES256", "sha256:" + "a" * 64, b"\x30"), "ssh:", "", True, 1, "0" * 32, "packed"
+    ),
     Rotated("file:a.v2", KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30")),
     SignFor("local", "id1", "a.b.c"),
     SignatureResult(b"\x30", "sha256:" + "a" * 64),
