@@ -52,8 +52,8 @@ def _jwk(entry: RingEntry) -> dict[str, object]:
 def _public(entry: RingEntry) -> dict[str, object]:
     """Return the members of a public key: RFC 7518, section 6, and RFC 8037 for Ed25519.
 
-    A key of an algorithm that JOSE has no name for is of a ``kty`` of ours, with its SPKI: who does not know that, skips
-    it (RFC 7517, section 5).
+    A key of an algorithm that JOSE has no name for is of a ``kty`` of ours, with its SPKI: who does not know that
+    skips it (RFC 7517, section 5).
     """
     if entry.algorithm not in COSIGN_ALGORITHMS:
         return {"alg": entry.algorithm, "kty": "x-spki", "spki": _base64url(entry.spki)}

@@ -6,9 +6,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fakes.gost import SoftGost
 from fakes.sigstore import Sigstore
 from outside.signed import Key
-from fakes.gost import SoftGost
 from signerd.errors import Refusal
 from signerd.verification.keys import PublicKey
 from signerd.verification.trust_parts import (
