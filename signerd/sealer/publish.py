@@ -13,6 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from signerd.attestation.algorithms import COSIGN_ALGORITHMS
 from signerd.attestation.canonical import canonical_json
 from signerd.wire.ring import RingEntry
 
@@ -49,7 +50,13 @@ def _jwk(entry: RingEntry) -> dict[str, object]:
 
 
 def _public(entry: RingEntry) -> dict[str, object]:
-    """Return the members of a public key: RFC 7518, section 6, and RFC 8037 for Ed25519."""
+    """Return the members of a public key: RFC 7518, section 6, and RFC 8037 for Ed25519.
+
+    A key of an algorithm that JOSE has no name for is of a ``kty`` of ours, with its SPKI: who does not know that
+    skips it (RFC 7517, section 5).
+    """
+    if entry.algorithm not in COSIGN_ALGORITHMS:
+        return {"alg": entry.algorithm, "kty": "x-spki", "spki": _base64url(entry.spki)}
     key = load_der_public_key(entry.spki)
     if isinstance(key, ed25519.Ed25519PublicKey):
         return {"alg": "EdDSA", "crv": "Ed25519", "kty": "OKP", "x": _base64url(key.public_bytes_raw())}

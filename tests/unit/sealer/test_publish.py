@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
+from fakes.sealing import SoftKey
 from signerd.attestation.canonical import canonicalise
 from signerd.sealer.publish import publication
 from signerd.verification.keys import PublicKey
@@ -44,6 +45,17 @@ def test_an_elliptic_curve_key_comes_back_from_its_jwk(
     assert len(jwk["x"]) == len(jwk["y"]) == -(-size * 8 // 6), "full length: RFC 7518, section 6.2.1.2"
     numbers = ec.EllipticCurvePublicNumbers(number(jwk["x"]), number(jwk["y"]), curve)
     assert numbers.public_key() == private.public_key()
+
+
+@pytest.mark.parametrize("algorithm", ["GOST3410-2012-256", "GOST3410-2012-512"])
+def test_a_key_that_jose_has_no_name_for_is_there_with_its_spki(algorithm: str) -> None:
+    made = SoftKey("gost:a", algorithm).entry
+    files = publication([made, KEY], 5)
+    second, first = json.loads(files["jwks.json"])["keys"]
+    assert (first["kty"], first["alg"], first["kid"]) == ("x-spki", algorithm, made.keyid)
+    assert base64.urlsafe_b64decode(first["spki"] + "==") == made.spki
+    assert second["kty"] == "EC"
+    assert read_validities(files["jwks.json"], files["revocations.json"])[made.keyid].added_at == made.added_at
 
 
 def test_other_keys_too() -> None:
