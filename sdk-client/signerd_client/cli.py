@@ -133,6 +133,12 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
         "--envelope", metavar="FILE", help="where the envelope with all signatures goes; needed with --profile dsse"
     )
     single.add_argument("--receipt", metavar="FILE", help="write the receipt there")
+    single.add_argument(
+        "--wait", action="store_true", help="where somebody must touch an authenticator: say so, and wait for it"
+    )
+    single.add_argument(
+        "--approval", metavar="ID", help="repeat a request that got this approval id: it signs once the key is touched"
+    )
     parents = [options, signing, single]
     statement = _add(kinds, "statement", parents, "a predicate of any catalogued type")
     statement.add_argument("--type", metavar="TYPE", required=True, help="URI or short name of the predicate")
