@@ -156,8 +156,8 @@ class KeyDescription(msgspec.Struct, frozen=True):
     profile: str
     """compliance profile"""
     uses: tuple[str, ...]
-    """what it may sign: `dsse` always, `cose` where it may sign in that output profile; of a FIDO2 credential `approval`
-    alone: it signs nothing itself"""
+    """what it may sign: `dsse` always, `cose` where it may sign in that output profile; `approval` alone of a FIDO2
+    credential, which signs nothing itself"""
     hardware: Hardware
     """see Hardware"""
     verify_command: tuple[VerifyCommand, ...]

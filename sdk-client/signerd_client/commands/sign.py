@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,14 +12,14 @@ from msgspec import UNSET
 
 from signerd.attestation.algorithms import bundled
 from signerd.attestation.canonical import canonical_json
-from signerd.errors import Refusal, SignerdError
+from signerd.errors import Refusal
 from signerd.wire.params import Options
 from signerd.wire.signed import VerifyCommand
+from signerd_client.commands import touching
 from signerd_client.commands.connecting import connect
 from signerd_client.documents import detect_type
 from signerd_client.files import read_file, unreadable, write_file
 from signerd_client.output import json_text, note, table, write_stdout
-from signerd_client.presence import Approval, approval_of
 from signerd_client.requests import SignRequest
 from signerd_client.results import Signed
 from signerd_client.subjects import Subject
@@ -124,15 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         approval_id=arguments.approval,
     )
     with connect(arguments) as signer:
-        try:
-            signed = signer.sign_dsse(
-                request, deadline_s=arguments.deadline, wait_for_presence=arguments.wait, on_presence=_touch
-            )
-        except SignerdError as error:
-            approval = approval_of(error)
-            if approval is not None:
-                note(f"approval {approval.approval_id}: {_touched(approval)}, then repeat with --approval")
-            raise
+        signed = touching.signed(arguments, signer.sign_dsse, request)
     if arguments.envelope is not None and signed.envelope is not None:
         write_file(arguments.envelope, signed.envelope)
     if arguments.profile == "cose":
@@ -148,15 +139,6 @@ def run(arguments: argparse.Namespace) -> int:
     for command in signed.result.verify_command:
         note(f"verify: {_line(command, arguments.out)}")
     return 0
-
-
-def _touch(approval: Approval) -> None:
-    note(f"{_touched(approval)} (approval {approval.approval_id})")
-
-
-def _touched(approval: Approval) -> str:
-    left = max(0, approval.expires_at - int(time.time() * 1000)) // 1000
-    return f"touch the key {approval.key} within {left} seconds"
 
 
 def _line(command: VerifyCommand, out: str | None) -> str:
