@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 from fakes.fido2_device import SoftAuthenticator
 from running.callers import request
 from running.configured import records, until
-from running.daemon import Running
+from running.daemon import Running, running
 from running.touching import ORIGIN, RP_ID, touching
 from signerd.attestation.dsse import pae, parse_envelope
 from signerd.errors import SignerdError
@@ -29,6 +30,7 @@ from signerd.wire.params import Options
 from signerd_client import Approval, AsyncSigner, Signer, SignRequest
 from signerd_client.presence import approval_of
 from signerd_client.results import Signed
+from signerd_key_fido2.backend import Fido2Backend
 
 Plugged = tuple[Running, SoftAuthenticator]
 
@@ -378,6 +380,32 @@ def test_a_copy_of_the_authenticator_is_found_after_a_restart(tmp_path: Path) ->
             until(lambda: approval_of(refused(signer, asked)) is None, 20)
         until(lambda: "counter did not advance" in daemon.said)
         assert len(leaves(daemon, "presence")) == 2
+
+
+def test_a_credential_is_rotated_suspended_and_resumed_as_any_key(tmp_path: Path) -> None:
+    with touching(tmp_path) as (daemon, device):
+        device.touched_at_once = True
+        settings = tomllib.loads((tmp_path / "signerd.toml").read_text())["backends"]["touch"]["settings"]
+        second = Fido2Backend(settings).enrol("fido2:alice-2", "").description
+        assert daemon.terminate() == 0
+        state = ["--state", daemon.state, "--config", tmp_path / "signerd.toml", "--reason", "test"]
+
+        def order(*arguments: str) -> None:
+            command = [Path(sys.executable).parent / "signerd", "keys", *arguments, *state]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=30)
+
+        order("rotate", "fido2:alice", "--handle", "fido2:alice-2")
+        text = (tmp_path / "signerd.toml").read_text()
+        with running(tmp_path, config=text) as again, Signer.connect(again.socket) as signer:
+            signed = signer.sign_dsse(request(), wait_for_presence=True)
+            assert signed.result.presence
+            assert signed.result.presence.keyid == f"fido2:{second.keyid}"
+        order("suspend", "fido2:alice")
+        with running(tmp_path, config=text) as again, Signer.connect(again.socket) as signer:
+            assert refused(signer, request()).code == "key.suspended"
+        order("resume", "fido2:alice")
+        with running(tmp_path, config=text) as again, Signer.connect(again.socket) as signer:
+            assert signer.sign_dsse(request(), wait_for_presence=True).result.presence
 
 
 def test_no_slot_of_the_plan_is_held_while_somebody_looks_for_the_key(tmp_path: Path) -> None:
