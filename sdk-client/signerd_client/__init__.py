@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from signerd_client.asynchronous import AsyncSigner
     from signerd_client.blocking import Signer
+    from signerd_client.presence import Approval
     from signerd_client.requests import PayloadRequest, SignRequest
     from signerd_client.results import BatchOutcome, Signed
     from signerd_client.subjects import Subject, SubjectFile
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Approval",
     "AsyncSigner",
     "BatchOutcome",
     "PayloadRequest",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Approval": "presence",
     "AsyncSigner": "asynchronous",
     "BatchOutcome": "results",
     "PayloadRequest": "requests",

@@ -3,19 +3,20 @@
 import select
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from signerd.errors import Fault, SignerdError
-from signerd.wire.messages import Hello
+from signerd.wire.messages import Hello, Limits
 from signerd.wire.methods import BundleVerified, DaemonHealth, DaemonInfo, KeyDescription, KeyList, SessionBound
 from signerd.wire.params import Options
 from signerd_client import operations
 from signerd_client.address import socket_path
 from signerd_client.channel import Channel, Opening
 from signerd_client.operations import Operation
+from signerd_client.presence import Approval, Touch
 from signerd_client.requests import PayloadRequest, SignRequest
 from signerd_client.results import BatchOutcome, Signed, fresh
 from signerd_client.session import Answer, Session
@@ -23,6 +24,7 @@ from signerd_client.session import Answer, Session
 __all__ = ["Signer"]
 
 T = TypeVar("T")
+R = TypeVar("R", SignRequest, PayloadRequest)
 
 _RETRY_S: Final = 0.01
 
@@ -85,13 +87,36 @@ class Signer:
         """The daemon's hello: version, limits, methods, profiles."""
         return self._session.greeting
 
-    def sign_dsse(self, request: SignRequest, *, deadline_s: float | None = None) -> Signed:
-        """Have one Statement signed."""
-        return self._run(operations.sign(request, self._session.limits), deadline_s)
+    def sign_dsse(
+        self,
+        request: SignRequest,
+        *,
+        deadline_s: float | None = None,
+        wait_for_presence: bool = False,
+        on_presence: Callable[[Approval], None] | None = None,
+    ) -> Signed:
+        """Have one Statement signed.
 
-    def sign_payload(self, request: PayloadRequest, *, deadline_s: float | None = None) -> Signed:
-        """Have one document of a catalogued payload type signed bare; ``envelope`` of what comes holds it."""
-        return self._run(operations.sign_payload(request, self._session.limits), deadline_s)
+        A key may need that somebody touches an authenticator: that is ``key.presence_required``, and the request is
+        repeated with the ``approval_id`` of its details. With ``wait_for_presence`` this is done here, until the
+        approval is given or its time is over; each repeat is a request of its own, under ``deadline_s``.
+        ``on_presence`` is called once with the approval that is waited for: tell somebody to touch the key.
+        """
+        asked = operations.sign
+        return self._signed(asked, request, deadline_s, wait_for_presence, on_presence)
+
+    def sign_payload(
+        self,
+        request: PayloadRequest,
+        *,
+        deadline_s: float | None = None,
+        wait_for_presence: bool = False,
+        on_presence: Callable[[Approval], None] | None = None,
+    ) -> Signed:
+        """Have one document of a catalogued payload type signed bare; ``envelope`` of what comes holds it. Presence is
+        waited for as in :meth:`sign_dsse`."""
+        asked = operations.sign_payload
+        return self._signed(asked, request, deadline_s, wait_for_presence, on_presence)
 
     def sign_batch(
         self,
@@ -172,6 +197,24 @@ class Signer:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _signed(
+        self,
+        asked: Callable[[R, Limits], Operation[Signed]],
+        request: R,
+        deadline_s: float | None,
+        wait: bool,  # as its callers were asked
+        told: Callable[[Approval], None] | None,
+    ) -> Signed:
+        touch = Touch(told)
+        while True:
+            try:
+                return self._run(asked(request, self._session.limits), deadline_s)
+            except SignerdError as error:
+                if not wait:
+                    raise
+                pause, request = touch.again(request, error)
+            time.sleep(pause)
 
     def _run(self, operation: Operation[T], deadline_s: float | None) -> T:
         with self._lock:

@@ -113,6 +113,18 @@ def _signing() -> argparse.ArgumentParser:
     return signing
 
 
+def _touching() -> argparse.ArgumentParser:
+    """Return the options of what somebody may have to touch an authenticator for."""
+    touching = argparse.ArgumentParser(add_help=False)
+    touching.add_argument(
+        "--wait", action="store_true", help="where somebody must touch an authenticator: say so, and wait for it"
+    )
+    touching.add_argument(
+        "--approval", metavar="ID", help="repeat a request that got this approval id: it signs once the key is touched"
+    )
+    return touching
+
+
 def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
     kinds = _add(commands, "sign", [], "have a statement signed").add_subparsers(
         dest="kind", required=True, metavar="KIND"
@@ -133,7 +145,8 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
         "--envelope", metavar="FILE", help="where the envelope with all signatures goes; needed with --profile dsse"
     )
     single.add_argument("--receipt", metavar="FILE", help="write the receipt there")
-    parents = [options, signing, single]
+    touching = _touching()
+    parents = [options, signing, single, touching]
     statement = _add(kinds, "statement", parents, "a predicate of any catalogued type")
     statement.add_argument("--type", metavar="TYPE", required=True, help="URI or short name of the predicate")
     statement.add_argument("--predicate", dest="document", metavar="FILE", required=True, help="its JSON")
@@ -144,7 +157,7 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     ):
         typed = _add(kinds, kind, parents, text)
         typed.add_argument("document", metavar="FILE", help=f"{text}, JSON")
-    _add_payload(kinds, [options, signing])
+    _add_payload(kinds, [options, signing, touching])
     batch = _add(kinds, "batch", [options, signing], "many, an outcome for each")
     batch.add_argument(
         "document",

@@ -30,10 +30,10 @@ from signerd.wire.links import (
     Recorded,
     RefusedRecord,
     RefuseMany,
-    Sealed,
     SealedMany,
     SealItem,
     SealMany,
+    SealOutcome,
     StillVerifying,
 )
 from signerd.wire.params import Descriptor
@@ -248,7 +248,7 @@ class SealerLink:
             raise LinkClosed(f"the sealer sent a frame out of shape: {exc}") from None
         if isinstance(message, SealedMany):
             for outcome in message.outcomes:
-                self._sealed(outcome.audit_id, outcome.ok, outcome.error, fds)
+                self._sealed(outcome, fds)
         elif isinstance(message, Recorded):
             for audit_id in message.audit_ids:
                 then, _ = self._records.pop(audit_id, (None, 0.0))
@@ -283,7 +283,8 @@ class SealerLink:
         if then is not None and answer.error is not None:
             then(told(answer.error, answer.details))
 
-    def _sealed(self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]) -> None:
+    def _sealed(self, outcome: SealOutcome, fds: tuple[int, ...]) -> None:
+        audit_id, ok, error = outcome.audit_id, outcome.ok, outcome.error
         then, _ = self._seals.pop(audit_id, (None, 0.0))
         if then is None:
             for fd in fds:
@@ -294,7 +295,9 @@ class SealerLink:
         else:
             # Every item is closed once by this side: the sealer then knows that no close of it is still to come.
             self._closes.append(Close(audit_id, "fault", "internal" if error is None else error.code))
-            then(told(error) if error is not None else _unavailable("sealer_answer"))
+            failure = _unavailable("sealer_answer") if error is None else told(error, outcome.details)
+            failure.retry_after_ms = outcome.retry_after_ms or None
+            then(failure)
 
 
 def told(error: CallError, details: Mapping[str, Detail] | None = None) -> SignerdError:

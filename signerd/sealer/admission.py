@@ -40,10 +40,10 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     """Return the pinned versions that an item is decided for, in its order.
 
     Raises Violation for a payload type that its output profile has no place for, no key at all, a tenant that is not
-    the request's, a key or version that is not in the ring or not that tenant's, a plan that the key does not sign for
-    (T14), a keyless key whose time nothing would prove, a token that no key has a use for, an output profile that there
-    is not or that has no place for a key, something to publish and no bundle that it could be of, a key of which no log
-    takes signatures where one is to have them.
+    the request's, a key or version that is not in the ring or not that tenant's, a credential that approves and does
+    not sign, a plan that the key does not sign for (T14), a keyless key whose time nothing would prove, a token that no
+    key has a use for, an output profile that there is not or that has no place for a key, something to publish and no
+    bundle that it could be of, a key of which no log takes signatures where one is to have them.
     """
     audit_id, decision = item.audit_id, item.decision
     if not decision.keys or item.request.tenant != decision.tenant:
@@ -93,6 +93,8 @@ def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
         raise Violation("foreign_key", item.audit_id)
     if entry.version != use.version:
         raise Violation("foreign_key_version", item.audit_id)
+    if pinned.credential is not None:
+        raise Violation("approver_key", item.audit_id)
     if pinned.plans is not None and item.decision.plan not in pinned.plans:
         raise Violation("foreign_plan", item.audit_id)
     ephemeral = item.decision.transparency != "required" and not item.decision.timestamp
@@ -126,14 +128,15 @@ def refusal_of(job: Job, ring: Mapping[str, Pinned], clock: Clock) -> CallError 
     expires = job.item.principal_expires_at
     if expires and now >= expires:
         return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
-    for used in job.keys:
+    for used in job.involved:
         try:
             pinned = ring[used.entry.keyid or used.entry.key]
         except KeyError:
             pinned = used
         try:
             check_validity(pinned.entry, now)
-            check_output(job.item.profile, pinned.entry.algorithm)
+            if pinned.credential is None:
+                check_output(job.item.profile, pinned.entry.algorithm)
         except SignerdError as error:
             return CallError(error.code, error.reason, error.public)
         if pinned.unfit is not None:

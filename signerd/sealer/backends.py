@@ -47,12 +47,17 @@ CallResult = msgspec.Raw | CallError
 
 
 class Call(NamedTuple):
-    """A method of the worker protocol, its params, and who takes the outcome. ``fds`` is at most one memfd."""
+    """A method of the worker protocol, its params, and who takes the outcome. ``fds`` is at most one memfd.
+
+    ``deadline_s`` is for a call that waits for a person: it replaces the backend's own, and whatever is asked meanwhile
+    has its time after it, for a worker answers in order. 0 is the backend's own.
+    """
 
     method: str
     params: msgspec.Struct
     done: Callable[[CallResult], None]
     fds: tuple[int, ...] = ()
+    deadline_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class Backend:
         self._frames: dict[int, tuple[Call, ...]] = {}
         self._late: set[int] = set()
         self._deadlines: list[tuple[float, int]] = []
+        self._busy_until: dict[int, float] = {}
         self._next_id = 1
         self.methods: frozenset[str] = frozenset()
         """What the worker's hello named."""
@@ -123,6 +129,7 @@ class Backend:
             _, frame_id = heapq.heappop(self._deadlines)
             calls = self._frames.pop(frame_id, None)
             if calls is not None:
+                self._busy_until.pop(frame_id, None)
                 self._late.add(frame_id)
                 self._supervision.missed()
                 _fail(calls, self.spec.errors.late)
@@ -216,13 +223,14 @@ class Backend:
         self.flush()
 
     def _send(self, calls: Sequence[Call]) -> None:
-        # A descriptor is named by its index in its frame, so a call that brings one has a frame of its own.
-        plain = [call for call in calls if not call.fds]
+        # A descriptor is named by its index in its frame, so a call that brings one has a frame of its own; and so has
+        # one that takes its time: the others of its frame would be answered with it.
+        plain = [call for call in calls if not call.fds and not call.deadline_s]
         most = self.spec.calls_per_frame
         for start in range(0, len(plain), most):
             self._send_frame(tuple(plain[start : start + most]), ())
         for call in calls:
-            if call.fds:
+            if call.fds or call.deadline_s:
                 self._send_frame((call,), call.fds)
 
     def _send_frame(self, calls: tuple[Call, ...], fds: tuple[int, ...]) -> None:
@@ -232,7 +240,11 @@ class Backend:
         params = BatchParams(tuple([BatchCall(c.method, msgspec.Raw(_encode(c.params))) for c in calls]))
         self._link.queue(encode_frame(Request(frame_id, "batch", msgspec.Raw(_encode(params)))), fds)
         self._frames[frame_id] = calls
-        heapq.heappush(self._deadlines, (self._clock.monotonic() + self.spec.deadline_s, frame_id))
+        begins = max([self._clock.monotonic(), *self._busy_until.values()])
+        until = begins + (calls[0].deadline_s or self.spec.deadline_s)
+        if calls[0].deadline_s:
+            self._busy_until[frame_id] = until
+        heapq.heappush(self._deadlines, (until, frame_id))
 
     def _take(self, frame: memoryview | bytes) -> None:
         try:
@@ -307,6 +319,7 @@ class Backend:
     def _calls_of(self, frame_id: int) -> tuple[Call, ...] | None:
         """Return what a frame asked for, once; None for a late answer. Any other answer is a lie (T17)."""
         calls = self._frames.pop(frame_id, None)
+        self._busy_until.pop(frame_id, None)
         if calls is None:
             if frame_id not in self._late:
                 self._broken("an answer that nobody waits for")
@@ -340,6 +353,7 @@ class Backend:
         self._supervision.died(self._clock.monotonic())
         frames, self._frames = self._frames, {}
         self._deadlines.clear()
+        self._busy_until.clear()
         self._late.clear()
         for calls in frames.values():
             _fail(calls, self.spec.errors.died)

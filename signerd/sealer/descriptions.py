@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from signerd.errors import Refusal
+from signerd.verification import fido2
 from signerd.verification.keys import PublicKey
 from signerd.wire.decoding import BROKEN
 from signerd.wire.worker_calls import DescribeResult, RotateResult
@@ -23,13 +24,20 @@ class Lie(Exception):
     """The worker contradicts itself; it is to be condemned with this text."""
 
 
-def read_description(raw: msgspec.Raw) -> DescribeResult:
+def read_description(raw: msgspec.Raw, approves: bool = False) -> DescribeResult:  # a kind, not an option
     """Return a result of ``describe`` or ``generate`` whose keyid and algorithm are those of its SPKI.
 
     Raises Lie for one that is not, or out of shape, and ``key.algorithm_refused`` or ``request.malformed`` for a key
-    that signerd does not use.
+    that signerd does not use. ``key.forbidden`` where a FIDO2 credential is described and none is configured
+    (``approval_only``), or the other way round (``no_credential``).
     """
-    return _checked(_decode(_description, raw))
+    described = _decode(_description, raw)
+    credential = described.algorithm in fido2.ALGORITHMS.values()
+    if approves and not credential:
+        raise Refusal("key.forbidden", "no_credential", "the key is no FIDO2 credential, and the configuration says so")
+    if credential and not approves:
+        raise Refusal("key.forbidden", "approval_only", "the key is a FIDO2 credential, and has no rp_id configured")
+    return _checked(described)
 
 
 def read_keyless(raw: msgspec.Raw) -> DescribeResult:
@@ -65,6 +73,8 @@ def _checked(described: DescribeResult) -> DescribeResult:
     if "keyless" in described.capabilities:
         raise Refusal("key.forbidden", "keyless", "the key is keyless, and the configuration does not say so")
     public = PublicKey.from_spki(described.spki)
-    if public.keyid != described.keyid or public.algorithm != described.algorithm:
-        raise Lie("described a key with an id or algorithm that is not the key's")
+    if described.algorithm not in (public.algorithm, fido2.ALGORITHMS.get(public.algorithm)):
+        raise Lie("described a key with an algorithm that is not the key's")
+    if public.keyid != described.keyid:
+        raise Lie("described a key with an id that is not the key's")
     return described

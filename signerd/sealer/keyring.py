@@ -7,7 +7,6 @@ signs nothing before the ring does.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
@@ -20,7 +19,7 @@ from signerd.errors import SignerdError
 from signerd.sealer.backends import Backend, Call, CallResult
 from signerd.sealer.descriptions import KEYLESS_ALGORITHM, Lie, read_description, read_keyless, signs_digest
 from signerd.sealer.job import Pinned
-from signerd.sealer.keyless import Certificates
+from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.versions import Versions
 from signerd.sealer.worker_errors import KEY
 from signerd.verification.compliance import check_key
@@ -28,7 +27,7 @@ from signerd.verification.keys import PublicKey
 from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
-__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "KeySpec", "Keyring", "entry_of", "keyless_entry"]
+__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "Keyring", "entry_of", "keyless_entry"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,26 +42,6 @@ _NOT_DESCRIBED: Final = CallError("key.backend_unavailable", "not_described", "t
 _ANOTHER: Final = CallError("key.backend_fault", "key_replaced", "the key is not the one that has been known")
 _UNLOGGED: Final = CallError("key.backend_fault", "ring_unlogged", "the key ring does not agree with the log")
 _NO_HARDWARE: Final = CallError("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
-
-
-@dataclass(frozen=True, slots=True)
-class KeySpec:
-    """What the configuration says of a key. ``generate`` is an algorithm, empty for a key that must be there.
-
-    ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum. ``certificates`` is there for a keyless key.
-    """
-
-    key: str
-    tenant: str
-    backend: str
-    source: str
-    generate: str = ""
-    plans: frozenset[str] | None = None
-    require_hardware: bool = False
-    max_age_ms: int = 0
-    warn_ms: int = 0
-    profile: str = "world"
-    certificates: Certificates | None = None
 
 
 class _Pins(dict[str, Pinned]):
@@ -109,14 +88,23 @@ class Keyring:
             unfit = self._lost.get(keyid) if keyid in self._prehash or keyid in self._lost else _NOT_DESCRIBED
             unfit = unfit or _outside(keyless, standing)
             prehash = self._prehash.get(keyid, False)
-            return Pinned(standing, None, keyless.backend, prehash, unfit, keyless.plans, keyless.certificates)
+            return keyless.pinned(standing, None, prehash, unfit)
         entry = self._versions.find(keyid)
         spec = None if entry is None else self.specs.get(entry.key)
         if entry is None or spec is None:
             raise KeyError(keyid)
         public = PublicKey.from_spki(entry.spki)
         prehash = self._prehash.get(keyid, False)
-        return Pinned(self.shown(entry), public, spec.backend, prehash, self._unfit(entry, spec), spec.plans)
+        return spec.pinned(self.shown(entry), public, prehash, self._unfit(entry, spec))
+
+    def signing(self, key: str) -> Pinned | None:
+        """Return the newest version of ``key`` that signs now, else the newest; None where there is none."""
+        versions = [entry for entry in self._versions.of(key) if not self._versions.planted(entry)]
+        if key not in self.specs or not versions:
+            return None
+        now = self._clock.now_ms()
+        active = [entry for entry in versions if status_at(self.shown(entry), now) == "active"]
+        return self.pins[(active or versions)[-1].keyid]
 
     def _unfit(self, entry: RingEntry, spec: KeySpec) -> CallError | None:
         if entry.tenant != spec.tenant:
@@ -293,7 +281,7 @@ class Keyring:
             self._gone(spec, None, result)
         else:
             try:
-                described = read_description(result)
+                described = read_description(result, spec.enrolled is not None)
                 self._told.pop(spec.key, None)
                 self._absent.pop(spec.key, None)
                 if not self._versions.of(spec.key):  # no order has made one meanwhile
@@ -315,7 +303,7 @@ class Keyring:
 
     def _known(self, backend: Backend, spec: KeySpec, entry: RingEntry, result: msgspec.Raw) -> None:
         try:
-            described = read_description(result)
+            described = read_description(result, spec.enrolled is not None)
             if described.keyid != entry.keyid or entry.tenant != spec.tenant:
                 _log.error("key %s is not the one that the ring has held (%s): it does not sign", spec.key, entry.keyid)
                 self.described(entry.keyid, _ANOTHER)

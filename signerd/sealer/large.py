@@ -134,7 +134,14 @@ def assemble(job: Job) -> LargeSealed:
         _close(fds)
         raise
     sealed = Sealed(
-        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined, digest
+        tuple(signatures),
+        job.statement_sha256,
+        job.decision_digest,
+        job.leaf_hash,
+        job.index,
+        combined,
+        digest,
+        job.presence.shown if job.presence else None,
     )
     return LargeSealed(sealed, tuple(fds))
 

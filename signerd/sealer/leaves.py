@@ -20,6 +20,7 @@ import msgspec
 from signerd.attestation.log_entry import LogEntry
 from signerd.contracts.services import Leaf
 from signerd.wire.links import DecisionFacts, RefusedRecord, RequestFacts
+from signerd.wire.presence import PresenceFacts
 
 __all__ = [
     "LEAF_VERSION",
@@ -68,6 +69,7 @@ class _Decided(msgspec.Struct, frozen=True, omit_defaults=True):
     statement_sha256: str
     time: int
     v: int
+    presence: PresenceFacts | None = None
 
 
 class _Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -129,9 +131,10 @@ def decided_leaf(
     statement_sha256: str,
     payload_type: str,
     time: int,
+    presence: PresenceFacts | None = None,
 ) -> tuple[Leaf, str]:
     """Return the ``decided`` leaf and the ``decision_digest``. ``statement_sha256`` is the sealer's own
-    computation.
+    computation, ``presence`` the approval by which it is signed.
     """
     decided = encode(decision)
     text = encode(
@@ -144,6 +147,7 @@ def decided_leaf(
             statement_sha256,
             time,
             LEAF_VERSION,
+            presence,
         )
     )
     return Leaf(text, audit_id, "decided", decision.tenant, time), sha256(decided).hexdigest()

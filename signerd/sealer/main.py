@@ -42,6 +42,7 @@ from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
 from signerd.sealer.news import News
 from signerd.sealer.plugins import certified, plugin_facts
+from signerd.sealer.presence import Presence
 from signerd.sealer.publishing import publisher_spec, publishing_of, said
 from signerd.sealer.ring import FILE_NAME as RING_FILE
 from signerd.sealer.ring import RingStore
@@ -98,8 +99,9 @@ class Process:
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
         publishing = publishing_of(config, self.publishers, state, self._store, clock)
+        presence = Presence(self._store, self.ring.pins, self.ring.signing, self.backends, clock)
         self.sealing = Sealing(
-            self._store, self.ring.pins, self.backends, clock, self._aside, publishing, self._verifying
+            self._store, self.ring.pins, self.backends, clock, self._aside, publishing, self._verifying, presence
         )
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)

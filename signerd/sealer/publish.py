@@ -20,7 +20,7 @@ from signerd.wire.ring import RingEntry
 __all__ = ["publication"]
 
 _TIMES: Final = ("expires_at", "retire_at", "revoked_at", "cause", "invalid_since")
-_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _TRUSTED_ROOT: Final = {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
 
 
@@ -63,7 +63,7 @@ def _public(entry: RingEntry) -> dict[str, object]:
     if isinstance(key, ec.EllipticCurvePublicKey):
         numbers, size = key.public_numbers(), (key.key_size + 7) // 8
         x, y = (_base64url(number.to_bytes(size)) for number in (numbers.x, numbers.y))
-        return {"alg": entry.algorithm, "crv": _CURVES[entry.algorithm], "kty": "EC", "x": x, "y": y}
+        return {"alg": entry.algorithm, "crv": _CURVES[key.curve.name], "kty": "EC", "x": x, "y": y}
     assert isinstance(key, rsa.RSAPublicKey)  # the ring has no other
     values = key.public_numbers()
     n, e = (_base64url(number.to_bytes((number.bit_length() + 7) // 8)) for number in (values.n, values.e))

@@ -63,6 +63,7 @@ from signerd.wire.signed import (
     Remaining,
     SigningIdentity,
     SignResult,
+    UserPresence,
     VerifyCommand,
 )
 from signerd.wire.verified import BundleVerified, VerificationCheck, VerifiedBatch, VerifyOutcome
@@ -115,6 +116,7 @@ __all__ = [
     "SigningIdentity",
     "SocketName",
     "Subject",
+    "UserPresence",
     "VerificationCheck",
     "VerifiedBatch",
     "VerifyBatch",

@@ -164,6 +164,12 @@ class ListStore:
     def ring_leaves(self) -> list[tuple[int, bytes]]:
         return [(index, leaf.text) for index, leaf in enumerate(self.leaves) if leaf.kind == "ring"]
 
+    def admin_leaves(self) -> list[bytes]:
+        return [leaf.text for leaf in self.leaves if leaf.kind == "admin"]
+
+    def presence_leaves(self) -> list[bytes]:
+        return [leaf.text for leaf in self.leaves if leaf.kind == "presence"]
+
     def leaves_at(self, indices: Sequence[int]) -> list[bytes]:
         return [self.leaves[index].text for index in sorted(indices)]
 

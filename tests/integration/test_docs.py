@@ -34,7 +34,7 @@ from signerd.errors import SignerdError
 from signerd.host import config_approvals, config_keyless, config_limits, config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
-from signerd.sealer import admin_leaves, checkpoint, group, leaves, lock
+from signerd.sealer import admin_leaves, checkpoint, group, leaves, lock, presence_leaf
 from signerd.wire import links, ring
 from signerd_client import Signer, SignRequest, Subject
 from signerd_entitlement_file import plans
@@ -430,7 +430,8 @@ def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]
     for leaf in operated:
         leaf.get("request", {}).get("peer", {}).pop("unit", None)  # there or not, as whoever runs the tests was started
     published = leaves.published_leaf("id", "local", "rekor", f"sha256:{DIGEST[7:]}", DIGEST[7:], ENTRY, 1)
-    operated = [*operated, json.loads(published.text)]
+    given = ("id", ("fido2:alice", f"sha256:{DIGEST[7:]}"), ("local", "uid:1"), (DIGEST[7:], DIGEST[7:]), 1, b"", 1)
+    operated = [*operated, json.loads(published.text), json.loads(presence_leaf.presence_leaf(*given).text)]
     written = [(leaf["kind"], leaf.get("outcome"), shape(leaf)) for leaf in operated]
     shown = [json.loads(block) for block in blocks(OPERATIONS, "json")]
     for leaf in shown:

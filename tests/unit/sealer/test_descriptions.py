@@ -56,3 +56,21 @@ def test_a_digest_is_signed_only_where_the_algorithm_hashes_so() -> None:
     assert signs_digest(read_description(raw(prehash="sha256")))
     assert not signs_digest(read_description(raw()))
     assert not signs_digest(read_description(raw(EDWARDS, prehash="sha256")))
+
+
+def test_a_credential_is_described_where_one_is_expected_and_nowhere_else() -> None:
+    for key, algorithm in ((KEY, "FIDO2-ES256"), (EDWARDS, "FIDO2-Ed25519")):
+        told = raw(key, algorithm=algorithm, prehash="sha256")
+        described = read_description(told, approves=True)
+        assert described.algorithm == algorithm
+        assert not signs_digest(described), "what it signs is no digest: it never signs a job"
+        with pytest.raises(Refusal) as caught:
+            read_description(told)
+        assert (caught.value.code, caught.value.reason) == ("key.forbidden", "approval_only")
+    with pytest.raises(Refusal) as caught:
+        read_description(raw(), approves=True)
+    assert (caught.value.code, caught.value.reason) == ("key.forbidden", "no_credential")
+    with pytest.raises(Lie):
+        read_description(raw(algorithm="FIDO2-Ed25519"), approves=True)
+    with pytest.raises(Lie):
+        read_description(raw(algorithm="FIDO2-ES256", keyid=EDWARDS.public.keyid), approves=True)

@@ -67,6 +67,20 @@ def test_other_keys_too() -> None:
     assert rsa.RSAPublicNumbers(number(second["e"]), number(second["n"])).public_key() == modular.public_key()
 
 
+@pytest.mark.parametrize(
+    ("private", "algorithm", "curve"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), "FIDO2-ES256", "P-256"),
+        (ed25519.Ed25519PrivateKey.generate(), "FIDO2-Ed25519", "Ed25519"),
+    ],
+)
+def test_a_credential_says_that_what_it_signs_is_an_assertion(
+    private: PrivateKeyTypes, algorithm: str, curve: str
+) -> None:
+    (jwk,) = json.loads(publication([entry(private, algorithm=algorithm)], 5)["jwks.json"])["keys"]
+    assert (jwk["alg"], jwk["crv"]) == (algorithm, curve)
+
+
 def test_every_version_that_verifies_is_there_with_its_times() -> None:
     old = entry(ec.generate_private_key(ec.SECP256R1()), 1, status="retiring", retire_at=3000)
     new = entry(ec.generate_private_key(ec.SECP256R1()), 2, expires_at=9000)
