@@ -33,7 +33,13 @@ class Group:
         for job in self.waiting:
             item = job.item
             leaf, job.decision_digest = decided_leaf(
-                item.request, item.decision, item.audit_id, job.statement_sha256, item.payload_type, now
+                item.request,
+                item.decision,
+                item.audit_id,
+                job.statement_sha256,
+                item.payload_type,
+                now,
+                job.log_digests,
             )
             self.decided.append(leaf)
         return [*self.closing, *[refused_leaf(refusal, now) for refusal in self.refusals], *self.decided]

@@ -33,6 +33,7 @@ from signerd.sealer.aside import Aside
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.checkpoint import Checkpoints
+from signerd.sealer.entries import EntryDesk
 from signerd.sealer.front import Front, answer_of
 from signerd.sealer.grants import Grants
 from signerd.sealer.job import Violation
@@ -83,7 +84,8 @@ class Process:
         self._reader: AuditReader | None = None
         self._pin_confirmed: set[str] = set()
         self.backends = {b.name: Backend(self._spec(b), clock, self._backend_changed) for b in config.backends}
-        self.publishers = {p.name: Backend(publisher_spec(config, p), clock, said) for p in config.publishers}
+        self._met: set[str] = set()
+        self.publishers = {p.name: Backend(publisher_spec(config, p), clock, self._said) for p in config.publishers}
         self._workers = [*self.backends.values(), *self.publishers.values()]
         for worker in self._workers:
             worker.tick(clock.monotonic())
@@ -103,7 +105,7 @@ class Process:
         )
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
-        self.front = Front(link, self.sealing, self._query, self._desk(admins).call)
+        self.front = Front(link, self.sealing, self._query, self._desk(admins).call, EntryDesk(self, state, config).call)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
         self.news = News(self.front.send, self.ring, self.grants)
@@ -232,7 +234,7 @@ class Process:
     def _open_if_ready(self, now: float) -> None:
         if self.news.told:
             self.news.tell()
-        elif self.front.opened and (self.ring.settled or now >= self._open_limit):
+        elif self.front.opened and (self.ring.settled and self._met >= set(self.publishers) or now >= self._open_limit):
             self.news.open(self._store, self.backends.values(), self._clock.now_ms() // DAY_MS)
 
     def _backend_changed(self, backend: Backend) -> None:
@@ -241,6 +243,10 @@ class Process:
         else:
             self.ring.backend_down(backend)
         self.news.backend(backend)
+
+    def _said(self, publisher: Backend) -> None:
+        self._met.add(publisher.spec.name)
+        said(publisher)
 
     def _spec(self, configured: ConfiguredBackend) -> BackendSpec:
         return backend_spec(self._config, configured, self._pin_confirmed)

@@ -7,6 +7,7 @@ checked here again, as for every worker (T17, T24).
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from signerd.host.config_model import Publisher as ConfiguredPublisher
 from signerd.host.spawn import spawn
 from signerd.sealer.backends import Backend, BackendSpec, Call, CallResult
 from signerd.sealer.job import Job
+from signerd.sealer.kept import LARGEST_KEPT, Kept
 from signerd.sealer.outbox import FILE_NAME, Outbox, Row
 from signerd.sealer.signatures import signed_of
 from signerd.sealer.worker_errors import TRANSPARENCY
@@ -34,6 +36,7 @@ from signerd.verification.signed import Signed
 from signerd.verification.stamp import parse_stamp
 from signerd.wire.decoding import BROKEN
 from signerd.wire.links import DecisionFacts, Sealed
+from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError, SubmitParams, SubmitResult
 
 __all__ = ["Publisher", "Publishing", "proof_of", "publisher_spec", "publishing_of", "said"]
@@ -61,7 +64,7 @@ class Publishing:
         self._stamps = [publisher for publisher in publishers if publisher.kind == "stamp"]
         self._kinds = {publisher.kind for publisher in publishers if publisher.needed}
         self._outbox = outbox
-        self._held: list[tuple[Job, list[Row], Callable[[CallError | None], None]]] = []
+        self._held: list[tuple[Job, list[Row], list[Kept], Callable[[CallError | None], None]]] = []
 
     def serves(self, decision: DecisionFacts) -> bool:
         """Whether what the decision says is to be published can be."""
@@ -108,9 +111,11 @@ class Publishing:
         job.missing -= 1
         settle(job)
 
-    def later(self, job: Job, sealed: Sealed, then: Callable[[CallError | None], None]) -> bool:
-        """Have the outbox publish what the answer does not wait for; ``then`` is called once that is durable, or with
-        why it is not. False where there is nothing."""
+    def later(
+        self, job: Job, sealed: Sealed, fds: Sequence[int], then: Callable[[CallError | None], None]
+    ) -> bool:
+        """Have the outbox publish what the answer does not wait for, and keep the bundles for it; ``then`` is called
+        once that is durable, or with why it is not. False where there is nothing. ``fds`` hold large bundles."""
         decision = job.item.decision
         logs = [p for p in self._logs if decision.transparency == "async" or not p.needed]
         if decision.transparency is msgspec.UNSET or not logs:
@@ -123,7 +128,12 @@ class Publishing:
             for made, one in [(sealed.signatures[place], one) for place, one in signed_of(job).items()]
             for log in logs
         ]  # fmt: skip
-        self._held.append((job, rows, then))
+        kept = [
+            Kept(job.item.audit_id, decision.tenant, made.keyid, made.bundle_sha256, made.envelope_sha256, copy)
+            for made in sealed.signatures
+            for copy in [_copied(made.bundle, fds)]
+        ]
+        self._held.append((job, rows, kept, then))
         return True
 
     def turn(self) -> None:
@@ -131,14 +141,14 @@ class Publishing:
         if self._outbox is None:
             return
         held, self._held = self._held, []
-        rows = [row for job, group, _ in held if not job.answered for row in group]
+        wanted = [(rows, kept) for job, rows, kept, _ in held if not job.answered]
         error = None
-        if rows:
+        if wanted:
             try:
-                self._outbox.put_many(rows)
+                self._outbox.put_many([row for rows, _ in wanted for row in rows], [k for _, kept in wanted for k in kept])
             except SignerdError as exc:
                 error = CallError(exc.code, exc.reason, exc.public, str(exc.args[0]))
-        for _, _, then in held:
+        for _, _, _, then in held:
             then(error)
         self._outbox.turn({log.name: partial(_send, log) for log in self._logs if log.backend.up})
 
@@ -147,6 +157,13 @@ class Publishing:
         if self._held:
             return float("-inf")
         return None if self._outbox is None else self._outbox.next_look()
+
+
+def _copied(bundle: bytes | Descriptor, fds: Sequence[int]) -> bytes | None:
+    """Return the bytes of a bundle, or None for one that is too large to be kept."""
+    if isinstance(bundle, bytes):
+        return bundle
+    return os.pread(fds[bundle.fd], bundle.size, 0) if bundle.size <= LARGEST_KEPT else None
 
 
 def proof_of(kind: str, signed: Signed, proof: bytes) -> LogEntry | bytes:
@@ -245,7 +262,8 @@ def publishing_of(
         return Publishing()
     made = [Publisher(p.name, p.kind, p.needed, backends[p.name]) for p in config.publishers]
     logs = [p.name for p in made if p.kind == "log"]
-    return Publishing(made, Outbox(state / FILE_NAME, logs, store, clock))
+    limits = config.limits
+    return Publishing(made, Outbox(state / FILE_NAME, logs, store, clock, limits.outbox_bytes, limits.outbox_days))
 
 
 def said(publisher: Backend) -> None:

@@ -293,7 +293,7 @@ class Sealing:
 
     def _release(self, job: Job, result: Sealed, fds: tuple[int, ...] = ()) -> None:
         """Answer, once what is to be published later is durable too."""
-        if not self._publishing.later(job, result, partial(self._released, job, result, fds)):
+        if not self._publishing.later(job, result, fds, partial(self._released, job, result, fds)):
             self._released(job, result, fds, None)
 
     def _released(self, job: Job, result: Sealed, fds: tuple[int, ...], error: CallError | None) -> None:
