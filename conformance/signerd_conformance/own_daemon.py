@@ -54,7 +54,8 @@ def own_daemon(services: Services, issuer: str) -> Iterator[Path]:
         configuration.touch(0o600)
         configuration.write_text(_configuration(services, issuer, folder))
         socket = folder / "sign.sock"
-        command = [program, "serve", "--config", configuration, "--state", folder / "state", "--socket", socket]
+        command: list[str | Path] = [program, "serve", "--config", configuration]
+        command += ["--state", folder / "state", "--socket", socket]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

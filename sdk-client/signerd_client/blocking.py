@@ -10,7 +10,15 @@ from typing import Final, Self, TypeVar
 
 from signerd.errors import Fault, SignerdError
 from signerd.wire.messages import Hello
-from signerd.wire.methods import BundleVerified, DaemonHealth, DaemonInfo, KeyDescription, KeyList, SessionBound
+from signerd.wire.methods import (
+    BundleVerified,
+    DaemonHealth,
+    DaemonInfo,
+    KeyDescription,
+    KeyList,
+    LaterEntries,
+    SessionBound,
+)
 from signerd.wire.params import Options
 from signerd_client import operations
 from signerd_client.address import socket_path
@@ -139,6 +147,11 @@ class Signer:
             predicate_type=predicate_type,
         )
         return self._run(operation, deadline_s)
+
+    def transparency_entry(self, audit_id: str, *, deadline_s: float | None = None) -> LaterEntries:
+        """Tell what came of a record whose entries come after its answer (``transparency: async``): ``state`` is
+        ``logged``, ``pending`` or ``failed``, and once they are there each bundle is there with its entries."""
+        return self._run(operations.entry(audit_id), deadline_s)
 
     def keys(self, *, deadline_s: float | None = None) -> KeyList:
         """List the public halves of the own tenant's keys."""

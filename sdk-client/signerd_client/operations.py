@@ -26,7 +26,19 @@ from signerd_client.requests import (
 from signerd_client.results import BatchOutcome, Signed, batch_outcomes, decode, decode_signed
 from signerd_client.session import Answer
 
-__all__ = ["Operation", "batch", "bind", "describe", "health", "info", "keys", "sign", "sign_payload", "verify"]
+__all__ = [
+    "Operation",
+    "batch",
+    "bind",
+    "describe",
+    "entry",
+    "health",
+    "info",
+    "keys",
+    "sign",
+    "sign_payload",
+    "verify",
+]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -89,6 +101,11 @@ def keys() -> Operation[methods.KeyList]:
 def describe(key: str) -> Operation[methods.KeyDescription]:
     """``keys.describe``; ``key`` is a reference or a keyid."""
     return _plain("keys.describe", methods.KeyDescription, params.KeysDescribe(key))
+
+
+def entry(audit_id: str) -> Operation[methods.LaterEntries]:
+    """``transparency.entry``."""
+    return _plain("transparency.entry", methods.LaterEntries, methods.EntryOf(audit_id))
 
 
 def sign(request: SignRequest, limits: Limits) -> Operation[Signed]:

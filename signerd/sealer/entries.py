@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from signerd.attestation.canonical import canonical_json
+from signerd.attestation.bundle import with_log_entries
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.config_model import Config
 from signerd.host.memfd import sealed_memfd
@@ -20,7 +20,7 @@ from signerd.wire.links import AdminAnswer, EntryCall
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError
 
-__all__ = ["EntryDesk", "EntryReader", "by_memfd", "complete"]
+__all__ = ["EntryDesk", "EntryReader", "by_memfd", "no_entry"]
 
 INLINE_MOST: Final = 256 * 1024
 """Bytes of a bundle within a frame, at most; what is larger goes by memfd."""
@@ -61,16 +61,15 @@ class EntryReader:
         grouped: dict[str, list[Sequence[Any]]] = {}
         for row in rows:
             grouped.setdefault(row[0], []).append(row)
-        bundles = tuple(self._bundle(digest, group, *copies.get(digest, ("", None))) for digest, group in grouped.items())
-        states = {bundle.state for bundle in bundles}
-        return LaterEntries(_worst(states), bundles)
+        bundles = [self._bundle(digest, group, *copies.get(digest, ("", None))) for digest, group in grouped.items()]
+        return LaterEntries(_worst({bundle.state for bundle in bundles}), tuple(bundles))
 
     def _bundle(
         self, digest: str, rows: Sequence[Sequence[Any]], envelope_sha256: str, kept: bytes | None
     ) -> LaterBundle:
         state = _worst({self._state(*row[2:]) for row in rows})
         entries = tuple(bytes(row[3]) for row in rows if row[3] is not None)
-        whole = complete(kept, entries) if kept is not None and entries and state == "logged" else None
+        whole = with_log_entries(kept, entries) if kept is not None and entries and state == "logged" else None
         return LaterBundle(
             rows[0][1],
             state,
@@ -138,14 +137,6 @@ class EntryDesk:
 def no_entry() -> Refusal:
     """Return the refusal for a record that is not there, or another tenant's (T14)."""
     return Refusal("request.malformed", "no_entry", "nothing of such a record is kept to be published later")
-
-
-def complete(bundle: bytes, entries: Sequence[bytes]) -> bytes:
-    """Return the bundle with these entries beside those that it has, RFC 8785; its envelope stays as it is."""
-    whole = msgspec.json.decode(bundle)
-    beside = whole["verificationMaterial"].setdefault("tlogEntries", [])
-    beside += [msgspec.json.decode(entry) for entry in entries]
-    return canonical_json(whole)
 
 
 def by_memfd(found: LaterEntries, limit: int) -> tuple[LaterEntries, tuple[int, ...]]:

@@ -37,7 +37,9 @@ _OLDEST: Final = (
     "(SELECT 1 FROM outbox WHERE outbox.audit_id = kept.audit_id AND published_at = 0) ORDER BY id LIMIT 64"
 )
 _DROP: Final = "UPDATE kept SET bundle = NULL WHERE id = ?"
-_AGED: Final = "SELECT id, audit_id FROM outbox WHERE published_at > 0 AND published_at < ? ORDER BY published_at LIMIT ?"
+_AGED: Final = (
+    "SELECT id, audit_id FROM outbox WHERE published_at > 0 AND published_at < ? ORDER BY published_at LIMIT ?"
+)
 _FORGET: Final = "DELETE FROM outbox WHERE id = ?"
 _BYTES: Final = "SELECT coalesce(sum(length(bundle)), 0) FROM kept WHERE audit_id = ?"
 _FORGET_KEPT: Final = "DELETE FROM kept WHERE audit_id = ? AND NOT EXISTS (SELECT 1 FROM outbox WHERE audit_id = ?)"

@@ -227,7 +227,7 @@ class EntryCall(msgspec.Struct, frozen=True, tag_field="type", tag="entry_call")
 
 
 class AdminAnswer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="admin_answer"):
-    """The end of a call: ``result`` is msgpack, whose descriptors come with this frame; or ``error`` with its ``details``."""
+    """The end of a call: ``result`` is msgpack, whose descriptors come with this frame; or ``error``, ``details``."""
 
     id: int
     result: bytes = b""

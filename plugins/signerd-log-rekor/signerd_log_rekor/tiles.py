@@ -3,18 +3,21 @@
 What is read is not believed: whoever uses the proof checks it under a signed checkpoint.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from signerd.verification.merkle import node_hash
 
-__all__ = ["TILE_BYTES", "Fetch", "inclusion_proof"]
+__all__ = ["ENTRIES_BYTES", "TILE_BYTES", "Fetch", "entries_back", "inclusion_proof"]
 
 _HEIGHT: Final = 8
 _WIDTH: Final = 1 << _HEIGHT
 _HASH: Final = 32
 TILE_BYTES: Final = _WIDTH * _HASH
 """A full tile."""
+
+ENTRIES_BYTES: Final = _WIDTH * (2 + 0xFFFF)
+"""A full bundle of entries, each with its length in two bytes before it."""
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
 """Returns what lies at a path below ``tile/``; None where nothing does."""
@@ -38,6 +41,36 @@ async def inclusion_proof(index: int, size: int, fetch: Fetch) -> tuple[bytes, .
             return None
         proof.append(other)
     return tuple(reversed(proof))
+
+
+async def entries_back(size: int, most: int, fetch: Fetch) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Give the entries of a log of ``size``, a bundle at a time with the index of its first, the newest bundle first,
+    until ``most`` have been given or there is no other; ValueError for a bundle that is missing or out of shape."""
+    for number in range((size - 1) // _WIDTH, -1, -1):
+        first = number * _WIDTH
+        if size - first >= most + _WIDTH:
+            return
+        width = min(_WIDTH, size - first)
+        path = f"entries/{_path(number)}"
+        found = None if width == _WIDTH else await fetch(f"{path}.p/{width}")
+        bundle = await fetch(path) if found is None else found
+        entries = _bundle_entries(bundle or b"")
+        if len(entries) < width:
+            raise ValueError(f"the entries from {first} on are missing")
+        yield first, entries[:width]
+
+
+def _bundle_entries(bundle: bytes) -> list[bytes]:
+    """Cut a bundle of entries: big-endian u16 lengths (C2SP tlog-tiles)."""
+    entries = []
+    at = 0
+    while at < len(bundle):
+        end = at + 2 + int.from_bytes(bundle[at : at + 2])
+        if end > len(bundle):
+            raise ValueError("a bundle of entries is cut short")
+        entries.append(bundle[at + 2 : end])
+        at = end
+    return entries
 
 
 def _split(count: int) -> int:
