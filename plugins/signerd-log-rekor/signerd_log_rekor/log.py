@@ -26,7 +26,7 @@ from signerd.verification.signed import KEY_DETAILS, Signed
 from signerd.verification.trusted_root import Log
 from signerd_log_rekor.exchange import ask, unavailable
 from signerd_log_rekor.settings import Settings
-from signerd_log_rekor.tiles import ENTRIES_BYTES, TILE_BYTES, entries_back, inclusion_proof
+from signerd_log_rekor.tiles import ENTRIES_BYTES, TILE_BYTES, bundle_at, inclusion_proof, starts_back
 
 __all__ = ["RekorLog", "submission"]
 
@@ -115,12 +115,11 @@ class RekorLog:
             return found.body if found.status == 200 else None
 
         try:
-            async for start, entries in entries_back(checkpoint.size, self._settings.find_entries, fetch):
-                first = start
-                for place, body in enumerate(entries):
+            for first in starts_back(checkpoint.size, self._settings.find_entries):
+                for place, body in enumerate(await bundle_at(first, checkpoint.size, fetch)):
                     signed = _signed(body, payload_digest) if sought in body and len(proofs) < MOST_FOUND else None
                     if signed is not None:
-                        entry = await self._proof_of(shard, start + place, body, text, checkpoint)
+                        entry = await self._proof_of(shard, first + place, body, text, checkpoint)
                         proofs.append(log_entry_json(self._proven(entry, signed, shard)))
         except ValueError as exc:
             raise unavailable("log_answer", f"{shard.url}: {exc}") from exc

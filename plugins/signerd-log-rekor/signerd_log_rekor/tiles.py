@@ -3,12 +3,12 @@
 What is read is not believed: whoever uses the proof checks it under a signed checkpoint.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from signerd.verification.merkle import node_hash
 
-__all__ = ["ENTRIES_BYTES", "TILE_BYTES", "Fetch", "entries_back", "inclusion_proof"]
+__all__ = ["ENTRIES_BYTES", "TILE_BYTES", "Fetch", "bundle_at", "inclusion_proof", "starts_back"]
 
 _HEIGHT: Final = 8
 _WIDTH: Final = 1 << _HEIGHT
@@ -43,21 +43,24 @@ async def inclusion_proof(index: int, size: int, fetch: Fetch) -> tuple[bytes, .
     return tuple(reversed(proof))
 
 
-async def entries_back(size: int, most: int, fetch: Fetch) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Give the entries of a log of ``size``, a bundle at a time with the index of its first, the newest bundle first,
-    until ``most`` have been given or there is no other; ValueError for a bundle that is missing or out of shape."""
-    for number in range((size - 1) // _WIDTH, -1, -1):
-        first = number * _WIDTH
-        if size - first >= most + _WIDTH:
-            return
-        width = min(_WIDTH, size - first)
-        path = f"entries/{_path(number)}"
-        found = None if width == _WIDTH else await fetch(f"{path}.p/{width}")
-        bundle = await fetch(path) if found is None else found
-        entries = _bundle_entries(bundle or b"")
-        if len(entries) < width:
-            raise ValueError(f"the entries from {first} on are missing")
-        yield first, entries[:width]
+def starts_back(size: int, most: int) -> range:
+    """Return where the bundles begin that hold the newest ``most`` entries of a log of ``size``, the newest first."""
+    last = max(0, size - most) // _WIDTH if size else 0
+    return range((size - 1) // _WIDTH * _WIDTH, last * _WIDTH - 1, -_WIDTH)
+
+
+async def bundle_at(start: int, size: int, fetch: Fetch) -> list[bytes]:
+    """Return the entries of the bundle that begins at ``start``, in a log of ``size``; ValueError for one that is
+    missing or out of shape."""
+    width = min(_WIDTH, size - start)
+    path = f"entries/{_path(start // _WIDTH)}"
+    found = None if width == _WIDTH else await fetch(f"{path}.p/{width}")
+    # A partial bundle may be gone once the full one is there.
+    bundle = await fetch(path) if found is None else found
+    entries = _bundle_entries(bundle or b"")
+    if len(entries) < width:
+        raise ValueError(f"the entries from {start} on are missing")
+    return entries[:width]
 
 
 def _bundle_entries(bundle: bytes) -> list[bytes]:
