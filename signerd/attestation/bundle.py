@@ -208,7 +208,8 @@ def _beside(log_entries: Sequence[LogEntry], timestamps: Sequence[bytes]) -> byt
 
 
 def with_log_entries(bundle: bytes | memoryview, entries: Sequence[bytes | memoryview]) -> bytes:
-    """Return a bundle with ``entries`` (``TransparencyLogEntry`` as JSON) beside those that it has, RFC 8785.
+    """Return a bundle with ``entries`` (``TransparencyLogEntry`` as JSON) beside those that it has, RFC 8785; one that
+    it has already does not come twice, which no reader would take.
 
     Its envelope stays byte for byte what it was. Refuses as
     :func:`~signerd.attestation.canonical.canonicalise` does; ``verification.failed``, reason ``bundle_malformed``, for
@@ -219,8 +220,15 @@ def with_log_entries(bundle: bytes | memoryview, entries: Sequence[bytes | memor
     beside = material.setdefault("tlogEntries", []) if isinstance(material, dict) else None
     if not isinstance(beside, list):
         _refuse("bundle_malformed", "a bundle without verification material")
-    beside.extend(canonicalise(entry).value for entry in entries)
+    for entry in entries:
+        added = canonicalise(entry).value
+        if all(_place(one) != _place(added) for one in beside):
+            beside.append(added)
     return canonical_json(whole)
+
+
+def _place(entry: object) -> tuple[object, object]:
+    return (entry.get("logId"), entry.get("logIndex")) if isinstance(entry, dict) else (None, None)
 
 
 def parse_bundle(text: bytes | memoryview) -> Bundle:
