@@ -135,6 +135,7 @@ class Publishing:
         kept = [
             Kept(job.item.audit_id, decision.tenant, made.keyid, made.bundle_sha256, made.envelope_sha256, copy)
             for made in sealed.signatures
+            if made.bundle
             for copy in [_copied(made.bundle, fds)]
         ]
         self._held.append((job, rows, kept, then))
