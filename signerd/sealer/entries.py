@@ -90,7 +90,7 @@ class EntryReader:
         self._database.close()
 
 
-class Hands(Protocol):
+class _Hands(Protocol):
     """What the desk has done by the sealer's process."""
 
     def answer(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
@@ -103,7 +103,7 @@ class Hands(Protocol):
 class EntryDesk:
     """Answers the front end, which says for which tenant it asks."""
 
-    def __init__(self, hands: Hands, state: Path, config: Config) -> None:
+    def __init__(self, hands: _Hands, state: Path, config: Config) -> None:
         self._hands = hands
         self._path = state / FILE_NAME
         self._logs = [publisher.name for publisher in config.publishers if publisher.kind == "log"]

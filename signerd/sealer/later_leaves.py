@@ -99,7 +99,7 @@ def published_leaf(
 def unpublished_leaf(
     audit_id: str, tenant: str, publisher: str, keyid: str, bundle_sha256: str, attempts: int, time: int
 ) -> Leaf:
-    """Return the leaf of what was to be published after its answer and never will be: its log has said no so often."""
+    """Return the leaf of what was to be published after its answer and never will be: not taken in so many attempts."""
     text = encode(
         _Unpublished(attempts, bundle_sha256, keyid, "unpublished", publisher, audit_id, tenant, time, LEAF_VERSION)
     )

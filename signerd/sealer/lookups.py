@@ -22,7 +22,7 @@ from signerd.sealer.database import failure_reason, open_writable
 from signerd.sealer.later_leaves import FoundEntry, LookedUp, looked_up_leaf
 from signerd.sealer.outbox import FILE_NAME
 from signerd.sealer.proofs import proof_of
-from signerd.verification import rekor2
+from signerd.verification.logged import signed_by_body
 from signerd.wire.worker_calls import MOST_FOUND, CallError, FindResult
 
 __all__ = ["Find", "Lookup", "Lookups", "begun", "judged", "lookups_of"]
@@ -258,7 +258,7 @@ def judged(one: Lookup, result: FindResult) -> LookedUp | CallError:
     try:
         for proof in result.proofs:
             entry = parse_log_entry(proof)
-            signed = rekor2.signed_by_body(entry.body)
+            signed = signed_by_body(entry.body)
             proof_of("log", signed, proof)
             if signed.digest != one.digest:
                 raise Refusal("verification.failed", "proof_foreign", "an entry over other bytes")

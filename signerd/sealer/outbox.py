@@ -1,9 +1,9 @@
 """The transparency outbox: what is to be published after its answer, durable before that leaves.
 
 A row stays until its log has it, through restarts and kills; publishers hold no state. An entry is stored before the
-audit log says ``published``, and the row ends after that: a kill in between says it twice, never not at all. A log that
-has said no for a week is given up, and the audit log says so. Ended rows stay for a while, so that a caller can fetch
-what came of them.
+audit log says ``published``, and the row ends after that: a kill in between says it twice, never not at all. What a
+log has not taken for a week is given up, and the audit log says so. Ended rows stay for a while, so that a caller can
+fetch what came of them.
 """
 
 import logging
@@ -35,7 +35,7 @@ FIRST_S: Final = 1.0
 LONGEST_S: Final = 300.0
 """Seconds between attempts: doubled from the first to the longest."""
 MOST_ATTEMPTS: Final = 2024
-"""A week of them. What a log has refused for so long it will not take; a publisher that is down attempts nothing."""
+"""A week of them: what a log has not taken for so long it never will. A publisher that is down attempts nothing."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS outbox (

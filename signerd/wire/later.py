@@ -43,7 +43,7 @@ class LaterEntries(msgspec.Struct, frozen=True):
     """What there is by now."""
 
     state: str
-    """`logged`: every entry is there; `pending`: one is to come; `failed`: one never will, for its log has refused it
-    for a week or is no longer configured"""
+    """`logged`: every entry is there; `pending`: one is to come; `failed`: one never will, for its log has not taken
+    it for a week or is no longer configured"""
     bundles: tuple[LaterBundle, ...]
     """those of the answer, in its order"""

@@ -22,6 +22,7 @@ from signerd.verification.certificates import SigningCertificate
 from signerd.verification.checkpoint import Checkpoint, check_log_signature, parse_checkpoint
 from signerd.verification.keys import PublicKey
 from signerd.verification.log_entry import verify_log_entry
+from signerd.verification.logged import signed_by_body
 from signerd.verification.signed import KEY_DETAILS, Signed
 from signerd.verification.trusted_root import Log
 from signerd_log_rekor.exchange import ask, unavailable
@@ -213,7 +214,7 @@ def submission(payload_digest: bytes, signature: bytes, verifier: bytes) -> tupl
 def _signed(body: bytes, payload_digest: bytes) -> Signed | None:
     """Return what an entry tells of, if that is over this digest."""
     try:
-        signed = rekor2.signed_by_body(body)
+        signed = signed_by_body(body)
     except Refusal:
         return None  # the digest stands in it, but it is no signature over that
     return signed if signed.digest == payload_digest else None

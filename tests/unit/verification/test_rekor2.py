@@ -1,6 +1,5 @@
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from signerd.attestation.dsse import Envelope, Signature, pae
 from signerd.errors import Refusal
 from signerd.verification.certificates import SigningCertificate
 from signerd.verification.keys import PublicKey
-from signerd.verification.rekor2 import bodies, check_body, hashedrekord_request, signed_by_body
+from signerd.verification.rekor2 import bodies, check_body, hashedrekord_request
 from signerd.verification.signed import Signed, verify_message
 
 PRIVATE = new_key()
@@ -111,58 +110,3 @@ def test_the_reconstruction_of_a_real_entry() -> None:
     (rebuilt,) = bodies("hashedrekord", signed)
     assert rebuilt == bundle.log_entries[0].body == vector["canonicalized_body_utf8"].encode()
     assert hashedrekord_request(signed, "PKIX_ECDSA_P256_SHA_256") == vector["create_entry_request"]
-
-
-def test_a_body_tells_whose_signature_it_is_about() -> None:
-    told = signed_by_body(HASHEDREKORD)
-    assert (told.signature, told.key, told.certificate, told.digest) == (SIGNATURE, KEY, None, SIGNED.digest)
-
-
-def changed(change: Callable[[dict[str, Any]], None]) -> bytes:
-    told = json.loads(HASHEDREKORD)
-    change(told["spec"]["hashedRekordV002"])
-    return jcs(told)
-
-
-def other_digest(spec: dict[str, Any]) -> None:
-    spec["data"]["digest"] = b64(hashlib.sha256(b"other").digest())
-
-
-def other_hash(spec: dict[str, Any]) -> None:
-    spec["data"]["algorithm"] = "SHA2_384"
-
-
-def other_key(spec: dict[str, Any]) -> None:
-    spec["signature"]["verifier"]["publicKey"]["rawBytes"] = b64(spki(new_key()))
-
-
-def no_key(spec: dict[str, Any]) -> None:
-    del spec["signature"]["verifier"]["publicKey"]
-
-
-def no_certificate(spec: dict[str, Any]) -> None:
-    spec["signature"]["verifier"] = {"x509Certificate": {"rawBytes": b64(b"none")}}
-
-
-def one_more(spec: dict[str, Any]) -> None:
-    spec["more"] = 1
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (b"\xff", "log_entry_body"),
-        (b"{}", "log_entry_body"),
-        (DSSE, "log_entry_body"),
-        (changed(other_digest), "signature_invalid"),
-        (changed(other_hash), "log_entry_body"),
-        (changed(other_key), "signature_invalid"),
-        (changed(no_key), "log_entry_body"),
-        (changed(no_certificate), "certificate_malformed"),
-        (changed(one_more), "log_entry_body"),
-    ],
-)
-def test_a_body_that_tells_of_no_signature(text: bytes, reason: str) -> None:
-    with pytest.raises(Refusal) as caught:
-        signed_by_body(text)
-    assert caught.value.reason == reason
