@@ -38,7 +38,8 @@ def live_certificate(run: Run, connections: int) -> None:
                 by_key.append(run.take(daemon, software, connections).sample)
             _sign_certified(daemon)
         certificates = len(fulcio.asked)
-    row = pair_rows(sample_row(f"keyless-{connections}", by_certificate, certificates=certificates), by_certificate, by_key)
+    row = sample_row(f"keyless-{connections}", by_certificate, certificates=certificates)
+    row = pair_rows(row, by_certificate, by_key)
     if row.ratio:
         row.detail["to_software_key"] = row.ratio
         say(f"  keyless-{connections}: {row.ratio} of the software key's rate, {certificates} certificates")
