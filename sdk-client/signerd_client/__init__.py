@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from signerd_client.requests import PayloadRequest, SignRequest
     from signerd_client.results import BatchOutcome, Signed
     from signerd_client.subjects import Subject, SubjectFile
+    from signerd_client.verifying import VerifyOutcome, VerifyRequest
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,8 @@ __all__ = [
     "Signer",
     "Subject",
     "SubjectFile",
+    "VerifyOutcome",
+    "VerifyRequest",
     "__version__",
 ]
 
@@ -39,6 +42,8 @@ _HOMES = {
     "Signer": "blocking",
     "Subject": "subjects",
     "SubjectFile": "subjects",
+    "VerifyOutcome": "verifying",
+    "VerifyRequest": "verifying",
 }
 
 

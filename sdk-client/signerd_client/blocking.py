@@ -10,7 +10,15 @@ from typing import Final, Self, TypeVar
 
 from signerd.errors import Fault, SignerdError
 from signerd.wire.messages import Hello, Limits
-from signerd.wire.methods import BundleVerified, DaemonHealth, DaemonInfo, KeyDescription, KeyList, SessionBound
+from signerd.wire.methods import (
+    BundleVerified,
+    DaemonHealth,
+    DaemonInfo,
+    KeyDescription,
+    KeyList,
+    LaterEntries,
+    SessionBound,
+)
 from signerd.wire.params import Options
 from signerd_client import operations
 from signerd_client.address import socket_path
@@ -20,6 +28,7 @@ from signerd_client.presence import Approval, Touch
 from signerd_client.requests import PayloadRequest, SignRequest
 from signerd_client.results import BatchOutcome, Signed, fresh
 from signerd_client.session import Answer, Session
+from signerd_client.verifying import VerifyOutcome, VerifyRequest
 
 __all__ = ["Signer"]
 
@@ -154,16 +163,34 @@ class Signer:
         ``artifact_sha256`` is the digest of what it must be about, ``predicate_type`` its type, literally. A bundle
         that does not verify is an answer: look at ``verified``, then at ``checks`` for the reasons.
         """
-        operation = operations.verify(
-            bundle,
-            self._session.limits,
+        request = VerifyRequest(
+            bundle=bundle,
             key=key,
             identity=identity,
             policy=policy,
             artifact_sha256=artifact_sha256,
             predicate_type=predicate_type,
         )
-        return self._run(operation, deadline_s)
+        return self._run(operations.verify(request, self._session.limits), deadline_s)
+
+    def verify_batch(
+        self, requests: Sequence[VerifyRequest], *, deadline_s: float | None = None
+    ) -> list[VerifyOutcome]:
+        """Have many bundles verified; an outcome for each, in their order, and no error of one is raised.
+
+        What the daemon does not take in one request goes in several, one after the other, each under ``deadline_s``; an
+        error of a whole request is the outcome of each of its items.
+        """
+        outcomes: list[VerifyOutcome] = []
+        for operation in operations.verify_many(requests, self._session.limits):
+            part = self._run(operation, deadline_s)
+            outcomes += part
+        return outcomes
+
+    def transparency_entry(self, audit_id: str, *, deadline_s: float | None = None) -> LaterEntries:
+        """Tell what came of a record whose entries come after its answer (``transparency: async``): ``state`` is
+        ``logged``, ``pending`` or ``failed``, and once they are there each bundle is there with its entries."""
+        return self._run(operations.entry(audit_id), deadline_s)
 
     def keys(self, *, deadline_s: float | None = None) -> KeyList:
         """List the public halves of the own tenant's keys."""

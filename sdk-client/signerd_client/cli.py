@@ -66,6 +66,15 @@ def parser() -> argparse.ArgumentParser:
     keys.add_argument("ref", nargs="?", metavar="REF", help="key reference or keyid; all keys without one")
     keys.add_argument("--public", metavar="FILE", help="write the public key there, as PEM")
     _add_hash(commands, options)
+    later = _add(commands, "transparency", [], "entries that come after the answer").add_subparsers(
+        dest="kind", required=True, metavar="KIND"
+    )
+    entry = _add(later, "entry", [options], "what came of a record signed with --transparency async")
+    entry.add_argument("audit_id", metavar="AUDIT_ID", help="the receipt's audit_id")
+    entry.add_argument("--out", metavar="FILE", help="where the whole bundle goes; a directory for several")
+    entry.add_argument(
+        "--bundle", metavar="FILE", help="the bundle as it was answered: one of more than 1 MiB is not kept elsewhere"
+    )
     _add(commands, "info", [options], "what runs, what it takes, whom it takes you for")
     return top
 

@@ -23,6 +23,7 @@ from signerd.wire.links import (
     Answer,
     Close,
     CloseMany,
+    EntryCall,
     Failed,
     Open,
     Opened,
@@ -180,6 +181,16 @@ class SealerLink:
         self._next_query += 1
         self._administered[number] = then
         self._link.queue(encode_frame(AdminCall(number, method, params, uid, inline_max)))
+
+    def entries(self, tenant: str, audit_id: str, inline_max: int, then: Administered) -> None:
+        """Ask what came of a record of ``tenant`` that is published later; ``then`` as of :meth:`administer`."""
+        if self._link is None or not self._open:
+            then(_unavailable("sealer_down"))
+            return
+        number = self._next_query
+        self._next_query += 1
+        self._administered[number] = then
+        self._link.queue(encode_frame(EntryCall(number, tenant, audit_id, inline_max)))
 
     # The link itself.
 

@@ -24,6 +24,7 @@ from signerd.wire.links import (
     AdminCall,
     Answer,
     CloseMany,
+    EntryCall,
     Open,
     Query,
     Recorded,
@@ -39,7 +40,7 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError
 __all__ = ["OUTCOMES_PER_FRAME", "Front", "answer_of"]
 
 _log = logging.getLogger(__name__)
-_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | AdminCall)
+_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | AdminCall | EntryCall)
 
 OUTCOMES_PER_FRAME: Final = 8
 """Answers go out in groups of this size: the first callers need not wait for the last."""
@@ -51,12 +52,18 @@ class Front:
     """Takes frames, feeds :class:`Sealing`, and sends what it leaves."""
 
     def __init__(
-        self, link: Link, sealing: Sealing, query: Callable[[Query], None], admin: Callable[[AdminCall], None]
+        self,
+        link: Link,
+        sealing: Sealing,
+        query: Callable[[Query], None],
+        admin: Callable[[AdminCall], None],
+        entry: Callable[[EntryCall], None],
     ) -> None:
         self._link = link
         self._sealing = sealing
         self._query = query
         self._admin = admin
+        self._entry = entry
         self.opened = False
 
     def read(self) -> None:
@@ -131,6 +138,8 @@ class Front:
             self._query(message)
         elif isinstance(message, AdminCall):
             self._admin(message)
+        elif isinstance(message, EntryCall):
+            self._entry(message)
 
     def _admit(self, item: SealItem, fds: list[int]) -> None:
         payload = item.payload

@@ -40,6 +40,7 @@ class Group:
                 item.payload_type,
                 now,
                 job.presence.facts if job.presence else None,
+                job.log_digests,
             )
             self.decided.append(leaf)
         return [*self.closing, *[refused_leaf(refusal, now) for refusal in self.refusals], *self.decided]

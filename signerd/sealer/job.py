@@ -16,6 +16,7 @@ from signerd.sealer.keyless import Certificates
 from signerd.verification.fido2 import Credential
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
+from signerd.verification.signed import own_hash
 from signerd.wire.links import SealItem
 from signerd.wire.params import Descriptor
 from signerd.wire.presence import PresenceFacts
@@ -101,9 +102,10 @@ class Job:
     """A ``SealItem`` with what became of it so far.
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
-    that. ``framed`` is what the keys sign: one for all, or one for each. ``proofs`` has what was published of each
-    signature, ``presence`` the approval that it is signed by. ``ended`` is the outcome by which the front end gave the
-    job up meanwhile. While ``aside`` is above zero, so many threads read the memfds, which therefore stay open.
+    that. ``framed`` is what the keys sign: one for all, or one for each. ``log_digests`` are those by which a log would
+    have it. ``proofs`` has what was published of each signature, ``presence`` the approval that it is signed by.
+    ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside`` is above zero, so many
+    threads read the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -120,6 +122,7 @@ class Job:
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
     envelope_digest: str = ""
+    log_digests: tuple[str, ...] = ()
     error: CallError | None = None
     ended: str = ""
     answered: bool = False
@@ -204,6 +207,22 @@ class Job:
         """Compute the payload's digest and what is signed of it."""
         self.statement_sha256 = hashlib.sha256(payload).hexdigest()
         self.framed = tuple([framed_inline(frame, payload, whole=whole) for frame, whole in self.frames(len(payload))])
+        self.note_digests()
+
+    def note_digests(self) -> None:
+        """Note by which digests a log would have entries about this (hex), where one is asked: each key's own hash over
+        the PAE. Whatever cuts the job short, its record says what to look for (T4)."""
+        if self.item.decision.transparency is UNSET:
+            return
+        found = set()
+        for place in self.bundled:
+            pinned, framed = self.keys[place], self.to_sign(place)
+            hashed = own_hash(pinned.entry.algorithm)
+            if pinned.prehash or hashed is hashlib.sha256:
+                found.add(framed.sha256.hex())
+            elif hashed is not None:
+                found.add(hashed(memoryview(framed.message)).hexdigest())
+        self.log_digests = tuple(sorted(found))
 
     def close_descriptors(self) -> None:
         """Close the memfds that the job owns; harmless when done twice, and while ``aside``."""

@@ -65,6 +65,7 @@ def hash_payload(job: Job) -> None:
             framing.close()
         raise
     job.statement_sha256 = statement.hexdigest()
+    job.note_digests()
 
 
 class _Framing:

@@ -293,7 +293,7 @@ class Sealing:
 
     def _release(self, job: Job, result: Sealed, fds: tuple[int, ...] = ()) -> None:
         """Answer, once what is to be published later is durable too."""
-        if not self._publishing.later(job, result, partial(self._released, job, result, fds)):
+        if not self._publishing.later(job, result, fds, partial(self._released, job, result, fds)):
             self._released(job, result, fds, None)
 
     def _released(self, job: Job, result: Sealed, fds: tuple[int, ...], error: CallError | None) -> None:
@@ -336,6 +336,12 @@ class Sealing:
             self._remember(job.item.audit_id)
         # What was given up is answered too: the front end takes a sealer that falls silent for hung.
         self._answer(SealOutcome(job.item.audit_id, error=job.error))
+
+    def _note_unknown(self, job: Job) -> None:
+        try:
+            self._publishing.unknown(job)
+        except SignerdError as error:
+            _log.error("lookups: %s", error)
 
     def _remember(self, audit_id: str) -> None:
         """Expect a close that crossed the answer, if any: the front end may have given up just then."""
@@ -387,6 +393,7 @@ class Sealing:
         for job in [*self._jobs.values(), *self._undelivered.values()]:
             job.answered = True
             if job.durable:
+                self._note_unknown(job)
                 self._end(job, "unknown", "")
             else:
                 item = job.item

@@ -24,6 +24,7 @@ __all__ = [
     "Close",
     "CloseMany",
     "DecisionFacts",
+    "EntryCall",
     "Failed",
     "KeyUse",
     "Open",
@@ -218,8 +219,18 @@ class AdminCall(msgspec.Struct, frozen=True, tag_field="type", tag="admin_call")
     inline_max: int
 
 
+class EntryCall(msgspec.Struct, frozen=True, tag_field="type", tag="entry_call"):
+    """Ask what came of a record of ``tenant`` that is published after its answer; ``inline_max`` as of a call of the
+    admin plane, and the answer is that of one."""
+
+    id: int
+    tenant: str
+    audit_id: str
+    inline_max: int
+
+
 class AdminAnswer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="admin_answer"):
-    """Its end: ``result`` is msgpack, whose descriptors come with this frame; or ``error`` with its ``details``."""
+    """The end of a call: ``result`` is msgpack, whose descriptors come with this frame; or ``error``, ``details``."""
 
     id: int
     result: bytes = b""

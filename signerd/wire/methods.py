@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw
 from signerd.errors import Refusal
 from signerd.wire import admin
 from signerd.wire.decoding import decode_strict, malformed
+from signerd.wire.later import EntryOf, LaterBundle, LaterEntries
 from signerd.wire.params import (
     AuditFilters,
     AuditQuery,
@@ -90,12 +91,15 @@ __all__ = [
     "Descriptor",
     "EntitlementStatus",
     "EntitlementSummary",
+    "EntryOf",
     "Hardware",
     "Identity",
     "KeyDescription",
     "KeyList",
     "KeySummary",
     "KeysDescribe",
+    "LaterBundle",
+    "LaterEntries",
     "MethodSpec",
     "NoParams",
     "Options",
@@ -167,6 +171,7 @@ METHODS: Final[Mapping[str, MethodSpec]] = MappingProxyType(
         "keys.describe": MethodSpec(KeysDescribe, KeyDescription, "signer.keys", True),
         "verify.bundle": MethodSpec(VerifyBundle, BundleVerified, "attestor.verify", True),
         "verify.batch": MethodSpec(VerifyBatch, VerifiedBatch, "attestor.verify", True),
+        "transparency.entry": MethodSpec(EntryOf, LaterEntries, "attestor.write", True),
         "audit.query": MethodSpec(AuditQuery, AuditRecords, "signer.audit", True, _BOTH),
         "daemon.info": MethodSpec(NoParams, DaemonInfo, None, True, _BOTH),
         "daemon.health": MethodSpec(NoParams, DaemonHealth, None, False, _BOTH),

@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fakes.gost import SoftGost
@@ -60,11 +60,14 @@ class HandClock:
         self.seconds += seconds
 
 
+_CURVES: dict[str, ec.EllipticCurve] = {"ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+
+
 class SoftKey:
-    """A key pair with its place in the ring. An Ed25519 or GOST key signs the message, a P-256 key its SHA-256."""
+    """A key pair with its place in the ring. A P-256 key signs the message's SHA-256, the others the message."""
 
     def __init__(self, key: str = "file:default", algorithm: str = "ES256", tenant: str = TENANT) -> None:
-        private = ec.generate_private_key(ec.SECP256R1())
+        private = ec.generate_private_key(_CURVES.get(algorithm, ec.SECP256R1()))
         self.private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | SoftGost = private
         if algorithm == "Ed25519":
             self.private = ed25519.Ed25519PrivateKey.generate()
@@ -82,6 +85,8 @@ class SoftKey:
         """Sign what a worker is handed."""
         if isinstance(self.private, ed25519.Ed25519PrivateKey | SoftGost):
             return self.private.sign(message)
+        if self.entry.algorithm in _CURVES:
+            return self.private.sign(message, ec.ECDSA(SHA384() if self.entry.algorithm == "ES384" else SHA512()))
         return self.private.sign(message, ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True))
 
     def pinned(self, backend: str = "soft") -> Pinned:

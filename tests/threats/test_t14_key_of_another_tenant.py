@@ -30,6 +30,7 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "sign.batch": lambda tenant, name: {"items": [order(tenant, name)]},
     "keys.describe": lambda tenant, name: {"key": name},
     "audit.query": lambda tenant, name: {"filters": {"audit_id": name}, "limit": 200},
+    "transparency.entry": lambda tenant, name: {"audit_id": name},
     "verify.bundle": lambda tenant, name: {"bundle": b"{}", "policy": name},
     "verify.batch": lambda tenant, name: {"items": [{"bundle": b"{}", "policy": name}]},
     "session.bind": lambda tenant, name: {"tenant": name},
@@ -45,6 +46,7 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
 UNKNOWN = {
     "audit.query": "",
     "session.bind": "auth.tenant_mismatch other_tenant",
+    "transparency.entry": "request.malformed no_entry",
     **dict.fromkeys(("sign.dsse", "sign.batch", "keys.describe"), NOT_FOUND),
     **dict.fromkeys(("verify.bundle", "verify.batch"), "request.malformed policy_unknown"),
 }
