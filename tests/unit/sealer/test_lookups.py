@@ -203,7 +203,7 @@ def decided(transparency: str, *keys: KeyUse, digests: tuple[str, ...] = (DIGEST
         "uid:1", "acme", "embedded", ReleaseFacts("exempt"), keys, transparency=transparency or msgspec.UNSET
     )
     request = RequestFacts("sign.dsse", PeerFacts(1, 1))
-    return decided_leaf(request, facts, "id1", "0" * 64, "t", 1, digests)[0]
+    return decided_leaf(request, facts, "id1", "0" * 64, "t", 1, log_digests=digests)[0]
 
 
 def test_what_a_record_asks_for() -> None:
