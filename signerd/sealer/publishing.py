@@ -143,18 +143,20 @@ class Publishing:
 
     def unknown(self, job: Job) -> None:
         """Note, for the next process, to look for the entries of a job whose answer waits for a log and will not be
-        given: they may be there."""
+        given: they may be there. Where that cannot be noted, the operator is told."""
         decision = job.item.decision
         if self._lookups is None or decision.transparency != "required" or job.proofs is None:
             return
         keyids = tuple([key.keyid for key in decision.keys]) if all([key.keyid for key in decision.keys]) else ()
-        self._lookups.put_many(
-            [
-                Lookup(job.item.audit_id, decision.tenant, log, bytes.fromhex(digest), keyids)
-                for log in self._lookups.logs
-                for digest in job.log_digests
-            ]
-        )
+        wanted = [
+            Lookup(job.item.audit_id, decision.tenant, log, bytes.fromhex(digest), keyids)
+            for log in self._lookups.logs
+            for digest in job.log_digests
+        ]
+        try:
+            self._lookups.put_many(wanted)
+        except SignerdError as error:
+            _log.error("lookups: %s", error)
 
     def turn(self) -> None:
         """Make durable what waits for it, all in one commit, and let the outbox and the lookups do what is due."""

@@ -337,12 +337,6 @@ class Sealing:
         # What was given up is answered too: the front end takes a sealer that falls silent for hung.
         self._answer(SealOutcome(job.item.audit_id, error=job.error))
 
-    def _note_unknown(self, job: Job) -> None:
-        try:
-            self._publishing.unknown(job)
-        except SignerdError as error:
-            _log.error("lookups: %s", error)
-
     def _remember(self, audit_id: str) -> None:
         """Expect a close that crossed the answer, if any: the front end may have given up just then."""
         self._failed[audit_id] = None
@@ -393,12 +387,11 @@ class Sealing:
         for job in [*self._jobs.values(), *self._undelivered.values()]:
             job.answered = True
             if job.durable:
-                self._note_unknown(job)
+                self._publishing.unknown(job)
                 self._end(job, "unknown", "")
             else:
-                item = job.item
-                lost = RefusedRecord(item.audit_id, item.request, "fault", "audit.unavailable", "link_closed")
-                self._groups.refuse(lost)
+                lost = (job.item.audit_id, job.item.request, "fault", "audit.unavailable", "link_closed")
+                self._groups.refuse(RefusedRecord(*lost))
                 job.close_descriptors()
         self._jobs.clear()
         self._undelivered.clear()

@@ -242,4 +242,5 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
     elsewhere = {"sign.dsse", "sign.payload", "sign.batch", "verify.bundle", "verify.batch", "audit.query"}
+    elsewhere |= {"transparency.entry"}
     assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED
