@@ -159,6 +159,8 @@ certificate = "none"
 releases = [{{ digest = "{RELEASE}" }}]
 [plugins.predicates-intoto]
 certificate = "none"
+[plugins.predicates-stella]
+certificate = "none"
 """
     for tenant in TENANTS:
         references = [f"file:{tenant}-{life}" for life in LIVES]
