@@ -16,7 +16,7 @@ import pytest
 
 from fakes.front_end import SealerProcess, leaves_of
 from running.client import Client
-from running.tenants import LIVES, TENANTS, WAYS, Caller, Tenants, configured, lived, order, tenants
+from running.tenants import LIVES, TENANTS, WAYS, Caller, Tenants, bare, configured, lived, order, tenants
 from signerd.host.config import load
 from signerd.wire.links import KeyUse, SealMany
 from signerd.wire.methods import METHODS, SERVED
@@ -27,6 +27,7 @@ NOT_FOUND = "key.not_found no_such_key"
 
 ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "sign.dsse": order,
+    "sign.payload": bare,
     "sign.batch": lambda tenant, name: {"items": [order(tenant, name)]},
     "keys.describe": lambda tenant, name: {"key": name},
     "audit.query": lambda tenant, name: {"filters": {"audit_id": name}, "limit": 200},
@@ -47,7 +48,7 @@ UNKNOWN = {
     "audit.query": "",
     "session.bind": "auth.tenant_mismatch other_tenant",
     "transparency.entry": "request.malformed no_entry",
-    **dict.fromkeys(("sign.dsse", "sign.batch", "keys.describe"), NOT_FOUND),
+    **dict.fromkeys(("sign.dsse", "sign.payload", "sign.batch", "keys.describe"), NOT_FOUND),
     **dict.fromkeys(("verify.bundle", "verify.batch"), "request.malformed policy_unknown"),
 }
 """What it says of what is not there, where that is not that it takes no such name at all; empty: finds nothing."""
@@ -116,7 +117,7 @@ def test_another_tenants_key_is_as_one_that_never_was(three: Tenants, tenant: st
                 assert {plain(caller.call(method, ASKED[method](tenant, name)))} == never, (method, name)
 
 
-@pytest.mark.parametrize("method", ["sign.dsse", "sign.batch"])
+@pytest.mark.parametrize("method", ["sign.dsse", "sign.payload", "sign.batch"])
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_the_own_key_signs_as_its_life_allows(three: Tenants, tenant: str, method: str) -> None:
     with three.caller(tenant) as caller:
