@@ -288,6 +288,11 @@ def test_the_same_key_never_signs_twice() -> None:
         down(given, request(order(options=Options(keys=("file:acme", "file:spare")))))
 
 
+def test_an_approval_is_for_the_keys_that_it_names_and_for_no_fallback() -> None:
+    with pytest.raises(Fault, match="worker_died"):
+        down(fallback(HeldKey.make("file:spare")), request(order(approval_id="ab")))
+
+
 def test_a_key_without_a_fallback_has_none() -> None:
     with pytest.raises(Fault, match="worker_died"):
         down(world(), request())
