@@ -1,10 +1,12 @@
 """Public keys: the one algorithm of each type, its three ids, and the verification of one signature.
 
 The algorithm follows from the key alone, never from what a signature says of itself: P-256 with SHA-256,
-P-384 with SHA-384, P-521 with SHA-512, Ed25519 pure, RSA of 2048 to 4096 bits with PKCS#1 v1.5 and SHA-256.
+P-384 with SHA-384, P-521 with SHA-512, Ed25519 pure, RSA of 2048 to 4096 bits with PKCS#1 v1.5 and SHA-256, GOST
+R 34.10-2012 with Streebog of the key's size.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from mmap import mmap
@@ -33,6 +35,7 @@ __all__ = ["Message", "PublicKey"]
 _RSA_BITS: Final = range(2048, 4097)
 _LARGEST_PEM: Final = 16 * 1024
 _PEM_HEAD: Final = b"-----BEGIN PUBLIC KEY-----"
+_PEM_BODY: Final = re.compile(_PEM_HEAD + rb"\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----\s*\Z")
 _PKCS1: Final = padding.PKCS1v15()
 _SHA256: Final = SHA256()
 _PREHASHED: Final = Prehashed(_SHA256)
@@ -53,10 +56,11 @@ _Supported = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPubli
 class PublicKey:
     """A public key that signerd verifies with. Two are equal when their SPKI is.
 
-    ``spki``: SubjectPublicKeyInfo, DER. ``algorithm``: ES256, ES384, ES512, Ed25519 or RSA-PKCS1-SHA256.
+    ``spki``: SubjectPublicKeyInfo, DER. ``algorithm``: ES256, ES384, ES512, Ed25519, RSA-PKCS1-SHA256,
+    GOST3410-2012-256 or GOST3410-2012-512.
     ``keyid``: ``sha256:`` and the hex of SHA-256 over ``spki``. ``hint``: base64 of the same 32 bytes.
     ``openssh_fingerprint``: as ``ssh-keygen -l`` shows it; None where SSH has no such key type. ``pem``:
-    PEM text of ``spki``.
+    PEM text of ``spki``. ``own_hash``: of which hash :meth:`verify_prehashed` takes a digest, if of any.
     """
 
     spki: bytes
@@ -67,6 +71,7 @@ class PublicKey:
     pem: str = field(compare=False, repr=False)
     _check: Callable[[bytes, bytes | memoryview], None] = field(compare=False, repr=False)
     _check_prehashed: Callable[[bytes, bytes | memoryview], None] | None = field(compare=False, repr=False)
+    own_hash: str = field(default="SHA-256", compare=False)
 
     @classmethod
     def from_spki(cls, der: bytes) -> Self:
@@ -79,7 +84,8 @@ class PublicKey:
         try:
             loaded = load_der_public_key(der)
         except UnsupportedAlgorithm:
-            raise _algorithm_refused("key_type") from None
+            key = cls._from_gost(der)
+            return key if key.spki == der else _malformed()
         except (ValueError, TypeError):
             _malformed()
         return cls._from_loaded(loaded, der)
@@ -90,13 +96,15 @@ class PublicKey:
 
         Refuses as :meth:`from_spki` does, and a text with a second PEM block: which one was meant?
         """
+        data = b""
         try:
             data = text.encode() if isinstance(text, str) else text
             if len(data) > _LARGEST_PEM or data.count(b"-----BEGIN") != 1 or _PEM_HEAD not in data:
                 _malformed()
             loaded = load_pem_public_key(data)
         except UnsupportedAlgorithm:
-            raise _algorithm_refused("key_type") from None
+            body = _PEM_BODY.search(data)
+            return cls._from_gost(decode_base64(b"".join(body[1].split()).decode()) or b"" if body else b"")
         except (ValueError, TypeError):
             _malformed()
         return cls._from_loaded(loaded, None)
@@ -110,19 +118,31 @@ class PublicKey:
         if der is not None and der != spki:
             # Another encoding of the same key would be another keyid for it.
             _malformed()
-        digest = hashlib.sha256(spki)
         wire = loaded.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split(b" ")[1]
         blob = decode_base64(wire.decode()) or b""
-        return cls(
-            spki=spki,
-            algorithm=algorithm,
-            keyid=f"sha256:{digest.hexdigest()}",
-            hint=encode_base64(digest.digest()).decode(),
-            openssh_fingerprint="SHA256:" + encode_base64(hashlib.sha256(blob).digest()).decode().rstrip("="),
-            pem=loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-            _check=check,
-            _check_prehashed=prehashed,
-        )
+        fingerprint = "SHA256:" + encode_base64(hashlib.sha256(blob).digest()).decode().rstrip("=")
+        return cls(spki, algorithm, *_names(spki, fingerprint), check, prehashed)
+
+    @classmethod
+    def _from_gost(cls, der: bytes) -> Self:
+        """Read what cryptography has no name for."""
+        # Its tables are made for such a key alone: most processes never see one.
+        from signerd.verification.gost import GOST_KEY, gost_key
+
+        if GOST_KEY not in der[:16]:
+            raise _algorithm_refused("key_type")
+        key = gost_key(der)
+
+        def check(signature: bytes, message: bytes | memoryview) -> None:
+            if not key.verify(signature, message):
+                raise InvalidSignature
+
+        def check_digest(signature: bytes, digest: bytes | memoryview) -> None:
+            if not key.verify_digest(signature, digest):
+                raise InvalidSignature
+
+        names = _names(key.spki, None)
+        return cls(key.spki, key.parameters.algorithm, *names, check, check_digest, key.hash_name)
 
     @property
     def envelope_keyid(self) -> str:
@@ -131,17 +151,17 @@ class PublicKey:
 
     @property
     def prehash(self) -> bool:
-        """Whether :meth:`verify_prehashed` serves this key: its algorithm hashes with SHA-256."""
-        return self._check_prehashed is not None
+        """Whether :meth:`verify_prehashed` takes a SHA-256: the key's algorithm hashes with that."""
+        return self._check_prehashed is not None and self.own_hash == "SHA-256"
 
     def verify_prehashed(self, signature: bytes, digest: bytes) -> None:
-        """Verify over the SHA-256 ``digest`` of a message, hashed once elsewhere; refuses as :meth:`verify`
-        does.
+        """Verify over the ``digest`` of a message by ``own_hash``, hashed once elsewhere; refuses as
+        :meth:`verify` does.
 
-        Raises ValueError for a key whose algorithm does not hash with SHA-256.
+        Raises ValueError for a key whose algorithm hashes with neither SHA-256 nor Streebog.
         """
         if self._check_prehashed is None:
-            raise ValueError(f"{self.algorithm} does not sign a SHA-256")
+            raise ValueError(f"{self.algorithm} does not sign a {self.own_hash}")
         try:
             self._check_prehashed(signature, digest)
         except InvalidSignature:
@@ -151,7 +171,8 @@ class PublicKey:
         """Verify ``signature`` over ``message``: returns, or refuses with ``verification.failed``.
 
         Reasons: ``signature_invalid``; ``signature_not_der`` for an ECDSA signature in another form than
-        strict DER, which Sigstore's own verifiers let pass.
+        strict DER, which Sigstore's own verifiers let pass; ``gost_payload_too_large`` for a GOST key and a message
+        above 4 MiB.
         """
         try:
             if isinstance(message, mmap):
@@ -164,6 +185,15 @@ class PublicKey:
 
 
 _Check = Callable[[bytes, bytes | memoryview], None]
+
+
+def _names(spki: bytes, fingerprint: str | None) -> tuple[str, str, str | None, str]:
+    """Return keyid, hint, OpenSSH fingerprint and PEM of a key."""
+    digest = hashlib.sha256(spki)
+    text = encode_base64(spki).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    pem = "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+    return f"sha256:{digest.hexdigest()}", encode_base64(digest.digest()).decode(), fingerprint, pem
 
 
 def _algorithm(key: _Supported) -> tuple[str, _Check, _Check | None]:
@@ -217,7 +247,7 @@ def _algorithm_refused(reason: str) -> Refusal:
     return Refusal(
         "key.algorithm_refused",
         reason,
-        "only P-256, P-384, P-521, Ed25519 and RSA of 2048 to 4096 bits are used",
+        "only P-256, P-384, P-521, Ed25519, RSA of 2048 to 4096 bits and GOST R 34.10-2012 are used",
     )
 
 

@@ -52,7 +52,7 @@ def _at_least(name: str, command: str, wanted: tuple[int, ...]) -> Path | None:
 
 
 def _library(name: str) -> Path | None:
-    """A PKCS#11 module where Debian puts it."""
+    """A module (PKCS#11, OpenSSL) where Debian puts it."""
     return next(iter(sorted(Path("/usr/lib").glob(f"*/{name}"))), None)
 
 
@@ -73,6 +73,7 @@ PARTS = {
     **{name: _built(name) for name in outside_parts.BUILT if name != "cosign"},
     "gcc": Part(lambda: _on_path("gcc"), SYSTEM),
     "go": Part(lambda: _present(outside_parts.go()) or _on_path("go"), TOOLS),
+    "gost-engine": Part(lambda: _on_path("openssl") and _library("engines-3/gost.so"), SYSTEM),
     "node": Part(
         lambda: _present(outside_parts.node()) or _at_least("node", "--version", (24, 15, 0)), TOOLS
     ),

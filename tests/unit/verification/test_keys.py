@@ -5,6 +5,7 @@ import json
 import mmap
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,46 @@ def test_a_message_may_be_mapped(algorithm: str) -> None:
         with pytest.raises(Refusal, match="signature_invalid"):
             key.verify(SIGNED[algorithm], mapped)
     key.verify(SIGNED[algorithm], memoryview(MESSAGE))
+
+
+# A key of RFC 9215's kind, made by OpenSSL's engine: TC26-512-A, its hash named, as the engine writes it.
+GOST_PEM = """-----BEGIN PUBLIC KEY-----
+MIGqMCEGCCqFAwcBAQECMBUGCSqFAwcBAgECAQYIKoUDBwEBAgMDgYQABIGAbauy
+p9NmMczgZGPzKAdtggXM3OL0Xl4mwupOWGp3BdAF9hxYJGokDoNbHpwNbY8aB7ln
+oQHYsIiE5oAcktcYbVHSbQZo+/Qc3xJSV0RYkIsWYTF4jF7GT8HTeEsbhlBM5gEi
+C3wygiESgo7O3eRNS4FsaNHdktMGyHfrAm2nKFE=
+-----END PUBLIC KEY-----
+"""
+
+
+def test_a_gost_key_has_the_ids_of_its_one_encoding() -> None:
+    key = PublicKey.from_pem(GOST_PEM)
+    assert (key.algorithm, key.own_hash, key.prehash) == ("GOST3410-2012-512", "Streebog-512", False)
+    assert key.openssh_fingerprint is None
+    assert key.envelope_keyid == key.keyid == f"sha256:{hashlib.sha256(key.spki).hexdigest()}"
+    # RFC 9215, section 4.2: the hash should be left out for this parameter set.
+    written = base64.b64decode("".join(GOST_PEM.splitlines()[1:-1]))
+    assert len(key.spki) == len(written) - 10
+    assert refused(written) == ("request.malformed", "key_malformed")
+    assert PublicKey.from_spki(key.spki) == PublicKey.from_pem(key.pem) == key
+    assert PublicKey.from_pem(GOST_PEM.replace("\n", "\r\n").encode()) == key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOST_PEM.replace("MIGq", "MIGr"),
+        GOST_PEM.replace("\n-----END", "A\n-----END"),
+        GOST_PEM.replace("\n-----END", "AAAA\n-----END"),
+        GOST_PEM + "x",
+    ],
+)
+def test_a_malformed_gost_pem_is_refused(text: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        PublicKey.from_pem(text)
+    assert caught.value.code in {"request.malformed", "key.algorithm_refused"}
+
+
+def test_what_reads_gost_keys_is_loaded_for_one() -> None:
+    program = "import sys, signerd.verification.keys; sys.exit('signerd.verification.gost' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
