@@ -18,7 +18,6 @@ from signerd.daemon.aggregate import NOBODY, Aggregate
 from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.audit_pages import cursor_of, page_of
-from signerd.daemon.closing import close_foreign, close_socket, held
 from signerd.daemon.doors import Doors, Opener, admin_principal
 from signerd.daemon.faults import tell
 from signerd.daemon.peer import open_pidfd, read_peer
@@ -30,6 +29,7 @@ from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
 from signerd.daemon.verifying import VERIFYING
 from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.closing import close_foreign, close_socket, held
 from signerd.host.config_limits import Limits
 from signerd.pipeline.authenticate import bind
 from signerd.pipeline.services import Services

@@ -12,11 +12,11 @@ from msgspec import UNSET, Raw
 from signerd.contracts.services import Clock, Sealer
 from signerd.daemon.answers import batch_answer, close_all, sign_answer
 from signerd.daemon.audit_ids import AuditIds
-from signerd.daemon.closing import close_foreign
 from signerd.daemon.session import Session
 from signerd.daemon.story import Story
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.closing import close_foreign
 from signerd.host.config_limits import Limits
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.request import SignRequest

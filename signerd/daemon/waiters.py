@@ -9,11 +9,11 @@ from typing import Any
 import trio
 
 from signerd.contracts.services import Sealer
-from signerd.daemon.closing import close_foreign
 from signerd.daemon.descriptors import check_files
 from signerd.daemon.documents import Documents
 from signerd.daemon.story import Story
 from signerd.errors import Fault, SignerdError
+from signerd.host.closing import close_foreign
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.waits import DocumentWait, HashWait, ProviderWait, SealWait, Wait
 from signerd.wire.links import Sealed

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.attestation.macs import MacName, MacPurpose
 from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
@@ -231,7 +232,7 @@ class Key(msgspec.Struct, frozen=True):
     """The `[backends.NAME]` that has it."""
     tenant: Name
     """Whose it is; that tenant's `keys` must name it too."""
-    generate: Literal["ES256", "ES384", "ES512", "Ed25519"] | None = None
+    generate: Literal["ES256", "ES384", "ES512", "Ed25519"] | MacName | None = None
     """Make a key of this algorithm at the first start that does not find one. A key that was there before is never made
     anew."""
     plans: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] | None = None
@@ -243,6 +244,11 @@ class Key(msgspec.Struct, frozen=True):
     """A version that was added longer ago no longer signs (`key.expired`): rotate it before."""
     warn_days: Annotated[int, Meta(ge=0, le=36500)] = WARN_DAYS
     """So long before, results and the sealer's log begin to say so."""
+    purposes: Annotated[tuple[MacPurpose, ...], Meta(min_length=1)] | None = None
+    """Makes it a key for MACs (`hmac.compute`, `hmac.verify`), which signs nothing, for these purposes alone. With
+    `algorithm`."""
+    algorithm: MacName | None = None
+    """With `purposes`: the one algorithm of such a key. The tenant's profile must allow it for each of its purposes."""
     keyless: Keyless | None = None
     """Of a backend that signs by certificates: whose certificates count, see Keyless. Such a key has no versions."""
 

@@ -9,7 +9,9 @@ from msgspec import UNSET
 
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
+from signerd.contracts.services import Leaf
 from signerd.sealer.keyless import Certificates
+from signerd.sealer.leaves import decided_leaf
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import SealItem
@@ -34,7 +36,8 @@ class Pinned:
 
     Of a keyless key ``public`` is None, and ``certificates`` says whose word is taken for the key that signed.
     ``unfit`` says why it does not sign now: its backend has not described it yet, or has another key in its place.
-    ``plans`` are those that it signs for; None is every plan.
+    ``plans`` are those that it signs for; None is every plan. ``purposes`` are those of a key that makes MACs, which
+    has no public half and signs nothing.
     """
 
     entry: RingEntry
@@ -44,6 +47,7 @@ class Pinned:
     unfit: CallError | None = None
     plans: frozenset[str] | None = None
     certificates: Certificates | None = None
+    purposes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,22 @@ class Job:
     aside: bool = False
 
     @property
+    def expires_at(self) -> int:
+        """When the principal's credential ends, Unix milliseconds; 0 is never."""
+        return self.item.principal_expires_at
+
+    @property
     def durable(self) -> bool:
         """Whether the ``decided`` leaf is on disk."""
         return self.index >= 0
+
+    def decided(self, now: int) -> Leaf:
+        """Return the ``decided`` leaf, and keep the decision's digest. ``now`` is Unix milliseconds."""
+        item = self.item
+        leaf, self.decision_digest = decided_leaf(
+            item.request, item.decision, item.audit_id, self.statement_sha256, item.payload_type, now
+        )
+        return leaf
 
     @property
     def publishes(self) -> bool:

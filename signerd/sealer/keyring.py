@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import UNLOGGED, status_at
 from signerd.errors import SignerdError
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import Backend
 from signerd.sealer.descriptions import KEYLESS_ALGORITHM, Lie, read_description, read_keyless, signs_digest
 from signerd.sealer.job import Pinned
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import KEY
 from signerd.verification.keys import PublicKey
 from signerd.wire.ring import RingEntry
@@ -48,7 +49,8 @@ _NO_HARDWARE: Final = CallError("key.forbidden", "hardware_required", "the tenan
 class KeySpec:
     """What the configuration says of a key. ``generate`` is an algorithm, empty for a key that must be there.
 
-    ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum. ``certificates`` is there for a keyless key.
+    ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum. ``certificates`` is there for a keyless key,
+    ``purposes`` and ``mac``, its algorithm, for one that makes MACs.
     """
 
     key: str
@@ -62,6 +64,8 @@ class KeySpec:
     warn_ms: int = 0
     profile: str = "world"
     certificates: Certificates | None = None
+    purposes: frozenset[str] = frozenset()
+    mac: str = ""
 
 
 class _Pins(dict[str, Pinned]):
@@ -113,12 +117,13 @@ class Keyring:
         spec = None if entry is None else self.specs.get(entry.key)
         if entry is None or spec is None:
             raise KeyError(keyid)
-        public = PublicKey.from_spki(entry.spki)
+        public = None if entry.makes_macs else PublicKey.from_spki(entry.spki)
         prehash = self._prehash.get(keyid, False)
-        return Pinned(self.shown(entry), public, spec.backend, prehash, self._unfit(entry, spec), spec.plans)
+        unfit = self._unfit(entry, spec)
+        return Pinned(self.shown(entry), public, spec.backend, prehash, unfit, spec.plans, purposes=spec.purposes)
 
     def _unfit(self, entry: RingEntry, spec: KeySpec) -> CallError | None:
-        if entry.tenant != spec.tenant:
+        if entry.tenant != spec.tenant or entry.makes_macs is not bool(spec.mac):
             return _ANOTHER
         if self._versions.unlogged(entry):
             return _UNLOGGED
@@ -290,7 +295,7 @@ class Keyring:
             self._gone(spec, None, result)
         else:
             try:
-                described = read_description(result)
+                described = read_description(result, spec.mac)
                 self._told.pop(spec.key, None)
                 self._absent.pop(spec.key, None)
                 if not self._versions.of(spec.key):  # no order has made one meanwhile
@@ -312,7 +317,7 @@ class Keyring:
 
     def _known(self, backend: Backend, spec: KeySpec, entry: RingEntry, result: msgspec.Raw) -> None:
         try:
-            described = read_description(result)
+            described = read_description(result, spec.mac)
             if described.keyid != entry.keyid or entry.tenant != spec.tenant:
                 _log.error("key %s is not the one that the ring has held (%s): it does not sign", spec.key, entry.keyid)
                 self.described(entry.keyid, _ANOTHER)

@@ -14,11 +14,12 @@ from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
 from signerd.contracts.services import Clock
 from signerd.errors import Refusal, SignerdError, error_from
 from signerd.host.config_checks import names_pin
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import Backend
 from signerd.sealer.descriptions import Lie, read_description, read_rotation
 from signerd.sealer.keyring import Keyring, KeySpec, entry_of
 from signerd.sealer.transitions import changed, check_new, check_order, new_version
 from signerd.sealer.versions import Versions, planted_refusal
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.orders import KeyOrder
 from signerd.wire.ring import RingChange, RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams, RotateParams
@@ -77,8 +78,8 @@ class Life:
         return tuple([self._keyring.shown(entry) for entry in entries])
 
     def backed(self) -> tuple[RingEntry, ...]:
-        """Return the versions of all keys that the log knows: what may be published."""
-        return tuple([entry for entry in self.versions() if not self._versions.planted(entry)])
+        """Return the versions of all keys that the log knows and that have a public half: what may be published."""
+        return tuple([e for e in self.versions() if not self._versions.planted(e) and not e.makes_macs])
 
     def history(self, key: str = "") -> tuple[RingChange, ...]:
         """Return the changes of one key, or of all, oldest first, from the log; ``audit.unavailable``."""
@@ -95,7 +96,7 @@ class Life:
         check_new(order, versions)
         if order.key in self._busy:
             raise Refusal("request.conflict", "in_progress", "another new version of the key is being made")
-        algorithm = order.algorithm or (versions[-1].algorithm if versions else spec.generate or "ES256")
+        algorithm = order.algorithm or (versions[-1].algorithm if versions else spec.mac or spec.generate or "ES256")
         _check_algorithm(spec, algorithm)
         backend = self._backends[spec.backend]
         params = self._params(order, spec, versions, algorithm)
@@ -150,10 +151,10 @@ class Life:
         if isinstance(result, CallError):
             raise error_from(result.code, result.reason, result.message, operator=result.operator or None)
         if order.operation == "generate":
-            return read_description(result), ""
+            return read_description(result, spec.mac), ""
         if order.handle:
-            return read_description(result), order.handle
-        rotated = read_rotation(result)
+            return read_description(result, spec.mac), order.handle
+        rotated = read_rotation(result, spec.mac)
         self._check_handle(rotated.key, spec)
         return rotated, rotated.key
 
@@ -175,5 +176,9 @@ class Life:
 
 
 def _check_algorithm(spec: KeySpec, algorithm: str) -> None:
+    if spec.mac:
+        if algorithm != spec.mac:
+            raise Refusal("key.algorithm_refused", "other_algorithm", "the key's algorithm is configured otherwise")
+        return
     if algorithm not in PROFILES[spec.profile] or algorithm not in COSIGN_ALGORITHMS:
         raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")

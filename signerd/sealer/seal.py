@@ -17,12 +17,14 @@ from signerd.errors import SignerdError
 from signerd.sealer import large
 from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.aside import Aside
-from signerd.sealer.backends import Backend, Call, CallResult
-from signerd.sealer.group import Group, Groups
+from signerd.sealer.backends import Backend
+from signerd.sealer.group import Group, Groups, keyless_signers
 from signerd.sealer.job import Job, Pinned, Violation
+from signerd.sealer.leaves import outcome_leaf
 from signerd.sealer.publishing import Publishing
 from signerd.sealer.signatures import Refuted, assemble, verified
 from signerd.sealer.tree import leaf_hash
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError, SignContext, SignParams
@@ -58,7 +60,7 @@ class Sealing:
         self._backends = backends
         self._clock = clock
         self._aside = aside
-        self._groups = Groups(store, clock)
+        self._groups: Groups[Job] = Groups(store, clock)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
         self._calls: dict[str, list[Call]] = {}
@@ -201,7 +203,7 @@ class Sealing:
         looks = [self._groups.next_look(), self._publishing.next_look(), float("-inf") if self._calls else None]
         return min([look for look in looks if look is not None], default=None)
 
-    def _committed(self, group: Group, result: int | SignerdError) -> None:
+    def _committed(self, group: Group[Job], result: int | SignerdError) -> None:
         """Take a commit's end: what it made durable is answered as soon as it is verified.
 
         Where the log could not be written, nothing of the group is released.
@@ -322,7 +324,10 @@ class Sealing:
             self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
 
     def _end(self, job: Job, outcome: str, code: str) -> None:
-        self._groups.close(job, outcome, code, delivered=outcome in DELIVERED)
+        item = job.item
+        digests, by = (job.bundle_digests, keyless_signers(job)) if outcome in DELIVERED else ((), ())
+        now, tenant = self._clock.now_ms(), item.decision.tenant
+        self._groups.close(outcome_leaf(item.audit_id, tenant, now, outcome, code, digests, by))
         job.close_descriptors()
 
     def _recorded(self, refusals: Sequence[RefusedRecord], error: CallError | None) -> None:

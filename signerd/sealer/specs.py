@@ -27,6 +27,8 @@ def key_specs(config: Config) -> list[KeySpec]:
             key.warn_days * DAY_MS,
             tenants[key.tenant].profile,
             _certificates(key),
+            frozenset(key.purposes or ()),
+            key.algorithm or "",
         )
         for key in config.keys
     ]

@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw
 from signerd.errors import Refusal
 from signerd.wire import admin
 from signerd.wire.decoding import decode_strict, malformed
+from signerd.wire.macs import HmacCompute, HmacVerify, MacComputed, MacVerified
 from signerd.wire.params import (
     AuditFilters,
     AuditQuery,
@@ -89,11 +90,15 @@ __all__ = [
     "EntitlementStatus",
     "EntitlementSummary",
     "Hardware",
+    "HmacCompute",
+    "HmacVerify",
     "Identity",
     "KeyDescription",
     "KeyList",
     "KeySummary",
     "KeysDescribe",
+    "MacComputed",
+    "MacVerified",
     "MethodSpec",
     "NoParams",
     "Options",
@@ -156,6 +161,8 @@ METHODS: Final[Mapping[str, MethodSpec]] = MappingProxyType(
         "session.status": MethodSpec(NoParams, SessionState, None, True, _BOTH),
         "sign.dsse": MethodSpec(SignDsse, SignResult, "signer.sign", True),
         "sign.batch": MethodSpec(SignBatch, BatchResult, "signer.sign", True),
+        "hmac.compute": MethodSpec(HmacCompute, MacComputed, "signer.hmac", True),
+        "hmac.verify": MethodSpec(HmacVerify, MacVerified, "signer.hmac", True),
         "entitlement.status": MethodSpec(NoParams, EntitlementStatus, "signer.sign", True),
         "quota.status": MethodSpec(NoParams, EntitlementStatus, "signer.sign", True),
         "keys.list": MethodSpec(NoParams, KeyList, "signer.keys", True),

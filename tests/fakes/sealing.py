@@ -22,9 +22,10 @@ from signerd.contracts.services import Leaf
 from signerd.errors import Fault, SignerdError
 from signerd.host.memfd import read_sealed
 from signerd.sealer.aside import Aside
-from signerd.sealer.backends import Backend, Call
+from signerd.sealer.backends import Backend
 from signerd.sealer.job import Pinned
 from signerd.sealer.seal import Sealing
+from signerd.sealer.worker_call import Call
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import DecisionFacts, KeyUse, PeerFacts, ReleaseFacts, RequestFacts, SealItem, SealOutcome
 from signerd.wire.params import Descriptor

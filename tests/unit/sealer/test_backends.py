@@ -11,7 +11,8 @@ from fakes.hand import Hand
 from fakes.sealing import open_here
 from signerd.host.memfd import sealed_memfd
 from signerd.host.spawn import Spawned, spawn
-from signerd.sealer.backends import CALLS_PER_FRAME, Call, CallResult
+from signerd.sealer.backends import CALLS_PER_FRAME
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import KEY
 from signerd.verification.keys import PublicKey
 from signerd.wire.params import Descriptor

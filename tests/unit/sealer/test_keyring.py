@@ -10,12 +10,13 @@ from msgspec.structs import replace
 
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
-from signerd.sealer.backends import Backend, BackendSpec, Call
+from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.job import Pinned
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring, KeySpec
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_call import Call
 from signerd.sealer.worker_errors import KEY as SAID
 from signerd.wire.worker_calls import CallError, DescribeResult
 

@@ -15,11 +15,12 @@ from fakes.sealing import SoftKey
 from fakes.sigstore import Sigstore, jcs
 from signerd.attestation.bundle import parse_bundle
 from signerd.errors import Fault
-from signerd.sealer.backends import Backend, Call
+from signerd.sealer.backends import Backend
 from signerd.sealer.job import Violation
 from signerd.sealer.outbox import Outbox
 from signerd.sealer.publishing import Publisher, Publishing
 from signerd.sealer.seal import Sealing
+from signerd.sealer.worker_call import Call
 from signerd.wire.links import Close, SealItem, SealOutcome
 from signerd.wire.worker_calls import CallError, SubmitParams, SubmitResult
 

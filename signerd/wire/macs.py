@@ -1,0 +1,63 @@
+"""``hmac.compute`` and ``hmac.verify``: what they are asked with, and what they answer."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from signerd.wire.params import Descriptor, ShortText
+
+__all__ = ["LONGEST_MAC", "HmacCompute", "HmacVerify", "MacComputed", "MacVerified"]
+
+LONGEST_MAC = 64
+"""Bytes of the longest MAC of any algorithm."""
+
+
+class HmacCompute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to authenticate, for which purpose, with which key."""
+
+    purpose: Literal["signing", "authentication", "webhook-interop"]
+    """one of those that the key is for"""
+    key: ShortText
+    """key reference"""
+    data: bytes | Descriptor
+    """the bytes, or a descriptor of them: a regular file or a memfd, read in one pass"""
+
+
+class HmacVerify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """As `hmac.compute`, and the MAC to compare with."""
+
+    purpose: Literal["signing", "authentication", "webhook-interop"]
+    """one of those that the key is for"""
+    key: ShortText
+    """key reference, or the `keyid` of a version that is valid now"""
+    data: bytes | Descriptor
+    """the bytes, or a descriptor of them: a regular file or a memfd, read in one pass"""
+    mac: Annotated[bytes, Meta(max_length=LONGEST_MAC)]
+    """as long as the key's algorithm makes them; any other length is `request.malformed`, reason `mac_length`"""
+
+
+class MacComputed(msgspec.Struct, frozen=True):
+    """The MAC, and by what."""
+
+    mac: bytes
+    """the whole MAC, never cut"""
+    algorithm: str
+    """see MAC algorithms"""
+    keyid: str
+    """id of the key's version that made it"""
+    audit_id: str
+    """name of the record"""
+
+
+class MacVerified(msgspec.Struct, frozen=True):
+    """Whether the MAC is the key's over these bytes; compared in constant time, where the key is."""
+
+    valid: bool
+    """false: another key, other bytes, or another MAC"""
+    algorithm: str
+    """see MAC algorithms"""
+    keyid: str
+    """id of the key's version that was asked"""
+    audit_id: str
+    """name of the record"""
