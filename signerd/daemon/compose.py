@@ -135,6 +135,7 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
                     key.fallback,
                     key.warn_days * DAY_MS,
                     _keyless(key),
+                    frozenset(key.purposes or ()),
                 )
                 for key in config.keys
                 if key.tenant == tenant.name

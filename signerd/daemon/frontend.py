@@ -20,6 +20,7 @@ from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.audit_pages import cursor_of, page_of
 from signerd.daemon.doors import Doors, Opener, admin_principal
 from signerd.daemon.faults import tell
+from signerd.daemon.macs import MACS
 from signerd.daemon.peer import open_pidfd, read_peer
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import PROFILES, Reads
@@ -48,7 +49,8 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE
 __all__ = ["Frontend"]
 
 SOFTWARE: Final = f"signerd/{__version__}"
-SIGNING: Final = frozenset({"sign.dsse", "sign.batch"})
+SIGNING: Final = frozenset({"sign.dsse", "sign.batch"}) | MACS
+"""What uses a key: each request has a record of its own, however it ends."""
 DESCRIPTORS_SHARE: Final = 8
 """One uid may hold this part of the descriptors that the process may have open; hashing doubles each for a while."""
 

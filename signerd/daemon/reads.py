@@ -164,7 +164,7 @@ class Reads:
             raise (known and asked in known.rules and self.snapshot.why_absent(asked)) or no_such_key()
         if entry.status == UNLOGGED:
             check_validity(entry, now)  # its fault: neither keyid nor public key are known to be ours
-        pem = "" if entry.keyless else PublicKey.from_spki(entry.spki).pem
+        pem = "" if entry.keyless or entry.makes_macs else PublicKey.from_spki(entry.spki).pem
         return methods.KeyDescription(
             key=entry.key,
             keyid=entry.keyid,
@@ -175,9 +175,9 @@ class Reads:
             status=status_at(entry, now),
             added_at=entry.added_at,
             profile=self.services.tenants[tenant].profile,
-            uses=("dsse",),
+            uses=("hmac",) if entry.makes_macs else ("dsse",),
             hardware=methods.Hardware(attested=entry.hardware),
-            verify_command=(self._verify_command(tenant, entry),),
+            verify_command=() if entry.makes_macs else (self._verify_command(tenant, entry),),
             version=entry.version,
             expires_at=entry.expires_at or UNSET,
             revoked_at=entry.revoked_at or UNSET,

@@ -87,6 +87,8 @@ def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEn
     entry = services.ring.find(order.principal.tenant, name)
     if entry is None:
         raise (name in tenant.rules and services.ring.why_absent(name)) or no_such_key()
+    if entry.makes_macs:
+        raise Refusal("key.forbidden", "mac_key", "the key makes MACs; it signs nothing")
     check_validity(entry, services.clock.now_ms())
     if entry.algorithm not in PROFILES[tenant.profile] or entry.algorithm not in COSIGN_ALGORITHMS:
         raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")

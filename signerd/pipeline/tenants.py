@@ -21,13 +21,14 @@ class KeylessRule:
 class KeyRule:
     """What is configured for one key: the plans that it signs for (None: every plan), the reference that signs while
     its backend cannot be reached, and how long before its end results say so (milliseconds). ``keyless`` is there for
-    a keyless key.
+    a keyless key, ``purposes`` for one that makes MACs.
     """
 
     plans: frozenset[str] | None = None
     fallback: str | None = None
     warn_ms: int = 0
     keyless: KeylessRule | None = None
+    purposes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ class MacSealing:
         """Take how a record that :meth:`holds` ended, as the front end saw it."""
         delivered = self._undelivered.pop(close.audit_id, None)
         if delivered is not None:
-            self._end(delivered, _outcome(delivered, undelivered=close.outcome != "signed"), close.code)
+            self._end(delivered, _outcome(delivered, undelivered=close.outcome != "computed"), close.code)
             return
         job = self._jobs.get(close.audit_id)
         if job is None:

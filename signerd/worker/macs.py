@@ -150,18 +150,23 @@ class MacCalls:
     def _made(self, wanted: HmacParams, message: Message) -> HmacResult:
         made = self._ask(self._backend.hmac, MacResult, wanted.key, wanted.algorithm, message)
         self._check_keyid(made.keyid)
-        if not isinstance(made.mac, bytes) or len(made.mac) != MACS[wanted.algorithm].mac_bytes:
+        self._check_type(bytes, made.mac)
+        if len(made.mac) != MACS[wanted.algorithm].mac_bytes:
             raise self._fault("plugin_answer", f"a MAC that is none of {wanted.algorithm}")
         return HmacResult(made.mac, made.keyid)
 
     def _checked(self, wanted: CheckHmacParams, message: Message) -> CheckHmacResult:
         found = self._ask(self._backend.check_hmac, MacChecked, wanted.key, wanted.algorithm, message, wanted.mac)
         self._check_keyid(found.keyid)
-        if not isinstance(found.valid, bool):
-            raise self._fault("plugin_type", f"a {type(found.valid).__name__} in place of a bool")
+        self._check_type(bool, found.valid)
         return CheckHmacResult(found.valid, found.keyid)
 
-    def _check_keyid(self, keyid: object) -> None:
-        # A Struct does not look at what it is made of.
-        if not isinstance(keyid, str) or not is_mac_keyid(keyid):
+    def _check_keyid(self, keyid: str) -> None:
+        self._check_type(str, keyid)
+        if not is_mac_keyid(keyid):
             raise self._fault("plugin_answer", "a keyid that is none")
+
+    def _check_type(self, expected: type, value: object) -> None:
+        # A Struct does not look at what it is made of.
+        if not isinstance(value, expected):
+            raise self._fault("plugin_type", f"a {type(value).__name__} stands where {expected.__name__} must")
