@@ -23,9 +23,10 @@ from signerd.pipeline.request import SignRequest
 from signerd.pipeline.services import Services
 from signerd.pipeline.tenants import Tenant
 from signerd.pipeline.waits import maced
-from signerd.wire.links import KeyUse, RingEntry
+from signerd.wire.links import KeyUse
 from signerd.wire.mac_links import MacDecision, MacItem
 from signerd.wire.methods import Descriptor, HmacCompute, HmacVerify, MacComputed, MacVerified, decode_params
+from signerd.wire.ring import RingEntry
 
 __all__ = ["MAC_SCOPE", "MacEnded", "mac"]
 
