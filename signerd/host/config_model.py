@@ -16,7 +16,7 @@ from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
 from signerd.host.config_trust import Trust, Verification
-from signerd.host.config_types import Certificate, KeyReference, Name, Seconds, Uid, Uri
+from signerd.host.config_types import Certificate, KeyReference, Name, NoKeyReference, Seconds, Uid, Uri
 
 __all__ = [
     "AdminSocket",
@@ -202,8 +202,8 @@ class Tenant(msgspec.Struct, frozen=True):
     """As authenticators name it in a principal."""
     keys: Annotated[tuple[KeyReference, ...], Meta(min_length=1)]
     """Its keys; no other tenant can name, use or list them."""
-    default_key: KeyReference = ""
-    """Signs where a request names no key. May be left out where there is one key."""
+    default_key: NoKeyReference = ""
+    """Signs where a request names no key. May be left out where there is one that signs, or none."""
     profile: Literal["world"] = "world"
     """Which algorithms its keys may have."""
     predicates: tuple[Uri, ...] | None = None

@@ -20,6 +20,7 @@ GROUPS = {
     "signerd.key_backends.v1": {
         "file": "signerd_key_file.backend",
         "fulcio": "signerd_key_fulcio.backend",
+        "hmac": "signerd_key_hmac.backend",
         "pkcs11": "signerd_key_pkcs11.backend",
     },
     "signerd.publishers.v1": {"log-rekor": "signerd_log_rekor.plugin", "stamp-rfc3161": "signerd_stamp_rfc3161.plugin"},

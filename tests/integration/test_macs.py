@@ -1,0 +1,204 @@
+"""MACs through a running daemon: what is made and compared, what is refused, and what each leaves on the record."""
+
+import hmac
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from running.client import Client, memfd
+from running.daemon import Running, running
+from running.macs import SECRETS, macs_config
+
+HOOK = SECRETS["hook"][1]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    base = tmp_path_factory.mktemp("macs")
+    with running(base, config=macs_config(base)) as started:
+        yield started
+
+
+def asked(
+    data: object = b"event", purpose: str = "webhook-interop", key: str = "hmac:hook", **more: Any
+) -> dict[str, Any]:
+    return {"purpose": purpose, "key": key, "data": data, **more}
+
+
+def reason(answer: dict[str, Any]) -> str:
+    return f"{answer['code']} {answer['details']['reason']}"
+
+
+def ends(daemon: Running) -> dict[str, list[dict[str, Any]]]:
+    """The leaves of each MAC's record, oldest first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in daemon.leaves():
+        leaf = json.loads(bytes(row["leaf"]))  # type: ignore[call-overload]  # a blob
+        method = leaf.get("request", {}).get("method", "")
+        if method.startswith("hmac.") and "count" not in leaf:
+            found[leaf["audit_id"]] = [leaf]
+        elif leaf.get("audit_id") in found:
+            found[leaf["audit_id"]].append(leaf)
+    return found
+
+
+def test_a_mac_is_that_of_the_standard_and_is_compared(client: Client) -> None:
+    made = client.result("hmac.compute", asked())
+    assert made["mac"] == hmac.digest(HOOK, b"event", "sha256")
+    assert made["algorithm"] == "HMAC-SHA256"
+    verified = client.result("hmac.verify", asked(mac=made["mac"]))
+    assert (verified["valid"], verified["keyid"]) == (True, made["keyid"])
+    for wrong in (bytes(32), made["mac"][::-1], made["mac"][:-1] + bytes([made["mac"][-1] ^ 1])):
+        assert client.result("hmac.verify", asked(mac=wrong))["valid"] is False
+    assert client.result("hmac.verify", asked(b"another", mac=made["mac"]))["valid"] is False
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 4097, 256 * 1024, 256 * 1024 + 1, 1024 * 1024])
+def test_inline_data_of_any_size(client: Client, size: int) -> None:
+    data = os.urandom(size)
+    assert client.result("hmac.compute", asked(data))["mac"] == hmac.digest(HOOK, data, "sha256")
+
+
+@pytest.mark.parametrize("size", [0, 1, 3 * 1024 * 1024 + 7])
+def test_data_by_descriptor(client: Client, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "file").write_bytes(data)
+    for descriptor in (os.open(tmp_path / "file", os.O_RDONLY), memfd(data), memfd(data, sealed=False)):
+        os.lseek(descriptor, 0, os.SEEK_END)
+        where = {"fd": 0, "size": size}
+        made = client.result("hmac.compute", asked(where, "authentication", "hmac:session"), [descriptor])
+        assert made["mac"] == hmac.digest(SECRETS["session"][1], data, "sha512")
+        checked = asked(where, "authentication", "hmac:session", mac=made["mac"])
+        assert client.result("hmac.verify", checked, [descriptor])["valid"] is True
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (asked(purpose="authentication"), "key.forbidden other_purpose"),
+        (asked(purpose="signing", key="hmac:session"), "key.forbidden other_purpose"),
+        (asked(purpose="signing", key="hmac:other"), "key.not_found no_such_key"),
+        (asked(purpose="signing", key="hmac:nobody"), "key.not_found no_such_key"),
+        (asked(purpose="signing", key="file:default"), "key.forbidden signing_key"),
+        (asked(purpose="payments"), "request.unsupported unknown_value"),
+        ({"purpose": "signing", "data": b""}, "request.malformed missing_field"),
+        (asked(data="text"), "request.malformed wrong_type"),
+        (asked(data=bytes(1024 * 1024 + 1)), "request.too_large inline_too_large"),
+        (asked(data={"fd": 0, "size": 1}), "request.malformed descriptor_index"),
+        (asked(algorithm="HMAC-SHA1"), "request.unsupported unknown_key"),
+    ],
+)
+def test_what_is_refused(client: Client, params: dict[str, Any], said: str) -> None:
+    assert reason(client.error("hmac.compute", params)) == said
+    assert client.result("hmac.compute", asked())["mac"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 16, 31, 33, 64])
+def test_a_mac_of_another_length_is_no_mac(client: Client, length: int) -> None:
+    made = client.result("hmac.compute", asked())["mac"]
+    cut = (made + made)[:length]
+    answer = client.error("hmac.verify", asked(mac=cut))
+    assert (reason(answer), answer["details"]["limit"]) == ("request.malformed mac_length", 32)
+    assert reason(client.error("hmac.verify", asked(mac=bytes(65)))).startswith("request.malformed")
+
+
+def test_a_tag_of_another_purpose_or_key_does_not_verify(client: Client) -> None:
+    """The bytes do not say the purpose, so that outside receivers agree; the key does."""
+    made = client.result("hmac.compute", asked())
+    assert client.result("hmac.compute", asked(purpose="signing"))["mac"] == made["mac"]
+    answer = client.error("hmac.verify", asked(purpose="authentication", mac=made["mac"]))
+    assert reason(answer) == "key.forbidden other_purpose"
+    other = client.result("hmac.compute", asked(purpose="signing", key="hmac:made"))
+    assert (other["algorithm"], len(other["mac"])) == ("HMAC-SHA384", 48)
+    assert reason(client.error("hmac.verify", asked(purpose="signing", mac=other["mac"]))) == (
+        "request.malformed mac_length"
+    )
+
+
+def test_a_key_that_makes_macs_signs_nothing(client: Client, sbom: dict[str, Any]) -> None:
+    answer = client.error("sign.dsse", {**sbom, "options": {"keys": ["hmac:hook"]}})
+    assert reason(answer) == "key.forbidden mac_key"
+
+
+def test_what_is_told_of_such_a_key(client: Client) -> None:
+    listed = {key["key"]: key for key in client.result("keys.list", {})["keys"]}
+    assert set(listed) == {"file:default", "hmac:hook", "hmac:session", "hmac:made"}
+    described = client.result("keys.describe", {"key": "hmac:hook"})
+    assert (described["algorithm"], described["uses"]) == ("HMAC-SHA256", ["hmac"])
+    assert (described["spki"], described["public_key_pem"], described["verify_command"]) == (b"", "", [])
+    label = hmac.digest(HOOK, b"signerd: id of a MAC key, version 1", "sha256")
+    assert described["keyid"] == f"sha256:{hashlib.sha256(label).hexdigest()}" == listed["hmac:hook"]["keyid"]
+    assert client.error("keys.describe", {"key": "hmac:other"})["code"] == "key.not_found"
+
+
+def test_each_leaves_one_closed_record(daemon: Running, client: Client) -> None:
+    made = client.result("hmac.compute", asked(b"recorded"))
+    good = client.result("hmac.verify", asked(b"recorded", mac=made["mac"]))
+    bad = client.result("hmac.verify", asked(b"recorded", mac=bytes(32)))
+    until(lambda: all(len(ends(daemon)[each["audit_id"]]) == 2 for each in (made, good, bad)))
+    leaves = ends(daemon)
+    decided, outcome = leaves[made["audit_id"]]
+    assert decided["kind"] == "decided"
+    assert decided["request"]["method"] == "hmac.compute"
+    decision = decided["decision"]
+    assert (decision["purpose"], decision["size"], decision["algorithm"]) == ("webhook-interop", 8, "HMAC-SHA256")
+    assert decision["key"] == {"key": "hmac:hook", "keyid": made["keyid"], "source": "hmac", "version": 1}
+    assert outcome["outcome"] == "computed"
+    assert [leaves[each["audit_id"]][1]["outcome"] for each in (good, bad)] == ["valid", "invalid"]
+    text = json.dumps(leaves)
+    assert made["mac"].hex() not in text
+    refused = client.error("hmac.compute", asked(purpose="authentication"))
+    assert refused["code"] == "key.forbidden"
+    (last,) = list(ends(daemon).values())[-1]
+    assert (last["kind"], last["reason"], last["request"]["key"]) == ("refused", "other_purpose", "hmac:hook")
+    assert last["request"]["purpose"] == "authentication"
+
+
+def test_a_long_one_holds_up_no_other_and_is_cancelled(daemon: Running, client: Client, tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    descriptor = os.open(tmp_path / "sparse", os.O_RDONLY)
+    known = set(ends(daemon))
+    long = client.ask("hmac.compute", asked({"fd": 0, "size": 1 << 40}), [descriptor])
+    os.close(descriptor)
+    for _ in range(20):
+        assert client.result("hmac.compute", asked())["mac"]
+    client.put({"type": "cancel", "id": long})
+    answer = client.take()
+    assert answer is not None
+    assert (answer["id"], answer["code"]) == (long, "request.cancelled")
+    until(lambda: [one[-1].get("outcome") for i, one in ends(daemon).items() if i not in known].count("cancelled") == 1)
+    assert client.result("hmac.compute", asked())["mac"]
+
+
+def test_the_deadline_ends_it(daemon: Running, client: Client, tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    descriptor = os.open(tmp_path / "sparse", os.O_RDONLY)
+    worker = daemon.child("key")
+    answer = client.call("hmac.compute", asked({"fd": 0, "size": 1 << 40}), [descriptor], deadline_ms=300)
+    os.close(descriptor)
+    assert answer["code"] == "request.deadline"
+    # Time and again: no missed deadline of a caller's file is the worker's.
+    assert client.result("hmac.compute", asked())["mac"]
+    assert worker == daemon.child("key")
+
+
+def test_whoever_hangs_up_is_recorded(daemon: Running, connect: Connect, tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    descriptor = os.open(tmp_path / "sparse", os.O_RDONLY)
+    known = set(ends(daemon))
+    caller = connect()
+    caller.ask("hmac.compute", asked({"fd": 0, "size": 1 << 40}), [descriptor])
+    os.close(descriptor)
+    until(lambda: bool(set(ends(daemon)) - known))
+    caller.close()
+    until(lambda: all(len(leaves) == 2 for leaves in ends(daemon).values() if leaves[0]["kind"] == "decided"))
+    (new,) = set(ends(daemon)) - known
+    assert ends(daemon)[new][1]["outcome"] == "cancelled"
