@@ -43,6 +43,8 @@ MOST_FILES: Final = 8
 """Files of one tenant that its workers have in hand at once: each takes a thread there."""
 AT_ONCE_BYTES: Final = 4 * 1024
 """What comes inline and is not longer is made at once: a worker that does not answer in its usual time hangs."""
+GRACE_S: Final = 0.5
+"""Seconds that a worker has beyond the request's time: the front end says first that this is over, and withdraws."""
 CUT_SHORT: Final = frozenset({"cancelled", "fault", "refused", "unknown"})
 MOST_CROSSING: Final = 65_536
 _ANSWER: Final = CallError("key.backend_fault", "answer", "the key's backend failed")
@@ -190,7 +192,7 @@ class MacSealing:
             partial(self._worked, job),
             () if fd is None else (fd,),
             alone=True,
-            seconds=None if short else item.deadline_ms / 1000,
+            seconds=None if short else item.deadline_ms / 1000 + GRACE_S,
             closing=partial(close_foreign, _owner(job)),
             over=None if fd is None else partial(self._read, tenant),
         )
