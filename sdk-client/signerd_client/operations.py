@@ -11,13 +11,34 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from signerd.errors import SignerdError
-from signerd.wire import methods, params
+from signerd.wire import macs, methods, params
 from signerd.wire.messages import Limits
-from signerd_client.requests import Call, SignRequest, batch_calls, plain_call, sign_call, verify_call
+from signerd_client.requests import (
+    Call,
+    MacData,
+    SignRequest,
+    batch_calls,
+    mac_call,
+    plain_call,
+    sign_call,
+    verify_call,
+)
 from signerd_client.results import BatchOutcome, Signed, batch_outcomes, decode, decode_signed
 from signerd_client.session import Answer
 
-__all__ = ["Operation", "batch", "bind", "describe", "health", "info", "keys", "sign", "verify"]
+__all__ = [
+    "Operation",
+    "batch",
+    "bind",
+    "describe",
+    "health",
+    "hmac_compute",
+    "hmac_verify",
+    "info",
+    "keys",
+    "sign",
+    "verify",
+]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -111,6 +132,26 @@ def verify(
         return decode("verify.bundle", methods.BundleVerified, raw, descriptors)
 
     return Operation(verify_call(bundle, wanted, limits), read)
+
+
+def hmac_compute(purpose: macs.MacPurpose, key: str, data: MacData, limits: Limits) -> Operation[methods.MacComputed]:
+    """``hmac.compute``."""
+
+    def read(raw: Raw, descriptors: Sequence[int]) -> methods.MacComputed:
+        return decode("hmac.compute", methods.MacComputed, raw, descriptors)
+
+    return Operation(mac_call(data, macs.HmacCompute(purpose, key, b""), limits), read)
+
+
+def hmac_verify(
+    purpose: macs.MacPurpose, key: str, data: MacData, mac: bytes, limits: Limits
+) -> Operation[methods.MacVerified]:
+    """``hmac.verify``."""
+
+    def read(raw: Raw, descriptors: Sequence[int]) -> methods.MacVerified:
+        return decode("hmac.verify", methods.MacVerified, raw, descriptors)
+
+    return Operation(mac_call(data, macs.HmacVerify(purpose, key, b"", mac), limits), read)
 
 
 def batch(

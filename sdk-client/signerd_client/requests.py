@@ -12,16 +12,30 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from signerd.wire import params
+from signerd.wire import macs, params
 from signerd.wire.frames import ENCODER
 from signerd.wire.messages import Limits
 from signerd_client.descriptors import close_all, sealed_memfd
 from signerd_client.subjects import Subject, SubjectFile
 
-__all__ = ["FRAME_MARGIN", "Call", "SignRequest", "batch_calls", "plain_call", "sign_call", "verify_call"]
+__all__ = [
+    "FRAME_MARGIN",
+    "Call",
+    "MacData",
+    "SignRequest",
+    "batch_calls",
+    "mac_call",
+    "plain_call",
+    "sign_call",
+    "verify_call",
+]
 
 FRAME_MARGIN: Final = 4096
 """Bytes of a frame kept for what stands around the params: type, id, method, deadline."""
+
+
+MacData = bytes | memoryview | int
+"""What a MAC is over: the bytes, or the descriptor of a regular file, read from its start to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +147,26 @@ def verify_call(bundle: bytes | memoryview, wanted: params.VerifyBundle, limits:
     try:
         value = msgspec.structs.replace(wanted, bundle=_bin(bundle, limits, attached))
         return attached.call("verify.bundle", ENCODER.encode(value))
+    except BaseException:
+        attached.cut(0)
+        raise
+
+
+def mac_call(data: MacData, wanted: macs.HmacCompute | macs.HmacVerify, limits: Limits) -> Call:
+    """Return the ``hmac.compute`` or ``hmac.verify`` call over ``data`` with the rest of ``wanted``.
+
+    OSError where a memfd cannot be made or the descriptor is none. A file's descriptor stays the caller's.
+    """
+    attached = _Attachments()
+    try:
+        where: bytes | params.Descriptor
+        if isinstance(data, int):
+            size = os.fstat(data).st_size
+            where = params.Descriptor(attached.add(os.dup(data)), size)
+        else:
+            where = _bin(data, limits, attached)
+        method = "hmac.compute" if isinstance(wanted, macs.HmacCompute) else "hmac.verify"
+        return attached.call(method, ENCODER.encode(msgspec.structs.replace(wanted, data=where)))
     except BaseException:
         attached.cut(0)
         raise

@@ -12,18 +12,13 @@ from typing import Final, Literal, NamedTuple
 __all__ = [
     "KEYID_LABEL",
     "MACS",
-    "MAC_PURPOSES",
     "MacAlgorithm",
     "MacName",
-    "MacPurpose",
     "is_mac_keyid",
     "mac_for",
     "mac_keyid",
 ]
 
-MacPurpose = Literal["signing", "authentication", "webhook-interop"]
-"""What a MAC is for. A key belongs to purposes, and no other purpose can use it: nothing in the bytes says which."""
-MAC_PURPOSES: Final[tuple[MacPurpose, ...]] = ("signing", "authentication", "webhook-interop")
 MacName = Literal[
     "HMAC-SHA256", "HMAC-SHA384", "HMAC-SHA512", "HMAC-GOST3411-2012-256", "HMAC-GOST3411-2012-512", "HMAC-SM3"
 ]

@@ -11,12 +11,13 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from signerd.attestation.macs import MacName, MacPurpose
+from signerd.attestation.macs import MacName
 from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
 from signerd.host.config_trust import Trust, Verification
 from signerd.host.config_types import Certificate, KeyReference, Name, NoKeyReference, Seconds, Uid, Uri
+from signerd.wire.macs import MacPurpose
 
 __all__ = [
     "AdminSocket",

@@ -1,22 +1,24 @@
 """``hmac.compute`` and ``hmac.verify``: what they are asked with, and what they answer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from signerd.wire.params import Descriptor, ShortText
 
-__all__ = ["LONGEST_MAC", "HmacCompute", "HmacVerify", "MacComputed", "MacVerified"]
+__all__ = ["LONGEST_MAC", "HmacCompute", "HmacVerify", "MacComputed", "MacPurpose", "MacVerified"]
 
-LONGEST_MAC = 64
+MacPurpose = Literal["signing", "authentication", "webhook-interop"]
+"""What a MAC is for. A key belongs to purposes, and no other purpose can use it: nothing in the bytes says which."""
+LONGEST_MAC: Final = 64
 """Bytes of the longest MAC of any algorithm."""
 
 
 class HmacCompute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to authenticate, for which purpose, with which key."""
 
-    purpose: Literal["signing", "authentication", "webhook-interop"]
+    purpose: MacPurpose
     """one of those that the key is for"""
     key: ShortText
     """key reference"""
@@ -27,7 +29,7 @@ class HmacCompute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HmacVerify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """As `hmac.compute`, and the MAC to compare with."""
 
-    purpose: Literal["signing", "authentication", "webhook-interop"]
+    purpose: MacPurpose
     """one of those that the key is for"""
     key: ShortText
     """key reference, or the `keyid` of a version that is valid now"""

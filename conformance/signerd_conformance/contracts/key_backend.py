@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from typing import ClassVar
 
-from signerd.contracts.providers import Generator, KeyBackend, Keyless, Rotator
+from signerd.contracts.providers import Generator, KeyBackend, Keyless, Macs, Rotator
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.verification.certificates import SigningCertificate
 from signerd.verification.keys import PublicKey
@@ -96,9 +96,12 @@ class KeyBackendContract(PluginContract):
         """Declared, never probed: both must agree."""
         backend = self.backend()
         assert isinstance(backend.capabilities, tuple), "capabilities that can still change"
-        assert set(backend.capabilities) <= {"generate", "rotate", "attest", "keyless"}, f"{backend.capabilities!r}"
+        known = {"generate", "rotate", "attest", "keyless", "hmac"}
+        assert set(backend.capabilities) <= known, f"{backend.capabilities!r}"
         if "keyless" in backend.capabilities:
             assert isinstance(backend, Keyless), "keyless is declared, and there is no such method"
+        if "hmac" in backend.capabilities:
+            assert isinstance(backend, Macs), "hmac is declared, and there are no such methods"
         if "generate" in backend.capabilities:
             assert isinstance(backend, Generator), "generate is declared, and there is no such method"
             assert self.free() is not None, "generate is declared: free() must say what may be made"
