@@ -15,7 +15,7 @@ PROTOCOLS = [
 
 def test_every_kind_of_plugin_has_a_contract():
     assert {protocol.__name__ for protocol in PROTOCOLS} == set(providers.__all__) - {"Maybe"}
-    assert len(PROTOCOLS) == 10
+    assert len(PROTOCOLS) == 11
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -6,6 +6,8 @@ from signerd.contracts.values import (
     Caller,
     Entitlement,
     KeyDescription,
+    MacChecked,
+    MacResult,
     Peer,
     PlanLimits,
     Principal,
@@ -29,6 +31,8 @@ EXAMPLES = [
     Release("sha256:" + "a" * 64, "allowlist", "2026.11"),
     KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30", ("generate",), (b"\x30",), "sha256", hardware=True),
     Rotated("file:a.v2", KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30")),
+    MacResult(bytes(32), "sha256:" + "a" * 64),
+    MacChecked(valid=True, keyid="sha256:" + "a" * 64),
     SignFor("local", "id1", "a.b.c"),
     SignatureResult(b"\x30", "sha256:" + "a" * 64),
 ]

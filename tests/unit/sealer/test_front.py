@@ -47,7 +47,7 @@ class Ends:
         self.queries: list[Query] = []
         self.calls: list[AdminCall] = []
         self.link = Link(theirs)
-        self.front = Front(self.link, self.bench.sealing, self.queries.append, self.calls.append)
+        self.front = Front(self.link, self.bench.sealing, self.bench.macs, self.queries.append, self.calls.append)
         self.peer = FrontEnd(ours)
         self.peer.ring = {key.entry.key: key.entry for key in self.bench.keys}
 
