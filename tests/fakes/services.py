@@ -434,7 +434,7 @@ class Hand:
     def __init__(self) -> None:
         self.wait: Wait | None = None
         self.forgotten: list[Wait] = []
-        self.ends: list[Signed | SignerdError] = []
+        self.ends: list[Any] = []
 
     def _stand(self, story: Story[Any], wait: Wait) -> None:
         self.wait = wait
@@ -447,7 +447,7 @@ class Hand:
         if isinstance(wait, ProviderWait) and isinstance(wait.awaitable, Coroutine):
             wait.awaitable.close()
 
-    def ended(self, story: Story[Any], result: Signed | SignerdError) -> None:
+    def ended(self, story: Story[Any], result: object) -> None:
         self.ends.append(result)
 
     def move(self, story: Story[Any], services: World) -> None:
@@ -462,7 +462,7 @@ class Hand:
             story.resume(value)
 
 
-def begin(asked: SignRequest, services: World) -> tuple[Story, Hand]:
+def begin(asked: SignRequest, services: World) -> tuple[Story[Signed], Hand]:
     """Start the whole story of a request, and give the hand that moves it."""
     hand = Hand()
     made = Story(asked, sign(asked, PEER, services.services), hand, lambda _story, _result: None)
