@@ -80,7 +80,7 @@ def _understand(principal: Principal, request: SignRequest, services: Services) 
     if isinstance(request.params, Refusal):
         raise request.params
     params = cast("HmacCompute | HmacVerify", decode_params(request.method, cast("Raw", request.params)))
-    request.purpose, request.key = params.purpose, params.key
+    request.purpose = params.purpose
     services.check_claims((params,), request.fds)
     data, bounds = params.data, services.bounds
     size = data.size if isinstance(data, Descriptor) else len(data)
@@ -127,6 +127,8 @@ def _choose_key(order: MacOrder, plan: str, services: Services) -> RingEntry:
     """Return the version that is asked for. Another tenant's key does not exist (T14); ``key.forbidden`` for one that
     signs (``signing_key``), is for other purposes (``other_purpose``) or plans (``other_plan``)."""
     entry, tenant, params = _find(order, services), order.tenant, order.params
+    # Not before: a record repeats no name that the tenant has no key of.
+    order.request.key = entry.key
     if not entry.makes_macs:
         raise Refusal("key.forbidden", "signing_key", "the key signs; it makes no MACs")
     check_validity(entry, services.clock.now_ms())

@@ -28,6 +28,8 @@ NOT_FOUND = "key.not_found no_such_key"
 ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "sign.dsse": order,
     "sign.batch": lambda tenant, name: {"items": [order(tenant, name)]},
+    "hmac.compute": lambda tenant, name: {"purpose": "signing", "key": name, "data": b"x"},
+    "hmac.verify": lambda tenant, name: {"purpose": "signing", "key": name, "data": b"x", "mac": bytes(32)},
     "keys.describe": lambda tenant, name: {"key": name},
     "audit.query": lambda tenant, name: {"filters": {"audit_id": name}, "limit": 200},
     "verify.bundle": lambda tenant, name: {"bundle": b"{}", "policy": name},
@@ -45,7 +47,7 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
 UNKNOWN = {
     "audit.query": "",
     "session.bind": "auth.tenant_mismatch other_tenant",
-    **dict.fromkeys(("sign.dsse", "sign.batch", "keys.describe"), NOT_FOUND),
+    **dict.fromkeys(("sign.dsse", "sign.batch", "hmac.compute", "hmac.verify", "keys.describe"), NOT_FOUND),
     **dict.fromkeys(("verify.bundle", "verify.batch"), "request.malformed policy_unknown"),
 }
 """What it says of what is not there, where that is not that it takes no such name at all; empty: finds nothing."""

@@ -71,7 +71,10 @@ class Office:
         self.macs.start(cast("Session", self.caller), Request(number, method, raw, **fields), fds)
 
     def answer(self, number: int = 1) -> Any:
-        self.sealer.serve()
+        for _ in range(100):  # a large frame takes several turns
+            self.sealer.serve()
+            if number in self.caller.answers:
+                break
         return self.caller.answers[number]
 
     def outcomes(self) -> list[str]:
