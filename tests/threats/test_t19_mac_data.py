@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from running.client import Client, memfd
-from running.configured import open_descriptors, until
+from running.configured import open_descriptors, stopped, until
 from running.daemon import Running, running
 from running.macs import SECRETS, macs_config
 
@@ -135,7 +135,7 @@ def test_indices(client: Client, tmp_path: Path) -> None:
     os.close(descriptor)
 
 
-def test_one_whose_close_waits_for_its_maker_reaches_neither_sealer_nor_worker(client: Client) -> None:
+def test_one_whose_close_waits_for_its_maker_holds_up_nobody(daemon: Running, client: Client) -> None:
     """A TCP socket with SO_LINGER: its last close waits for a peer that reads nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         lingering = socket.create_connection(listening.getsockname())
@@ -148,8 +148,11 @@ def test_one_whose_close_waits_for_its_maker_reaches_neither_sealer_nor_worker(c
         pass
     lingering.setblocking(True)
     lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
-    answer = client.error("hmac.compute", asked(), [lingering.fileno()])
-    assert reason(answer) == "request.malformed descriptor_kind"
-    lingering.close()
+    with stopped(daemon.pid):
+        request = client.ask("hmac.compute", asked(), [lingering.fileno()])
+        lingering.close()  # the daemon has the last one
+    answer = client.take()
+    assert answer is not None
+    assert (answer["id"], reason(answer)) == (request, "request.malformed descriptor_kind")
     assert client.result("hmac.compute", {**asked(), "data": DATA})["mac"]
     peer.close()
