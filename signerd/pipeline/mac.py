@@ -28,7 +28,7 @@ from signerd.wire.mac_links import MacDecision, MacItem
 from signerd.wire.methods import Descriptor, HmacCompute, HmacVerify, MacComputed, MacVerified, decode_params
 from signerd.wire.ring import RingEntry
 
-__all__ = ["MAC_SCOPE", "MacEnded", "mac"]
+__all__ = ["MAC_SCOPE", "MacAdmission", "MacEnded", "MacOrder", "mac"]
 
 MAC_SCOPE: Final = "signer.hmac"
 MOST_BYTES: Final = 2**53 - 1

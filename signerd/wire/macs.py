@@ -45,7 +45,7 @@ class MacComputed(msgspec.Struct, frozen=True):
     mac: bytes
     """the whole MAC, never cut"""
     algorithm: str
-    """see MAC algorithms"""
+    """see MACs"""
     keyid: str
     """id of the key's version that made it"""
     audit_id: str
@@ -58,7 +58,7 @@ class MacVerified(msgspec.Struct, frozen=True):
     valid: bool
     """false: another key, other bytes, or another MAC"""
     algorithm: str
-    """see MAC algorithms"""
+    """see MACs"""
     keyid: str
     """id of the key's version that was asked"""
     audit_id: str

@@ -1,8 +1,8 @@
 """Contract of key backends whose keys are secrets that make MACs (capability ``hmac``), inside one process."""
 
 import secrets
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import ClassVar
 
@@ -127,17 +127,12 @@ class MacBackendContract(PluginContract):
         reference, algorithm = self._known()[0]
         macs = self.macs()
         expected = [macs.hmac(reference, algorithm, [bytes([n]), MESSAGE]).mac for n in range(8)]
-        made: dict[int, bytes] = {}
 
-        def work(number: int) -> None:
-            made[number] = macs.hmac(reference, algorithm, chain([bytes([number])], _fleeting(17))).mac
+        def work(number: int) -> bytes:
+            return macs.hmac(reference, algorithm, chain([bytes([number])], _fleeting(17))).mac
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [made.get(number) for number in range(8)] == expected
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(work, range(8))) == expected
 
     def test_a_secret_signs_nothing(self) -> None:
         """``key.*``: what is for MACs is for MACs."""
