@@ -13,6 +13,7 @@ import msgspec
 from bench.backends import restart, token, token_worker, wedged
 from bench.caller import Caller, sealed_memfd, verify_bundle
 from bench.load import PartMissing, Sample
+from bench.macs import hmac_file
 from bench.peers import RELEASE, Daemon
 from bench.processes import MemoryWatch, usages
 from bench.ring import large_ring
@@ -236,6 +237,7 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
     "token": token,
     "wedged": wedged,
     "ring": large_ring,
+    "hmac-1-gib": hmac_file,
 }
 """The rows of a run without `--only`; each of signerd's brings ssh-agent's of the same load with it."""
 

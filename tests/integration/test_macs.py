@@ -5,16 +5,21 @@ import hmac
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from outside.parts import ROOT
 from running.client import Client, Connect, memfd
 from running.configured import until
 from running.daemon import Running, running
 from running.macs import SECRETS, macs_config
+from signerd_client import AsyncSigner, Signer
 
 HOOK = SECRETS["hook"][1]
 
@@ -279,3 +284,51 @@ def test_a_key_is_rotated_and_what_it_made_is_still_compared(daemon_factory: typ
         published = operator.result("keys.publish", {})
         assert b"hmac:" not in json.dumps(published, default=repr).encode()
         assert operator.error("keys.rotate", {**order, "algorithm": "HMAC-SHA256"})["code"] == "key.algorithm_refused"
+
+
+def test_the_page_shows_a_leaf_as_it_is(daemon: Running, client: Client) -> None:
+    made = client.result("hmac.compute", asked())
+    text = (ROOT / "docs" / "key-hmac.md").read_text()
+    shown = json.loads(text.split("```json\n")[1].split("```")[0])
+    real = ends(daemon)[made["audit_id"]][0]
+    assert set(shown) == set(real)
+    for part in ("decision", "request"):
+        assert set(shown[part]) == set(real[part]) - {"degraded"}
+    assert set(shown["decision"]["key"]) == set(real["decision"]["key"])
+
+
+def test_the_command_and_the_clients_agree_with_openssl(daemon: Running, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "file").write_bytes(data)
+    environment = {**os.environ, "SIGNERD_SOCKET": str(daemon.socket)}
+    program = Path(sys.executable).parent / "signerctl"
+    named = ["--purpose", "signing", "--key", "hmac:hook"]
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        line = [program, "hmac", *arguments]
+        return subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, check=False)
+
+    made = command("compute", *named, "file")
+    assert made.returncode == 0, made.stderr
+    mac = made.stdout.decode().strip()
+    options = ["-mac", "hmac", "-macopt", f"hexkey:{HOOK.hex()}", "-r", tmp_path / "file"]
+    said = subprocess.run(["openssl", "dgst", "-sha256", *options], capture_output=True, check=True).stdout
+    assert said.decode().split()[0] == mac
+    assert command("verify", *named, "--mac", mac, "file").returncode == 0
+    (tmp_path / "file").write_bytes(data[:-1])
+    assert command("verify", *named, "--mac", mac, "file").returncode == 6
+    assert command("verify", *named, "--mac", mac[:-2], "file").returncode == 2
+    assert command("compute", "--purpose", "authentication", "--key", "hmac:hook", "file").returncode == 3
+    assert command("compute", "--purpose", "signing", "--key", "hmac:no", "file").returncode == 4
+
+    with Signer.connect(daemon.socket) as signer:
+        assert signer.hmac_compute("signing", "hmac:hook", data).mac.hex() == mac
+        assert signer.hmac_verify("signing", "hmac:hook", data, bytes.fromhex(mac)).valid
+
+    async def asynchronous() -> bool:
+        async with AsyncSigner.connect(daemon.socket) as signer:
+            again = await signer.hmac_compute("signing", "hmac:hook", data)
+            assert again.mac.hex() == mac
+            return (await signer.hmac_verify("signing", "hmac:hook", data, bytes(32))).valid
+
+    assert anyio.run(asynchronous) is False
