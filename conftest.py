@@ -2,5 +2,5 @@
 
 pytest_plugins = [
     "outside.needs", "running.daemon", "running.client", "running.keyless", "running.outsider", "running.service",
-    "fakes.tokens",
+    "fakes.gost_tokens", "fakes.tokens", "fakes.plugged",
 ]  # fmt: skip

@@ -1,9 +1,10 @@
 """The real outside parts: where they are in the cache, and how they get there.
 
 Go and Node come as pinned wheels (constraints/tools.txt), the programs in BUILT are built from the Go module
-proxy, @sigstore/verify comes by `npm ci` from its lock. Each lies in tools/<name>/<version or digest of its
-lock>/ and is made once: in a folder beside it, then renamed, so that a half-made one is never found. Package
-clients are configured by the user's environment alone.
+proxy, @sigstore/verify comes by `npm ci` from its lock, pycose and gostcrypto as pinned wheels too
+(constraints/cose.txt, constraints/gost.txt). Each lies in tools/<name>/<version or digest of its lock>/ and is
+made once: in a folder beside it, then renamed, so that a half-made one is never found. Package clients are
+configured by the user's environment alone.
 """
 
 import fcntl
@@ -17,7 +18,18 @@ from pathlib import Path
 
 from environment import ROOT, SetupError, cache, pip, run, say
 
-__all__ = ["BUILT", "built", "cosign", "go", "install_all", "node", "sigstore_verify", "toolchains"]
+__all__ = [
+    "BUILT",
+    "built",
+    "cosign",
+    "go",
+    "gostcrypto",
+    "install_all",
+    "node",
+    "pycose",
+    "sigstore_verify",
+    "toolchains",
+]
 
 # What Go builds, by the name that tests know it by, in this order. A plain `go install` and no go.mod of ours,
 # which would change the versions of their dependencies and so make them other programs.
@@ -31,6 +43,8 @@ BUILT = {
     "cosign-2-6": "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5",
 }
 TOOLS_LOCK = ROOT / "constraints" / "tools.txt"
+COSE_LOCK = ROOT / "constraints" / "cose.txt"
+GOST_LOCK = ROOT / "constraints" / "gost.txt"
 NODE_LOCK = ROOT / "tests" / "outside" / "sigstore_js"
 
 
@@ -74,12 +88,24 @@ def sigstore_verify() -> Path:
     )
 
 
+def pycose() -> Path:
+    """The folder with pycose and all that it needs, for `sys.path` of a Python of its own."""
+    return cache() / "tools" / "pycose" / _digest(COSE_LOCK)
+
+
+def gostcrypto() -> Path:
+    """The folder that holds the package gostcrypto."""
+    return cache() / "tools" / "gostcrypto" / _digest(GOST_LOCK)
+
+
 def install_all() -> None:
     """Make whatever is missing; a second process that wants the same waits for the first."""
     (cache() / "tools").mkdir(parents=True, exist_ok=True)
     with (cache() / "tools" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _make(toolchains(), "Go and Node (150 MB, about a minute)", _install_toolchains)
+        _make(toolchains(), "Go and Node (150 MB, about a minute)", partial(_install_wheels, TOOLS_LOCK))
+        _make(pycose(), "pycose", partial(_install_wheels, COSE_LOCK))
+        _make(gostcrypto(), "gostcrypto", partial(_install_wheels, GOST_LOCK))
         for number, name in enumerate(BUILT, 1):
             what = f"{name} {built(name).parent.name}, Go program {number} of {len(BUILT)} (minutes of CPU)"
             _make(built(name).parent, what, partial(_build, name))
@@ -99,7 +125,7 @@ def _make(place: Path, what: str, maker: Callable[[Path], None]) -> None:
     say(f"made in {time.monotonic() - began:.0f} s")
 
 
-def _install_toolchains(part: Path) -> None:
+def _install_wheels(lock: Path, part: Path) -> None:
     pip(
         "install",
         "--require-hashes",
@@ -109,7 +135,7 @@ def _install_toolchains(part: Path) -> None:
         "--target",
         str(part),
         "-r",
-        str(TOOLS_LOCK),
+        str(lock),
     )
 
 

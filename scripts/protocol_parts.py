@@ -41,6 +41,7 @@ def parts() -> dict[str, str]:
         "link_frame_bytes": f"{worker_calls.LINK_FRAME_BYTES:,}",
         "payload_inline": f"{worker_calls.PAYLOAD_INLINE:,}",
         "describe_result": _keys(worker_calls.DescribeResult),
+        "enrol_result": _keys(worker_calls.EnrolResult),
         "auth": field_table(Auth),
         "auth_vector": auth_vector(),
         "nonce_bytes": str(NONCE_BYTES),

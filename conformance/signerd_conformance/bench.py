@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from signerd.errors import Refusal
+from signerd.verification.fido2 import ALGORITHMS, Credential, verify_assertion
 from signerd.verification.keys import PublicKey
 from signerd.wire.messages import Error, Hello
 from signerd.wire.worker_calls import DescribeResult, SignResultParams
@@ -22,12 +23,21 @@ WORKER_PROTOCOL: Final = "docs/protocol.md, Worker protocol"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the worker: its reference, its public half, and whether ``sign`` takes the SHA-256 of the message."""
+    """A key of the worker: its reference, its public half, and whether ``sign`` takes the SHA-256 of the message.
+
+    ``credential``: of an authenticator's key, what its assertions are verified by.
+    """
 
     reference: str
     public: PublicKey
     prehash: bool
     capabilities: tuple[str, ...]
+    credential: Credential | None = None
+
+    @property
+    def algorithm(self) -> str:
+        """What ``describe`` must say."""
+        return self.public.algorithm if self.credential is None else ALGORITHMS.get(self.public.algorithm, "")
 
     def params(self, message: bytes) -> dict[str, object]:
         """Return the params of ``sign`` for ``message``."""
@@ -36,11 +46,14 @@ class Key:
 
 @dataclass(slots=True)
 class Bench:
-    """``keys``: the references to judge. ``algorithm``: what a key that is not there is made with, or None."""
+    """``keys``: the references to judge. ``algorithm``: what a key that is not there is made with, or None. ``rp_id``
+    and ``origin`` are those of authenticators' keys."""
 
     start: Start
     keys: tuple[str, ...]
     algorithm: str | None = None
+    rp_id: str = ""
+    origin: str = ""
     made: dict[str, DescribeResult] = field(default_factory=dict)
     _known: dict[str, Key] = field(default_factory=dict)
     _worker: Worker | None = None
@@ -78,7 +91,10 @@ class Bench:
                 public = PublicKey.from_spki(described.spki)
             except Refusal as exc:
                 raise Violation(f"the spki of {reference} is no key that signerd uses ({exc.reason})") from None
-            known = Key(reference, public, described.prehash == "sha256", described.capabilities)
+            credential = None
+            if described.algorithm in ALGORITHMS.values():
+                credential = Credential(described.spki, self.rp_id, self.origin, user_verification=False)
+            known = Key(reference, public, described.prehash == "sha256", described.capabilities, credential)
             self._known[reference] = known
         return known
 
@@ -132,6 +148,9 @@ def verify(key: Key, message: bytes, signed: SignResultParams) -> None:
     if signed.keyid != key.public.keyid:
         raise Violation(f"the signature names {signed.keyid[:80]}, and the key is {key.public.keyid}")
     try:
-        key.public.verify(signed.signature, message)
+        if key.credential is None:
+            key.public.verify(signed.signature, message)
+        else:
+            verify_assertion(signed.signature, hashlib.sha256(message).digest(), key.credential, 0)
     except Refusal as exc:
         raise Violation(f"a signature of {len(signed.signature)} bytes: {exc.reason}") from None

@@ -12,7 +12,7 @@ from signerd_conformance.worker import Violation, shaped, told
 
 __all__ = ["CALLING_CASES"]
 
-_OPTIONAL: Final = ("generate", "rotate", "attest", "certificates", "hmac")
+_OPTIONAL: Final = ("generate", "rotate", "attest", "certificates", "enrol", "hmac", "presence")
 _ALWAYS: Final = frozenset({"describe", "sign", "batch"})
 MANY: Final = 64
 
@@ -109,9 +109,9 @@ def _capabilities(bench: Bench, key: Key) -> Judgement:
         if name == "rotate" and name in key.capabilities:
             continue  # it would be served: the case "rotate" asks for it where keys may be made
         # An existing key cannot be made again, so a declared method refuses; one that is not declared is not there.
-        refused = bench.worker().refusal(name, {"key": key.reference, "algorithm": key.public.algorithm})
-        if name == "generate" and name in key.capabilities and refused.code == "request.unsupported":
-            raise Violation("generate is declared, and not served")
+        refused = bench.worker().refusal(name, {"key": key.reference, "algorithm": key.algorithm})
+        if name in ("enrol", "generate") and name in key.capabilities and refused.code == "request.unsupported":
+            raise Violation(f"{name} is declared, and not served")
         if name not in key.capabilities and not refused.code.startswith(("request.unsupported", "key.")):
             raise Violation(f"{name} is not declared, and answered by {told(refused)}")
     return ok(", ".join(key.capabilities) or "none")
@@ -134,7 +134,7 @@ def _generate(bench: Bench, key: Key) -> Judgement:
 def _generate_taken(bench: Bench, key: Key) -> Judgement:
     if "generate" not in key.capabilities:
         return skip("not declared")
-    params = {"key": key.reference, "algorithm": key.public.algorithm}
+    params = {"key": key.reference, "algorithm": key.algorithm}
     refused = bench.worker().refusal("generate", params)
     if not refused.code.startswith("key."):
         raise Violation(f"{told(refused)} for a name that is taken")
@@ -149,12 +149,12 @@ def _rotate(bench: Bench, key: Key) -> Judgement:
         return skip("not declared")
     if not bench.algorithm:
         return skip("no --generate")
-    params = {"key": key.reference, "algorithm": key.public.algorithm}
+    params = {"key": key.reference, "algorithm": key.algorithm}
     made = bench.worker().result("rotate", params, RotateResult)
     if made.key == key.reference or made.spki == key.public.spki:
         raise Violation("the same key, or one of the same name")
-    if made.algorithm != key.public.algorithm:
-        raise Violation(f"{made.algorithm[:40]} was made, and {key.public.algorithm} was asked for")
+    if made.algorithm != key.algorithm:
+        raise Violation(f"{made.algorithm[:40]} was made, and {key.algorithm} was asked for")
     with bench.another() as later:
         if later.result("describe", {"key": made.key}, DescribeResult).spki != made.spki:
             raise Violation("a worker started later does not have the new key")

@@ -99,7 +99,7 @@ def _backend(options: argparse.Namespace, command: Sequence[str]) -> int:
     issuing = begin(options, KEY_BACKENDS_GROUP, min(schemes))
     settings = _bounded(options.settings, _LARGEST_SETTINGS) if options.settings else None
     start = Start(tuple(command), settings, options.timeout, at_socket=at_socket)
-    bench = Bench(start, tuple(options.key), options.generate)
+    bench = Bench(start, tuple(options.key), options.generate, options.rp_id, options.origin)
     findings = judge(bench, cases)
     if options.report:
         options.report.write_text(_report(bench, findings), "utf-8")
@@ -165,7 +165,7 @@ def _report(bench: Bench, findings: Sequence[Finding]) -> str:
                 "kit": f"signerd-conformance/{__version__}",
                 "command": _command(bench.start),
                 "keys": [
-                    {"key": key.reference, "algorithm": key.public.algorithm, "keyid": key.public.keyid}
+                    {"key": key.reference, "algorithm": key.algorithm, "keyid": key.public.keyid}
                     for key in known
                 ],
                 "host": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -262,6 +262,8 @@ def _add_backend(judged: argparse.ArgumentParser) -> None:
     judged.add_argument(
         "--generate", metavar="ALG", help="have a key that is not there made first, for this algorithm (ES256, ...)"
     )
+    judged.add_argument("--rp-id", default="", metavar="ID", help="of keys of a FIDO2 authenticator: the relying party")
+    judged.add_argument("--origin", default="", metavar="URL", help="of the same: the origin of WebAuthn's assertions")
     judged.add_argument("--settings", type=Path, metavar="FILE", help="what CMD finds on standard input; else nothing")
     judged.add_argument(
         "--timeout", type=_seconds, default=10.0, metavar="S", help="the longest that an answer may take (default 10)"

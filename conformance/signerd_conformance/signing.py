@@ -28,13 +28,14 @@ def _describe(bench: Bench, key: Key) -> Judgement:
         raise Violation("two answers name two keys")
     if described.keyid != public.keyid:
         raise Violation(f"keyid is {described.keyid[:80]}, the SHA-256 of spki is {public.keyid}")
-    if described.algorithm != public.algorithm:
+    if described.algorithm != key.algorithm:
         raise Violation(f"algorithm is {described.algorithm[:40]}, spki is a key for {public.algorithm}")
-    if described.prehash not in ("", "sha256") or (described.prehash and not public.prehash):
+    hashed = public.prehash or key.credential is not None
+    if described.prehash not in ("", "sha256") or (described.prehash and not hashed):
         raise Violation(f"prehash is {described.prehash[:40]!r} for {public.algorithm}")
     if described.chain:
         _check_leaf(described.chain[0], public.spki)
-    return ok(f"{public.algorithm}{' from the digest' if key.prehash else ''}")
+    return ok(f"{key.algorithm}{' from the digest' if key.prehash else ''}")
 
 
 def _check_leaf(der: bytes, spki: bytes) -> None:
@@ -77,8 +78,8 @@ def _sign(bench: Bench, key: Key) -> Judgement:
 
 
 def _sign_der(bench: Bench, key: Key) -> Judgement:
-    if not key.public.algorithm.startswith("ES"):
-        return skip(f"{key.public.algorithm} has no DER form")
+    if not key.algorithm.startswith("ES"):
+        return skip(f"{key.algorithm} has no DER form")
     # The integers of a signature are shorter at times, and may need a leading zero: one alone shows little.
     for number in range(16):
         signed = bench.worker().result("sign", key.params(bytes([number])), SignResultParams)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from signerd_client.asynchronous import AsyncSigner
     from signerd_client.blocking import Signer
-    from signerd_client.requests import SignRequest
+    from signerd_client.requests import PayloadRequest, SignRequest
     from signerd_client.results import BatchOutcome, Signed
     from signerd_client.subjects import Subject, SubjectFile
 
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncSigner",
     "BatchOutcome",
+    "PayloadRequest",
     "SignRequest",
     "Signed",
     "Signer",
@@ -29,6 +30,7 @@ __all__ = [
 _HOMES = {
     "AsyncSigner": "asynchronous",
     "BatchOutcome": "results",
+    "PayloadRequest": "requests",
     "SignRequest": "requests",
     "Signed": "results",
     "Signer": "blocking",

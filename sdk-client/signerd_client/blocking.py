@@ -26,7 +26,7 @@ from signerd_client import operations
 from signerd_client.address import socket_path
 from signerd_client.channel import Channel, Opening
 from signerd_client.operations import Operation
-from signerd_client.requests import MacData, SignRequest
+from signerd_client.requests import MacData, PayloadRequest, SignRequest
 from signerd_client.results import BatchOutcome, Signed, fresh
 from signerd_client.session import Answer, Session
 
@@ -98,6 +98,10 @@ class Signer:
     def sign_dsse(self, request: SignRequest, *, deadline_s: float | None = None) -> Signed:
         """Have one Statement signed."""
         return self._run(operations.sign(request, self._session.limits), deadline_s)
+
+    def sign_payload(self, request: PayloadRequest, *, deadline_s: float | None = None) -> Signed:
+        """Have one document of a catalogued payload type signed bare; ``envelope`` of what comes holds it."""
+        return self._run(operations.sign_payload(request, self._session.limits), deadline_s)
 
     def sign_batch(
         self,

@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     keys = _add(commands, "keys", [options], "public halves, validity, how to verify")
     keys.add_argument("ref", nargs="?", metavar="REF", help="key reference or keyid; all keys without one")
     keys.add_argument("--public", metavar="FILE", help="write the public key there, as PEM")
+    _add_hash(commands, options)
     _add_hmac(commands)
     _add(commands, "info", [options], "what runs, what it takes, whom it takes you for")
     return top
@@ -102,6 +103,12 @@ def _signing() -> argparse.ArgumentParser:
         help="have signatures logged, before the answer or after it; default: the tenant's",
     )
     signing.add_argument(
+        "--profile",
+        choices=("cosign", "dsse", "cose"),
+        help="bundles for cosign, the default; one envelope with all signatures and a bundle of an ES256 key; or a "
+        "COSE_Sign1 message each",
+    )
+    signing.add_argument(
         "--timestamp", action="store_true", help="have signatures stamped by a timestamp authority (RFC 3161)"
     )
     return signing
@@ -121,7 +128,10 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
         help="what the statement is about; may be repeated; NAME defaults to the base name",
     )
     single.add_argument(
-        "--out", metavar="FILE", help="where the bundle goes, else stdout; a directory for several"
+        "--out", metavar="FILE", help="where the bundle or message goes, else stdout; a directory for several"
+    )
+    single.add_argument(
+        "--envelope", metavar="FILE", help="where the envelope with all signatures goes; needed with --profile dsse"
     )
     single.add_argument("--receipt", metavar="FILE", help="write the receipt there")
     parents = [options, signing, single]
@@ -135,6 +145,7 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     ):
         typed = _add(kinds, kind, parents, text)
         typed.add_argument("document", metavar="FILE", help=f"{text}, JSON")
+    _add_payload(kinds, [options, signing])
     batch = _add(kinds, "batch", [options, signing], "many, an outcome for each")
     batch.add_argument(
         "document",
@@ -144,10 +155,32 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     )
 
 
+def _add_payload(
+    kinds: "_Commands[argparse.ArgumentParser]", parents: list[argparse.ArgumentParser]
+) -> None:
+    payload = _add(kinds, "payload", parents, "a document itself and no statement about it: one envelope")
+    payload.add_argument("document", metavar="FILE", help="the document, JSON")
+    payload.add_argument(
+        "--payload-type", metavar="TYPE", required=True, help="media type, one of the signer's catalogue"
+    )
+    payload.add_argument(
+        "--subject",
+        metavar="FILE[:NAME]",
+        action="append",
+        default=[],
+        help="what the record names; may be repeated; without one the document itself",
+    )
+    payload.add_argument("--out", metavar="FILE", help="where the envelope goes, else stdout")
+    payload.add_argument("--receipt", metavar="FILE", help="write the receipt there")
+
+
 def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
     verify = _add(commands, "verify", [options], "verify a bundle; opens no socket, whatever the options")
     verify.add_argument(
-        "bundle", metavar="BUNDLE", nargs="+", help="a Sigstore bundle; several with --policy alone"
+        "bundle",
+        metavar="BUNDLE",
+        nargs="+",
+        help="a Sigstore bundle, or a COSE_Sign1 message by --key; several bundles with --policy alone",
     )
     verify.add_argument("--subject", metavar="FILE", help="what it must be about")
     verify.add_argument(
@@ -177,6 +210,20 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
     verify.add_argument("--type", metavar="TYPE", help="predicate type that it must have")
     verify.add_argument(
         "--offline", action="store_true", help="accepted for what asks for it: no network is ever used"
+    )
+
+
+def _add_hash(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
+    hashing = _add(commands, "hash", [options], "digests by the hash that a profile has for a purpose; opens no socket")
+    hashing.add_argument("file", metavar="FILE", nargs="+", help="what to hash; - is stdin")
+    hashing.add_argument(
+        "--purpose",
+        required=True,
+        choices=("graph", "symbol", "content", "merkle", "attestation", "interop", "secret"),
+        help="what the digest is for",
+    )
+    hashing.add_argument(
+        "--profile", default="world", help="the tenant's compliance profile, as 'signerctl keys KEY' shows it"
     )
 
 
@@ -230,7 +277,8 @@ def _run(parsed: argparse.Namespace) -> int:
     from signerd.errors import SignerdError, exit_code
     from signerd_client.output import note
 
-    name = "batch" if getattr(parsed, "kind", None) == "batch" else parsed.command
+    kind = getattr(parsed, "kind", None)
+    name = kind if kind in ("batch", "payload") else parsed.command
     try:
         code: int = import_module(f"signerd_client.commands.{name}").run(parsed)
     except SignerdError as error:

@@ -16,9 +16,11 @@ from signerd.wire.messages import Limits
 from signerd_client.requests import (
     Call,
     MacData,
+    PayloadRequest,
     SignRequest,
     batch_calls,
     mac_call,
+    payload_call,
     plain_call,
     sign_call,
     verify_call,
@@ -37,6 +39,7 @@ __all__ = [
     "info",
     "keys",
     "sign",
+    "sign_payload",
     "verify",
 ]
 
@@ -106,6 +109,11 @@ def describe(key: str) -> Operation[methods.KeyDescription]:
 def sign(request: SignRequest, limits: Limits) -> Operation[Signed]:
     """``sign.dsse``."""
     return Operation(sign_call(request, limits), decode_signed)
+
+
+def sign_payload(request: PayloadRequest, limits: Limits) -> Operation[Signed]:
+    """``sign.payload``."""
+    return Operation(payload_call(request, limits), decode_signed)
 
 
 def verify(

@@ -22,9 +22,11 @@ __all__ = [
     "FRAME_MARGIN",
     "Call",
     "MacData",
+    "PayloadRequest",
     "SignRequest",
     "batch_calls",
     "mac_call",
+    "payload_call",
     "plain_call",
     "sign_call",
     "verify_call",
@@ -50,6 +52,25 @@ class SignRequest:
     subject: Sequence[Subject | SubjectFile]
     predicate_type: str
     predicate: bytes | memoryview
+    scanner_image_digest: str | None = None
+    options: params.Options | None = None
+    policy: params.PolicyMetadata | None = None
+    poe: params.Poe | None = None
+    approval_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadRequest:
+    """One document to be signed bare, as ``sign.payload`` of the protocol document takes it.
+
+    ``payload`` is the UTF-8 JSON text of one object of the catalogued ``payload_type``; its RFC 8785 form is what is
+    signed. Without a ``subject`` the record names the payload itself. None is absent.
+    """
+
+    payload_type: str
+    payload: bytes | memoryview
+    subject: Sequence[Subject | SubjectFile] | None = None
     scanner_image_digest: str | None = None
     options: params.Options | None = None
     policy: params.PolicyMetadata | None = None
@@ -96,19 +117,37 @@ class _Attachments:
         return Call(method, Raw(encoded), tuple(self.descriptors))
 
 
-def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -> params.SignDsse:
+def _subjects(asked: Sequence[Subject | SubjectFile], attached: _Attachments) -> tuple[params.Subject, ...]:
     subjects = []
-    for subject in request.subject:
+    for subject in asked:
         if isinstance(subject, Subject):
             subjects.append(params.Subject(subject.name, subject.digest))
         else:
             index = attached.add(os.dup(subject.descriptor))
             size = os.fstat(subject.descriptor).st_size
             subjects.append(params.Subject(subject.name, fd=index, size=size))
+    return tuple(subjects)
+
+
+def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -> params.SignDsse:
     return params.SignDsse(
-        tuple(subjects),
+        _subjects(request.subject, attached),
         request.predicate_type,
         _bin(request.predicate, limits, attached),
+        request.scanner_image_digest or UNSET,
+        request.poe or UNSET,
+        request.options or UNSET,
+        request.policy or UNSET,
+        request.approval_id or UNSET,
+        request.idempotency_key or UNSET,
+    )
+
+
+def _payload_params(request: PayloadRequest, limits: Limits, attached: _Attachments) -> params.SignPayload:
+    return params.SignPayload(
+        request.payload_type,
+        _bin(request.payload, limits, attached),
+        UNSET if request.subject is None else _subjects(request.subject, attached),
         request.scanner_image_digest or UNSET,
         request.poe or UNSET,
         request.options or UNSET,
@@ -135,6 +174,16 @@ def sign_call(request: SignRequest, limits: Limits) -> Call:
     attached = _Attachments()
     try:
         return attached.call("sign.dsse", ENCODER.encode(_sign_params(request, limits, attached)))
+    except BaseException:
+        attached.cut(0)
+        raise
+
+
+def payload_call(request: PayloadRequest, limits: Limits) -> Call:
+    """Return the ``sign.payload`` call of ``request``; OSError where a memfd cannot be made."""
+    attached = _Attachments()
+    try:
+        return attached.call("sign.payload", ENCODER.encode(_payload_params(request, limits, attached)))
     except BaseException:
         attached.cut(0)
         raise

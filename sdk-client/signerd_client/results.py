@@ -55,13 +55,20 @@ class Signed:
 
     @property
     def bundles(self) -> tuple[bytes, ...]:
-        """The Sigstore bundles, exact bytes, one for each signature in the order of the keys."""
+        """The Sigstore bundles, exact bytes, one for each signature in the order of the keys; in
+        profile ``dsse`` that of the first ES256 key, or none."""
         return cast(tuple[bytes, ...], self.result.bundles)
 
     @property
     def envelope(self) -> bytes | None:
-        """The combined DSSE envelope, where it was asked for."""
+        """The combined DSSE envelope, where it was asked for or the profile is ``dsse``."""
         return None if self.result.envelope is UNSET else cast(bytes, self.result.envelope)
+
+    @property
+    def cose(self) -> tuple[bytes, ...]:
+        """The COSE_Sign1 messages, exact bytes, one for each signature in the order of the keys; none but in the
+        output profile ``cose``."""
+        return () if self.result.cose is UNSET else cast(tuple[bytes, ...], self.result.cose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ def decode(method: str, kind: type[S], raw: Raw, descriptors: Sequence[int]) -> 
 
 
 def decode_signed(raw: Raw, descriptors: Sequence[int]) -> Signed:
-    """Return the result of ``sign.dsse``; errors as :func:`decode`."""
+    """Return the result of ``sign.dsse`` or ``sign.payload``, which is alike; errors as :func:`decode`."""
     result = decode("sign.dsse", methods.SignResult, raw, descriptors)
     return Signed(result, msgspec.msgpack.decode(raw, type=_RawReceipt).receipt)
 

@@ -12,7 +12,7 @@ from signerd.errors import Fault, Refusal
 from signerd.wire.messages import Cancel, Error, Limits, Request
 from signerd_client.asynchronous import AsyncSigner
 from signerd_client.descriptors import sealed_memfd
-from signerd_client.requests import SignRequest
+from signerd_client.requests import PayloadRequest, SignRequest
 from signerd_client.subjects import Subject
 
 Answering = Callable[..., Path]
@@ -66,6 +66,18 @@ def test_many_requests_are_in_flight_and_answered_in_any_order(
         assert sorted(type(value).__name__ for value in got) == ["DaemonHealth", "DaemonHealth", "KeyList"]
 
     path = answering(handler)
+    run(main)
+
+
+def test_a_bare_document_is_signed(
+    run: Run, answering: Answering, respond: Respond, sign_result: Callable[..., Any]
+) -> None:
+    async def main() -> None:
+        async with AsyncSigner.connect(path) as signer:
+            signed = await signer.sign_payload(PayloadRequest(payload_type="a/b", payload=b"{}"))
+        assert signed.envelope == b"e"
+
+    path = answering(lambda request, _: [respond(request, sign_result(envelope=b"e"))])
     run(main)
 
 

@@ -14,7 +14,7 @@ from signerd.errors import Fault, Refusal
 from signerd.wire.messages import Cancel, Error, Goaway, Limits, Request
 from signerd_client.blocking import Signer
 from signerd_client.descriptors import sealed_memfd
-from signerd_client.requests import SignRequest
+from signerd_client.requests import PayloadRequest, SignRequest
 from signerd_client.subjects import Subject, SubjectFile, open_file
 
 Answering = Callable[..., Path]
@@ -84,6 +84,17 @@ def test_large_values_go_and_come_by_descriptor(
         # One more is the double's own memfd, which lives in this process too.
         assert len(set(os.listdir("/proc/self/fd")) - before) <= 1
     os.close(descriptor)
+
+
+def test_a_bare_document_is_signed(answering: Answering, respond: Respond, sign_result: Callable[..., Any]) -> None:
+    def handler(request: Any, _: object) -> list[Any]:
+        assert request.method == "sign.payload"
+        assert msgspec.msgpack.decode(request.params) == {"payload_type": "a/b", "payload": b"{}"}
+        return [respond(request, sign_result(envelope=b"e"))]
+
+    with Signer.connect(answering(handler)) as signer:
+        signed = signer.sign_payload(PayloadRequest(payload_type="a/b", payload=b"{}"), deadline_s=3)
+    assert signed.envelope == b"e"
 
 
 def test_a_batch_has_an_outcome_for_each_whatever_becomes_of_a_request(

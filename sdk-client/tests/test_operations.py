@@ -12,7 +12,7 @@ from signerd.wire.methods import METHODS, decode_params
 from signerd_client import operations
 from signerd_client.descriptors import sealed_memfd
 from signerd_client.operations import Operation
-from signerd_client.requests import SignRequest
+from signerd_client.requests import PayloadRequest, SignRequest
 from signerd_client.session import Answer
 from signerd_client.subjects import Subject
 
@@ -70,6 +70,14 @@ def test_a_signature_is_asked_for_and_read(
     operation = operations.sign(REQUEST, limits)
     answer = Answer(1, result=Raw(ENCODER.encode(sign_result(b"b"))))
     assert operation.conclude(answer).bundles == (b"b",)
+
+
+def test_a_bare_document_is_asked_for_and_read(limits: Limits, sign_result: Callable[..., dict[str, Any]]) -> None:
+    operation = operations.sign_payload(PayloadRequest(payload_type="a/b", payload=b"{}"), limits)
+    assert operation.call.method == "sign.payload"
+    answer = Answer(1, result=Raw(ENCODER.encode({**sign_result(), "bundles": [], "envelope": b"e"})))
+    signed = operation.conclude(answer)
+    assert (signed.bundles, signed.envelope, signed.cose) == ((), b"e", ())
 
 
 def test_an_error_of_a_whole_batch_request_is_that_of_its_items(limits: Limits) -> None:

@@ -9,8 +9,18 @@ from msgspec import Raw
 from signerd.wire.macs import HmacCompute, HmacVerify
 from signerd.wire.messages import Limits
 from signerd.wire.methods import decode_items, decode_params
-from signerd.wire.params import Descriptor, Options, PolicyMetadata, SignBatch, SignDsse
-from signerd_client.requests import FRAME_MARGIN, Call, SignRequest, batch_calls, mac_call, plain_call, sign_call
+from signerd.wire.params import Descriptor, Options, PolicyMetadata, SignBatch, SignDsse, SignPayload
+from signerd_client.requests import (
+    FRAME_MARGIN,
+    Call,
+    PayloadRequest,
+    SignRequest,
+    batch_calls,
+    mac_call,
+    payload_call,
+    plain_call,
+    sign_call,
+)
 from signerd_client.subjects import Subject, SubjectFile
 
 SUBJECT = Subject("a", {"sha256": "ab" * 32})
@@ -62,6 +72,41 @@ def test_a_predicate_above_the_inline_limit_is_a_sealed_memfd(limits: Limits) ->
     call.close()
     call.close()
     assert call.descriptors == ()
+
+
+def test_a_bare_document_goes_as_a_predicate_does(limits: Limits) -> None:
+    call = payload_call(PayloadRequest(payload_type="a/b", payload=b"{}"), limits)
+    assert (call.method, call.descriptors) == ("sign.payload", ())
+    assert set(msgspec.msgpack.decode(call.params)) == {"payload_type", "payload"}
+    whole = PayloadRequest(
+        payload_type="a/b",
+        payload=b"x" * (limits.inline_bytes + 1),
+        subject=[SUBJECT],
+        scanner_image_digest="sha256:" + "0" * 64,
+        options=Options(keys=("file:default",)),
+        policy=PolicyMetadata("sha256:x", "v"),
+        approval_id="a",
+        idempotency_key="i",
+    )
+    call = payload_call(whole, limits)
+    asked = params_of(call)
+    assert isinstance(asked, SignPayload)
+    assert (asked.payload_type, asked.document) == ("a/b", asked.payload)
+    assert not isinstance(asked.payload, bytes)
+    assert (asked.payload.fd, asked.payload.size) == (0, limits.inline_bytes + 1)
+    assert len(msgspec.msgpack.decode(call.params)) == 8
+    call.close()
+
+
+def test_a_bare_document_that_fails_closes_what_was_opened(limits: Limits, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"123")
+    own = os.open(tmp_path / "f", os.O_RDONLY)
+    before = open_descriptors()
+    wrong: Any = object()
+    with pytest.raises(AttributeError):
+        payload_call(PayloadRequest(payload_type="t", payload=b"{}", subject=[SubjectFile("f", own), wrong]), limits)
+    assert open_descriptors() == before
+    os.close(own)
 
 
 def test_a_subject_by_descriptor_is_duplicated(limits: Limits, tmp_path: Path) -> None:

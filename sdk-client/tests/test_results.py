@@ -27,6 +27,14 @@ def test_unknown_keys_are_ignored_and_the_receipt_keeps_them(sign_result: Result
     assert signed.result.receipt.audit_id == "a-1"
 
 
+def test_messages_are_read_wherever_they_came(sign_result: Result) -> None:
+    memory = sealed_memfd(b"large")
+    raw = Raw(ENCODER.encode(sign_result(cose=[b"small", {"fd": 0, "size": 5}])))
+    assert decode_signed(raw, [memory]).cose == (b"small", b"large")
+    os.close(memory)
+    assert decode_signed(Raw(ENCODER.encode(sign_result())), []).cose == ()
+
+
 def test_values_that_came_by_descriptor_are_read(sign_result: Result) -> None:
     first, second = sealed_memfd(b"b" * 70_000), sealed_memfd(b"envelope")
     value = sign_result({"fd": 0, "size": 70_000}, envelope={"fd": 1, "size": 8})

@@ -6,6 +6,7 @@ nothing authenticates; it never decides trust.
 """
 
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
@@ -21,6 +22,7 @@ __all__ = [
     "decode_base64",
     "encode_base64",
     "encode_envelope",
+    "is_media_type",
     "pae",
     "pae_header",
     "parse_envelope",
@@ -28,6 +30,9 @@ __all__ = [
 
 MOST_SIGNATURES: Final = 64
 """How many signatures of one envelope are looked at: each costs the reader a verification."""
+
+
+_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -43,6 +48,12 @@ class Envelope(msgspec.Struct, frozen=True):
     payload_type: str
     payload: bytes
     signatures: tuple[Signature, ...]
+
+
+def is_media_type(text: str) -> bool:
+    """Tell whether ``text`` is a media type without parameters (RFC 6838, section 4.2), as a ``payloadType`` should
+    be."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def pae_header(payload_type: str, length: int) -> bytes:

@@ -68,13 +68,28 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     for command in (listing, history, publish, *orders.values()):
         add_plane(command)
         command.set_defaults(run=run)
+    _register_enrolment(actions)
+
+
+def _register_enrolment(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "have a FIDO2 authenticator make a credential (two touches), and print what to configure"
+    command = actions.add_parser("enrol-fido2", help=text, description=text)
+    command.add_argument("key", metavar="KEY", help="fido2:NAME, or fido2:unwrap/NAME for a key that a touch unwraps")
+    command.add_argument("--algorithm", default="", help="FIDO2-ES256 or FIDO2-Ed25519; else what it has")
+    command.add_argument("--backend", metavar="NAME", help="which backend; else the only one of the scheme fido2")
+    _add_place(command)
+    command.set_defaults(run=_enrol)
 
 
 def add_plane(command: argparse.ArgumentParser) -> None:
     """Add the arguments that say whose admin plane it is, and how to print."""
+    _add_place(command)
+    command.add_argument("--socket", type=Path, metavar="PATH", help="the admin socket, before the file's")
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
     command.add_argument("--state", type=Path, metavar="DIR", help="state directory, before the file's")
     command.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration")
-    command.add_argument("--socket", type=Path, metavar="PATH", help="the admin socket, before the file's")
     command.add_argument(
         "--output", choices=["json", "table"], help="default: table on a terminal, json otherwise"
     )
@@ -146,6 +161,22 @@ def _act(args: argparse.Namespace, plane: "Plane") -> int:
     params = kind(args.key, args.reason, **{name: value for name, value in given.items() if value is not None})
     result, _ = plane.call(f"keys.{args.action}", params, admin.KeyVersions)
     show(args.output, result.keys, _VERSIONS)
+    return 0
+
+
+def _enrol(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from signerd.cli.enrol import enrol, snippet
+
+    config = configuration(args)
+    print("signerd: touch the authenticator whenever it blinks: twice", file=sys.stderr)
+    backend, made = enrol(config, args.key, args.backend, args.algorithm)
+    if (args.output or ("table" if sys.stdout.isatty() else "json")) == "json":
+        told = {"key": args.key, "backend": backend, **msgspec.to_builtins(made)}
+        print(msgspec.json.format(msgspec.json.encode(told)).decode())
+    else:
+        print(snippet(config, backend, args.key, made), end="")
     return 0
 
 

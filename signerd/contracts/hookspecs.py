@@ -73,7 +73,7 @@ def signerd_release_checks(settings: Settings) -> Sequence[ReleaseCheck]:  # typ
 
 @hookspec
 def signerd_predicates(settings: Settings) -> Sequence[PredicateType]:  # type: ignore[empty-body]
-    """What may be signed. One type per predicateType URI."""
+    """What may be signed. One type per predicateType URI; one with a ``payload_type`` may be signed bare too."""
 
 
 @hookspec

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from signerd.contracts.values import (
     Caller,
+    Enrolment,
     Entitlement,
     KeyDescription,
     MacChecked,
@@ -26,12 +27,14 @@ from signerd.contracts.values import (
 __all__ = [
     "AuditSink",
     "Authenticator",
+    "Enroller",
     "EntitlementSource",
     "Generator",
     "KeyBackend",
     "Keyless",
     "Macs",
     "Maybe",
+    "PayloadType",
     "PredicateType",
     "ReleaseCheck",
     "Rotator",
@@ -89,6 +92,18 @@ class PredicateType(Protocol):
 
 
 @runtime_checkable
+class PayloadType(Protocol):
+    """What a predicate type has too where its documents may be signed bare, each the payload of an envelope itself.
+
+    ``check``, ``policy`` and ``needs_release`` hold for a bare document as for a predicate; the record and the tenant's
+    lists name it by the predicate type's URI.
+    """
+
+    payload_type: str
+    """The DSSE payloadType: a media type without parameters, never the Statement's; one type for each."""
+
+
+@runtime_checkable
 class KeyBackend(Protocol):
     """Holds keys and signs; lives in a key worker, sees bytes and strings only.
 
@@ -123,6 +138,17 @@ class Rotator(Protocol):
 
         ``key.not_found`` where there is no ``key``; nothing is ever overwritten.
         """
+        ...
+
+
+@runtime_checkable
+class Enroller(Protocol):
+    """Capability ``enrol``; beside it stands ``presence``, where ``sign`` waits for a person's touch and the signature
+    of a FIDO2 key is an assertion (:mod:`signerd.verification.fido2`)."""
+
+    def enrol(self, key: str, algorithm: str) -> Enrolment:
+        """Have an authenticator make a credential under a reference that is free; an empty ``algorithm`` is the first
+        that it has. Never overwrite one (``key.forbidden``, ``exists``)."""
         ...
 
 

@@ -4,6 +4,7 @@ import msgspec
 
 __all__ = [
     "Caller",
+    "Enrolment",
     "Entitlement",
     "KeyDescription",
     "MacChecked",
@@ -100,7 +101,7 @@ class Release(msgspec.Struct, frozen=True):
 class KeyDescription(msgspec.Struct, frozen=True):
     """The public half of a key: SubjectPublicKeyInfo in DER (RFC 5280), ``keyid`` = ``sha256:`` + hex of its digest.
 
-    ``prehash`` is ``"sha256"`` where the backend wants the digest of the message instead (ES256 and RSA only).
+    ``prehash`` is ``"sha256"`` where the backend wants the digest of the message instead (ES256, RSA and FIDO2 only).
     ``chain`` is DER certificates, leaf first. ``hardware`` (capability ``attest``) says that the private half was made
     in hardware, has always been secret there and cannot leave it.
 
@@ -122,6 +123,23 @@ class Rotated(msgspec.Struct, frozen=True):
 
     key: str
     description: KeyDescription
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """A credential that an authenticator has made: its ``description``, and what its assertions are verified by
+    (:class:`signerd.verification.fido2.Credential`).
+
+    ``counter`` was in its first assertion. ``aaguid`` is the model and ``attestation`` the format of its statement, as
+    the authenticator says: whether that is true was not judged.
+    """
+
+    description: KeyDescription
+    rp_id: str
+    origin: str
+    user_verification: bool
+    counter: int
+    aaguid: str
+    attestation: str
 
 
 class SignFor(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ MOST_SENT: Final = 253
 def sign_answer(signed: Signed, inline_max: int) -> tuple[Raw, tuple[int, ...]]:
     """Return the encoded result and the descriptors that go with it."""
     result = signed.result
-    if not signed.fds and all([_inline(bundle, inline_max) for bundle in result.bundles]):
+    if not signed.fds and result.cose is UNSET and all([_inline(bundle, inline_max) for bundle in result.bundles]):
         envelope = result.envelope
         # One bundle of what travels inline at all fits.
         fits = len(result.bundles) == 1 or _size(result, inline_max) <= FRAME_ROOM
@@ -103,7 +103,8 @@ def _moved(result: SignResult, own: Sequence[int], limit: int, fds: list[int]) -
     """Return ``result`` with its large values in ``fds``; ``own`` are the descriptors that it came with."""
     bundles = tuple([_place(bundle, own, limit, fds) for bundle in result.bundles])
     envelope = result.envelope if result.envelope is UNSET else _place(result.envelope, own, limit, fds)
-    return msgspec.structs.replace(result, bundles=bundles, envelope=envelope)
+    cose = result.cose if result.cose is UNSET else tuple([_place(one, own, limit, fds) for one in result.cose])
+    return msgspec.structs.replace(result, bundles=bundles, envelope=envelope, cose=cose)
 
 
 def _place(value: Bin, own: Sequence[int], limit: int, fds: list[int]) -> Bin:
@@ -124,7 +125,8 @@ def _inline(value: Bin, inline_max: int) -> bool:
 
 
 def _values(result: SignResult) -> tuple[Bin, ...]:
-    return (*result.bundles, *(() if result.envelope is UNSET else (result.envelope,)))
+    envelope = () if result.envelope is UNSET else (result.envelope,)
+    return (*result.bundles, *envelope, *(() if result.cose is UNSET else result.cose))
 
 
 def _length(value: Bin) -> int:

@@ -13,6 +13,7 @@ from signerd.daemon.descriptors import check_claims
 from signerd.daemon.snapshot import Snapshot
 from signerd.host.config_limits import Limits as Configured
 from signerd.host.config_model import Config, Key
+from signerd.host.config_model import Tenant as ConfiguredTenant
 from signerd.host.guard import Guard
 from signerd.host.load import Loaded, PluginEntry
 from signerd.pipeline.catalogue import Catalogue
@@ -129,22 +130,27 @@ def _tenants(config: Config) -> Mapping[str, Tenant]:
             tenant.require_attested,
             tenant.require_hardware,
             tenant.default_keys,
-            {
-                key.key: KeyRule(
-                    None if key.plans is None else frozenset(key.plans),
-                    key.fallback,
-                    key.warn_days * DAY_MS,
-                    _keyless(key),
-                    frozenset(key.purposes or ()),
-                )
-                for key in config.keys
-                if key.tenant == tenant.name
-            },
+            _rules(config, tenant),
             tenant.transparency,
             tenant.timestamp,
             frozenset(key.backend for key in config.keys if key.tenant == tenant.name),
         )
         for tenant in config.tenants
+    }
+
+
+def _rules(config: Config, tenant: ConfiguredTenant) -> Mapping[str, KeyRule]:
+    """Return the rules of the tenant's keys, in the order in which the tenant names them."""
+    keys = {key.key: key for key in config.keys}
+    return {
+        name: KeyRule(
+            None if (key := keys[name]).plans is None else frozenset(key.plans or ()),
+            key.fallback,
+            key.warn_days * DAY_MS,
+            _keyless(key),
+            frozenset(key.purposes or ()),
+        )
+        for name in tenant.keys
     }
 
 

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from signerd.errors import Refusal
 from signerd.host.memfd import check_sealed
-from signerd.wire.methods import Descriptor, HmacCompute, HmacVerify, SignDsse, VerifyBundle
+from signerd.wire.methods import Descriptor, HmacCompute, HmacVerify, SignDsse, SignPayload, VerifyBundle
 
 __all__ = ["READ_BYTES", "check_claims", "check_files", "hash_file"]
 
@@ -26,14 +26,14 @@ _STATX: Final = struct.Struct("28xH10xQ208x")
 """``struct statx`` of statx(2): ``stx_mode`` and ``stx_size``."""
 
 
-Claiming = SignDsse | VerifyBundle | HmacCompute | HmacVerify
+Claiming = SignDsse | SignPayload | VerifyBundle | HmacCompute | HmacVerify
 """What may name descriptors."""
 
 
 def check_claims(orders: Iterable[Claiming], fds: tuple[int, ...], payload_bytes: int) -> None:
     """Refuse unless each descriptor of the frame is named exactly once, and is of the kind that its place asks for.
 
-    A predicate or bundle is a memfd sealed against write, grow and shrink; a subject or a MAC's data may be a regular
+    A document or bundle is a memfd sealed against write, grow and shrink; a subject or a MAC's data may be a regular
     file too. FIFOs, devices, sockets, O_PATH descriptors, a size that lies, a surplus or missing descriptor:
     ``request.malformed``. Nothing is read here.
     """
@@ -94,9 +94,9 @@ def _claims(order: Claiming) -> Iterator[tuple[int, int, bool]]:
         if isinstance(order.bundle, Descriptor):
             yield order.bundle.fd, order.bundle.size, True
         return
-    if isinstance(order.predicate, Descriptor):
-        yield order.predicate.fd, order.predicate.size, True
-    for subject in order.subject:
+    if isinstance(order.document, Descriptor):
+        yield order.document.fd, order.document.size, True
+    for subject in () if order.subject is UNSET else order.subject:
         if subject.fd is not UNSET and subject.size is not UNSET:
             yield subject.fd, subject.size, False
 

@@ -12,6 +12,7 @@ import trio
 from msgspec import UNSET, Raw
 
 from signerd import __version__
+from signerd.attestation.algorithms import OUTPUT_PROFILES
 from signerd.contracts.services import Clock
 from signerd.contracts.values import Caller, Peer, Principal
 from signerd.daemon.aggregate import NOBODY, Aggregate
@@ -23,7 +24,7 @@ from signerd.daemon.faults import tell
 from signerd.daemon.macs import MACS
 from signerd.daemon.peer import open_pidfd, read_peer
 from signerd.daemon.poller import Poller
-from signerd.daemon.reads import PROFILES, Reads
+from signerd.daemon.reads import Reads
 from signerd.daemon.sealer_link import SealerLink
 from signerd.daemon.session import Session
 from signerd.daemon.signing import Signing, answers_unread
@@ -49,7 +50,7 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE
 __all__ = ["Frontend"]
 
 SOFTWARE: Final = f"signerd/{__version__}"
-SIGNING: Final = frozenset({"sign.dsse", "sign.batch"}) | MACS
+SIGNING: Final = frozenset({"sign.dsse", "sign.payload", "sign.batch"}) | MACS
 """What uses a key: each request has a record of its own, however it ends."""
 DESCRIPTORS_SHARE: Final = 8
 """One uid may hold this part of the descriptors that the process may have open; hashing doubles each for a while."""
@@ -182,7 +183,7 @@ class Frontend:
             version=VERSION,
             limits=self._reads.limits,
             methods=SERVED[session.via],
-            profiles=PROFILES,
+            profiles=OUTPUT_PROFILES,
             nonce=os.urandom(32),
         )
 

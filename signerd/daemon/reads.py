@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from signerd import __version__
+from signerd.attestation.algorithms import COSE_ALGORITHMS, COSIGN_ALGORITHMS, OUTPUT_PROFILES
 from signerd.contracts.services import Charge, Clock
 from signerd.contracts.validity import UNLOGGED, check_validity, status_at
 from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
@@ -18,22 +19,23 @@ from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.verifying import Verifying
 from signerd.errors import Fault, Refusal
-from signerd.pipeline.admit import no_such_key
 from signerd.pipeline.entitle import bypassed
 from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import keyless_command, remaining_of, verify_command
 from signerd.pipeline.services import Services
+from signerd.pipeline.signers import no_such_key
 from signerd.verification.keys import PublicKey
 from signerd.wire import methods
 from signerd.wire.keyless import Keyless
 from signerd.wire.messages import Limits
 from signerd.wire.ring import RingEntry
 
-__all__ = ["PROFILES", "Reads"]
+__all__ = ["Reads"]
 
-PROFILES = ("cosign",)
 NEVER = 2**53 - 1
 """``expires_at`` of a binding by peer credentials: it ends with the connection."""
+
+NOT_VALIDATED = "a compliance profile restricts algorithms; it does not make the module that computes them validated"
 
 Read = Callable[[Session, msgspec.Struct], msgspec.Struct]
 
@@ -175,9 +177,9 @@ class Reads:
             status=status_at(entry, now),
             added_at=entry.added_at,
             profile=self.services.tenants[tenant].profile,
-            uses=("hmac",) if entry.makes_macs else ("dsse",),
+            uses=_uses(entry),
             hardware=methods.Hardware(attested=entry.hardware),
-            verify_command=() if entry.makes_macs else (self._verify_command(tenant, entry),),
+            verify_command=(self._verify_command(tenant, entry),) if entry.algorithm in COSIGN_ALGORITHMS else (),
             version=entry.version,
             expires_at=entry.expires_at or UNSET,
             revoked_at=entry.revoked_at or UNSET,
@@ -199,11 +201,12 @@ class Reads:
             int(self.clock.monotonic() - self.started),
             tuple(self.plugins),
             self._backends(session),
-            PROFILES,
+            OUTPUT_PROFILES,
             self.limits,
             "off",
             self.snapshot.separation,
             self.development,
+            (NOT_VALIDATED,),
         )
 
     def _health(self, session: Session, params: msgspec.Struct) -> msgspec.Struct:
@@ -211,6 +214,12 @@ class Reads:
         up = [state.up for state in self._states(self.snapshot.backends)]
         checks = (methods.Check("audit", audit), methods.Check("backends", bool(up) and all(up)))
         return methods.DaemonHealth(audit and any(up), checks)
+
+
+def _uses(entry: RingEntry) -> tuple[str, ...]:
+    if entry.makes_macs:
+        return ("hmac",)
+    return ("dsse", "cose") if entry.algorithm in COSE_ALGORITHMS and not entry.keyless else ("dsse",)
 
 
 def _bound(session: Session) -> Principal:

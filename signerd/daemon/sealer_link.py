@@ -36,6 +36,7 @@ from signerd.wire.links import (
     SealedMany,
     SealItem,
     SealMany,
+    StillVerifying,
 )
 from signerd.wire.mac_links import MacedMany, MacItem, MacMany, MacOutcome
 from signerd.wire.params import Descriptor
@@ -51,6 +52,7 @@ _message: Final = msgspec.msgpack.Decoder(
     | Recorded
     | Answer
     | AdminAnswer
+    | StillVerifying
     | RingChanged
     | GrantsChanged
     | BackendChanged
@@ -277,12 +279,8 @@ class SealerLink:
             message = _message.decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise LinkClosed(f"the sealer sent a frame out of shape: {exc}") from None
-        if isinstance(message, SealedMany):
-            for outcome in message.outcomes:
-                self._sealed(outcome.audit_id, outcome.ok, outcome.error, fds)
-        elif isinstance(message, MacedMany):
-            for each in message.outcomes:
-                self._mac_ended(each)
+        if isinstance(message, SealedMany | MacedMany):
+            self._ended(message, fds)
         elif isinstance(message, Recorded):
             for audit_id in message.audit_ids:
                 then, _ = self._records.pop(audit_id, (None, 0.0))
@@ -294,9 +292,26 @@ class SealerLink:
                 answered(message if message.error is None else told(message.error))
         elif isinstance(message, AdminAnswer):
             self._administer_ended(message, fds)
+        elif isinstance(message, StillVerifying):
+            self._heard_of(message.audit_ids)
         else:
             self._open = self._open or isinstance(message, Opened)
             self._news(message)
+
+    def _ended(self, message: SealedMany | MacedMany, fds: tuple[int, ...]) -> None:
+        if isinstance(message, MacedMany):
+            for made in message.outcomes:
+                self._mac_ended(made)
+            return
+        for outcome in message.outcomes:
+            self._sealed(outcome.audit_id, outcome.ok, outcome.error, fds)
+
+    def _heard_of(self, audit_ids: tuple[str, ...]) -> None:
+        """Begin to wait anew for items that take their time."""
+        now = self._clock.monotonic()
+        for audit_id in audit_ids:
+            if audit_id in self._seals:
+                self._seals[audit_id] = self._seals[audit_id][0], now
 
     def _administer_ended(self, answer: AdminAnswer, fds: tuple[int, ...]) -> None:
         then = self._administered.pop(answer.id, None)

@@ -2,7 +2,7 @@
 
 import grp
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from signerd.errors import SignerdError
 from signerd.host.config_approvals import Approvals
@@ -10,6 +10,7 @@ from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
 from signerd.host.config_macs import mac_problems, makes_macs_alone, signing_problems
 from signerd.host.config_model import Backend, Config, Key, Tenant
+from signerd.host.config_profiles import profile_problems
 from signerd.host.config_trust import Trust, TrustedService, Verification
 from signerd.host.tables import quoted
 from signerd.verification.ssh_keys import SshPublicKey
@@ -28,6 +29,8 @@ _ORDERED = (
 
 _PIN = re.compile(r"[:;?&]\s*pin-(?:value|source)\s*(?:=|$)", re.IGNORECASE)
 """A PIN in a PKCS#11 URI, or the place of one (RFC 7512, section 2.3)."""
+
+_SECRETS = {"password", "pin"}
 
 _UNFIT_PATH = re.compile(r"(?:^|/)\.\.(?:/|\Z)|[\0\ud800-\udfff]")
 _CREDENTIAL = re.compile(r"/[^\n]+|[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
@@ -52,6 +55,7 @@ def cross_problems(config: Config) -> list[str]:
         *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
         *_keys(config),
         *signing_problems(config),
+        *profile_problems(config),
         *_needed(config),
         *_approvals(config.approvals),
         *_publishers(config),
@@ -126,6 +130,7 @@ def _certificates(config: Config) -> Iterator[str]:
 
 def _backend(backend: Backend) -> Iterator[str]:
     where = f"backends.{quoted(backend.name)}"
+    yield from _secrets(f"{where}.settings", backend.settings)
     if not backend.socket:
         if backend.credential:
             yield f"{where}.credential: expected none without socket"
@@ -144,6 +149,16 @@ def _backend(backend: Backend) -> Iterator[str]:
             yield f"{where}.{key}: expected none with socket: that worker is not started from here"
     if backend.certificate != "none":
         yield f'{where}.certificate: expected "none" with socket: what runs there cannot be compared with it'
+
+
+def _secrets(where: str, table: Mapping[str, object]) -> Iterator[str]:
+    """What a backend is told by name is not known here; what no backend should be told in this file is."""
+    for key, value in table.items():
+        place = f"{where}.{quoted(key)}"
+        if isinstance(value, Mapping):
+            yield from _secrets(place, value)
+        elif key in _SECRETS:
+            yield f"{place}: expected none: a PIN or password lies in a file or credential of its own"
 
 
 def _one_worker_each(config: Config) -> Iterator[str]:

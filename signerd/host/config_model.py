@@ -205,8 +205,9 @@ class Tenant(msgspec.Struct, frozen=True):
     """Its keys; no other tenant can name, use or list them."""
     default_key: NoKeyReference = ""
     """Signs where a request names no key. May be left out where there is one that signs, or none."""
-    profile: Literal["world"] = "world"
-    """Which algorithms its keys may have."""
+    profile: Annotated[str, Meta(max_length=64)] = "world"
+    """Which algorithms its keys may have: `world`, `fips`, `eidas`, `kcmvp`, `gost` or `sm`, or several joined by `+`,
+    of which each key needs one. It restricts algorithms; it makes no module validated."""
     predicates: tuple[Uri, ...] | None = None
     """The predicate types that it may have signed, as URIs of the catalogue. Absent: all of it."""
     exempt_predicates: tuple[Uri, ...] = ()
@@ -233,7 +234,9 @@ class Key(msgspec.Struct, frozen=True):
     """The `[backends.NAME]` that has it."""
     tenant: Name
     """Whose it is; that tenant's `keys` must name it too."""
-    generate: Literal["ES256", "ES384", "ES512", "Ed25519"] | MacName | None = None
+    generate: (
+        Literal["ES256", "ES384", "ES512", "Ed25519", "GOST3410-2012-256", "GOST3410-2012-512"] | MacName | None
+    ) = None
     """Make a key of this algorithm at the first start that does not find one. A key that was there before is never made
     anew."""
     plans: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] | None = None

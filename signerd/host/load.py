@@ -17,12 +17,15 @@ from typing import Final, Generic, TypeVar, cast
 
 import pluggy
 
+from signerd.attestation.dsse import is_media_type
+from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts import hookspecs
 from signerd.contracts.hookspecs import KEY_BACKENDS_GROUP, PLUGINS_GROUP, PROJECT, PUBLISHERS_GROUP
 from signerd.contracts.providers import (
     Authenticator,
     EntitlementSource,
     KeyBackend,
+    PayloadType,
     PredicateType,
     ReleaseCheck,
     TransparencyLog,
@@ -295,6 +298,18 @@ def _typed(name: str, hook: str, result: object) -> list[object]:
     return providers
 
 
+def _check_payload_type(provided: Provided[PredicateType], owners: dict[str, str]) -> None:
+    """Take the payload type, where there is one, into ``owners``."""
+    if not isinstance(provided.provider, PayloadType):
+        return
+    name: object = provided.provider.payload_type
+    if not isinstance(name, str) or not is_media_type(name) or name == PAYLOAD_TYPE:
+        raise LoadError(provided.name, "a payload type is a media type, and not that of Statements")
+    if name in owners:
+        raise LoadError(provided.name, f"the payload type {name} is already brought by the plugin {owners[name]}")
+    owners[name] = provided.name
+
+
 def _by_uri(provided: Sequence[Provided[object]]) -> dict[str, Provided[PredicateType]]:
     by_uri: dict[str, Provided[PredicateType]] = {}
     owners: dict[str, str] = {}
@@ -308,5 +323,6 @@ def _by_uri(provided: Sequence[Provided[object]]) -> dict[str, Provided[Predicat
                     each.name, f"the predicate type {name} is already brought by the plugin {owners[name]}"
                 )
             owners[name] = each.name
+        _check_payload_type(each, owners)
         by_uri[each.provider.uri] = each
     return by_uri

@@ -1,24 +1,16 @@
 """Keys and quota: the last gate before content is looked at."""
 
-from collections.abc import Sequence
-from functools import lru_cache
 from types import TracebackType
 
-from msgspec import UNSET
-
-from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
 from signerd.contracts.services import Charge
-from signerd.contracts.validity import check_validity
 from signerd.errors import Refusal
-from signerd.pipeline.evidence import Admission, Cleared, Order
-from signerd.pipeline.keyless import default_keyless, identity_for
+from signerd.pipeline.evidence import Admission, Cleared
+from signerd.pipeline.keyless import identity_for
 from signerd.pipeline.services import Services
-from signerd.verification.keys import PublicKey
-from signerd.verification.rekor2 import key_details
+from signerd.pipeline.signers import choose_keys
 from signerd.wire.methods import Descriptor
-from signerd.wire.ring import RingEntry
 
-__all__ = ["admit", "charge_for", "choose_key", "choose_keys", "no_such_key", "wants"]
+__all__ = ["admit", "charge_for"]
 
 
 class admit:  # noqa: N801  a scope that reads as a verb in the story
@@ -60,63 +52,9 @@ def charge_for(cleared: Cleared) -> Charge:
     return Charge(tenant, entitlement.plan, limits.rate, limits.burst, limits.daily, limits.concurrency)
 
 
-def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry, ...]:
-    """Return the ring's entries for what the request names, or the default key of the plan or the tenant.
-
-    Another tenant's key is ``key.not_found`` (T14). Every key must be valid now, and its algorithm within the
-    tenant's profile and the output profile. ``key.forbidden``: ``other_plan``, ``hardware_required``.
-    """
-    options = order.params.options
-    tenant = order.tenant
-    if options and options.keys:
-        names: Sequence[str] = options.keys
-    else:
-        named = tenant.default_keys.get(plan, tenant.default_key)
-        names = (default_keyless(order, named) if options and options.mode == "keyless" else named,)
-    return tuple([choose_key(name, plan, order, services) for name in names])
-
-
-def no_such_key() -> Refusal:
-    """Return what is said of a key that does not exist for whoever asks."""
-    return Refusal("key.not_found", "no_such_key", "no such key")
-
-
-def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEntry:
-    """Return the version that signs for the reference ``name``; refuses as :func:`choose_keys`."""
-    tenant = order.tenant
-    entry = services.ring.find(order.principal.tenant, name)
-    if entry is None:
-        raise (name in tenant.rules and services.ring.why_absent(name)) or no_such_key()
-    if entry.makes_macs:
-        raise Refusal("key.forbidden", "mac_key", "the key makes MACs; it signs nothing")
-    check_validity(entry, services.clock.now_ms())
-    if entry.algorithm not in PROFILES[tenant.profile] or entry.algorithm not in COSIGN_ALGORITHMS:
-        raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
-    if not entry.keyless and (order.transparency != "none" or wants(order, "rekor_request")):
-        _check_logged(entry.spki)
-    rule = tenant.rules.get(name)
-    if rule is not None and rule.plans is not None and plan not in rule.plans:
-        raise Refusal("key.forbidden", "other_plan", "the key does not sign for this plan")
-    if tenant.require_hardware and not entry.hardware:
-        raise Refusal("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
-    return entry
-
-
-def wants(order: Order, part: str) -> bool:
-    """Whether the request asks for that further part of the result (``options.include``)."""
-    options = order.params.options
-    return options is not UNSET and options.include is not UNSET and part in options.include
-
-
-@lru_cache(maxsize=1024)
-def _check_logged(spki: bytes) -> None:
-    """Refuse (``key.algorithm_refused``, ``not_logged``) a key whose signatures no transparency log takes."""
-    key_details(PublicKey.from_spki(spki))
-
-
 def _check_size(cleared: Cleared) -> None:
     """Refuse a predicate above the plan's size (bytes); the daemon's own limit was checked with the shape."""
-    predicate = cleared.entitled.order.params.predicate
+    predicate = cleared.entitled.order.params.document
     size = predicate.size if isinstance(predicate, Descriptor) else len(predicate)
     limit = cleared.entitled.entitlement.limits.size
     if size > limit:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from signerd.attestation.statement import Subject
+from signerd.attestation.statement import PAYLOAD_TYPE, Subject
 from signerd.contracts.providers import PredicateType
 from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, Principal, Release
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
 from signerd.wire.keyless import IdentityToken
-from signerd.wire.methods import SignDsse, SignResult
+from signerd.wire.methods import SignDsse, SignPayload, SignResult
 from signerd.wire.params import Descriptor
 from signerd.wire.ring import RingEntry
 
@@ -21,17 +21,25 @@ class Order:
     """A request that is understood: well-formed, of a catalogued type, within the principal's scope.
 
     A subject that was given by descriptor has no digest yet; it is hashed before the Statement is built.
-    ``transparency`` (none, async, required) and ``timestamp`` say what is to be published.
+    ``transparency`` (none, async, required) and ``timestamp`` say what is to be published, ``profile`` in which form
+    the signatures leave. A document of another ``payload_type`` than a Statement's is ``bare``: signed itself.
     """
 
     request: SignRequest
-    params: SignDsse
+    params: SignDsse | SignPayload
     principal: Principal
     tenant: Tenant
     predicate_type: PredicateType
     subjects: tuple[Subject, ...]
     transparency: str = "none"
     timestamp: bool = False
+    profile: str = "cosign"
+    payload_type: str = PAYLOAD_TYPE
+
+    @property
+    def bare(self) -> bool:
+        """Whether the document itself is signed, and no Statement about it."""
+        return self.payload_type != PAYLOAD_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,8 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class BuiltStatement:
-    """What will be signed. ``payload_fd`` is its sealed memfd where ``payload`` is a Descriptor."""
+    """What will be signed: a Statement, or a bare document. ``payload_fd`` is its sealed memfd where ``payload`` is a
+    Descriptor."""
 
     admission: Admission
     payload: bytes | Descriptor

@@ -15,12 +15,12 @@ from signerd.contracts.services import Charge
 from signerd.contracts.validity import check_validity
 from signerd.contracts.values import Entitlement, Peer, Principal
 from signerd.errors import Detail, Refusal
-from signerd.pipeline.admit import no_such_key
 from signerd.pipeline.authenticate import authenticate
 from signerd.pipeline.entitle import plan_of
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.services import Services
+from signerd.pipeline.signers import no_such_key
 from signerd.pipeline.tenants import Tenant
 from signerd.pipeline.waits import maced
 from signerd.wire.links import KeyUse

@@ -10,7 +10,7 @@ from signerd.errors import Refusal
 
 if TYPE_CHECKING:
     from signerd.pipeline.evidence import Order
-    from signerd.wire.methods import SignDsse
+    from signerd.wire.methods import SignDsse, SignPayload
 
 __all__ = ["SignRequest"]
 
@@ -28,7 +28,7 @@ class SignRequest:
 
     audit_id: str
     method: str
-    params: "msgspec.Raw | SignDsse | Refusal"
+    params: "msgspec.Raw | SignDsse | SignPayload | Refusal"
     bound: Principal | None
     deadline: float
     traceparent: str = ""

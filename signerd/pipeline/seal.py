@@ -3,18 +3,19 @@
 import shlex
 from dataclasses import replace
 from functools import lru_cache
+from typing import Final
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from signerd.attestation.algorithms import SIGNATURE_DIGEST
-from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Remaining
 from signerd.errors import Fault, Refusal
-from signerd.pipeline.admit import choose_key, wants
 from signerd.pipeline.evidence import BuiltStatement, Cleared, Order, Signed
 from signerd.pipeline.keyless import EPHEMERAL, identity_for, is_ephemeral, rule_of, untimed_warnings
 from signerd.pipeline.record import Entry
 from signerd.pipeline.services import Services
+from signerd.pipeline.signers import COMPANION, bundled_keys, check_published, choose_key, wants
 from signerd.pipeline.tenants import KeylessRule, Tenant
 from signerd.pipeline.waits import sealed
 from signerd.wire import methods
@@ -23,11 +24,16 @@ from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, Sealed, Seal
 from signerd.wire.params import Descriptor
 from signerd.wire.ring import RingEntry
 
-__all__ = ["decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
+__all__ = ["cose_command", "decision_of", "keyless_command", "remaining_of", "seal", "shown_decision", "verify_command"]
+
+_UNBUNDLED: Final = (
+    "not for cosign: no key of ES256 has signed, so there is no bundle, and only verifiers of DSSE envelopes that know "
+    "the algorithm verify this"
+)
 
 
 async def seal(built: BuiltStatement, entry: Entry, services: Services) -> Signed:
-    """Have the Statement signed on the record: the one wait of a story with warm caches.
+    """Have what was built signed on the record: the one wait of a story with warm caches.
 
     Where a key's backend cannot be reached, and for no other reason, its fallback signs instead: once, on a record
     of its own that says so.
@@ -56,13 +62,14 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         request.record_id,
         entry.hand_over(),
         decision,
-        PAYLOAD_TYPE,
+        order.payload_type,
         built.payload,
         max(1, int((request.deadline - services.clock.monotonic()) * 1000)),
         envelope=wants(order, "envelope"),
         principal_expires_at=expires_at or 0,
         identity=built.admission.identity,
         rekor_request=wants(order, "rekor_request"),
+        profile=order.profile,
     )
     answer, fds = await sealed(item, built.payload_fd)
     return Signed(request.record_id, _result(built, decision, answer, services.clock.now_ms()), fds)
@@ -81,9 +88,10 @@ def _fallback(built: BuiltStatement, services: Services) -> BuiltStatement | Non
         return None
     try:
         keys = [
-            key if name is None else choose_key(name, plan, order, services)
+            key if name is None else _in_place_of(key, choose_key(name, plan, order, services))
             for key, name in zip(admission.keys, names, strict=True)
         ]
+        check_published(order, keys)
         identity = identity_for(order, keys, services, token_needed=False)
     except Refusal:
         return None
@@ -91,6 +99,11 @@ def _fallback(built: BuiltStatement, services: Services) -> BuiltStatement | Non
         return None
     degraded = replace(cleared, degraded=(*cleared.degraded, "key_fallback"))
     return replace(built, admission=replace(admission, cleared=degraded, keys=tuple(keys), identity=identity))
+
+
+def _in_place_of(key: RingEntry, fallback: RingEntry) -> RingEntry:
+    """Return the fallback; that nobody asked for a companion stays true of what signs in its place."""
+    return msgspec.structs.replace(fallback, source=COMPANION) if key.source == COMPANION else fallback
 
 
 def decision_of(built: BuiltStatement) -> DecisionFacts:
@@ -127,25 +140,31 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
     admission = built.admission
     order = admission.cleared.entitled.order
     keys = admission.keys
+    # Bundles, and all that is about them, are those of these signers; identities are those of all.
+    pairs = [(keys[place], answer.signatures[place]) for place in bundled_keys(order, keys)]
+    cose = [s.bundle for s in answer.signatures] if order.profile == "cose" else []
     return methods.SignResult(
-        bundles=tuple([_bin(s.bundle) for s in answer.signatures]),
+        bundles=tuple([_bin(s.bundle) for _, s in pairs]),
         statement_sha256=answer.statement_sha256,
         predicate_sha256=built.predicate_sha256,
-        bundle_sha256=tuple([s.bundle_sha256 for s in answer.signatures]),
-        envelope_sha256=answer.signatures[0].envelope_sha256,
+        bundle_sha256=tuple([s.bundle_sha256 for _, s in pairs]),
+        envelope_sha256=pairs[0][1].envelope_sha256 if pairs else answer.envelope_sha256,
         signing_identity=tuple(
             [
-                _identity(key) if signed.keyless is None else _certified(key, signed.keyid, signed.keyless)
+                _identity(key) if signed.keyless is None else _certified(order, key, signed.keyid, signed.keyless)
                 for key, signed in zip(keys, answer.signatures, strict=True)
             ]
         ),
-        cosign_verifiable=True,
+        cosign_verifiable=bool(pairs),
         warnings=(
-            *[w for key in keys for w in _warnings(key.algorithm) + _ageing(key, order.tenant, now)],
+            *[w for key, _ in pairs for w in _warnings(key.algorithm)],
+            *(() if pairs or cose or order.bare else (_UNBUNDLED,)),
+            *[w for key in keys for w in _ageing(key, order.tenant, now)],
             *untimed_warnings(order, keys),
         ),
-        verify_command=tuple(
-            [_command(order, key, signed.keyless) for key, signed in zip(keys, answer.signatures, strict=True)]
+        verify_command=(
+            *[_command(order, key, signed.keyless) for key, signed in pairs],
+            *[cose_command(order.predicate_type.uri, order.subjects[0].name) for _ in cose],
         ),
         entitlement=methods.EntitlementSummary(decision.plan, remaining_of(admission.remaining)),
         receipt=methods.Receipt(
@@ -157,7 +176,8 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         ),
         envelope=UNSET if answer.envelope is None else _bin(answer.envelope),
         certificate_chain=_chain(order, answer),
-        rekor_request=tuple([s.rekor_request for s in answer.signatures]) if wants(order, "rekor_request") else UNSET,
+        rekor_request=tuple([s.rekor_request for _, s in pairs]) if wants(order, "rekor_request") else UNSET,
+        cose=tuple([_bin(message) for message in cose]) if cose else UNSET,
     )
 
 
@@ -202,7 +222,7 @@ def _identity(key: RingEntry) -> methods.SigningIdentity:
     return methods.SigningIdentity("keyful", key.keyid, key.spki, key.algorithm, key.version)
 
 
-def _certified(key: RingEntry, keyid: str, by: Keyless) -> methods.SigningIdentity:
+def _certified(order: Order, key: RingEntry, keyid: str, by: Keyless) -> methods.SigningIdentity:
     return methods.SigningIdentity(
         "keyless",
         keyid,
@@ -213,6 +233,7 @@ def _certified(key: RingEntry, keyid: str, by: Keyless) -> methods.SigningIdenti
         subject=by.subject,
         not_before=by.not_before,
         not_after=by.not_after,
+        chain=by.chain if wants(order, "chain") else UNSET,
     )
 
 
@@ -226,8 +247,7 @@ def _command(order: Order, key: RingEntry, by: Keyless | None) -> methods.Verify
 
 def _chain(order: Order, answer: Sealed) -> tuple[bytes | methods.Descriptor, ...] | UnsetType:
     """Return the chain of the first certificate that signed, where it is asked for and there is one."""
-    options = order.params.options
-    if options is UNSET or options.include is UNSET or "chain" not in options.include:
+    if not wants(order, "chain"):
         return UNSET
     return next((signed.keyless.chain for signed in answer.signatures if signed.keyless is not None), UNSET)
 
@@ -272,6 +292,18 @@ def verify_command(
         predicate_type,
         # A name that begins with a dash would be read as an option.
         *(("--", artifact) if artifact.startswith("-") else (artifact,)),
+    )
+    return methods.VerifyCommand(argv, shlex.join(argv))
+
+
+@lru_cache(maxsize=1024)
+def cose_command(predicate_type: str, artifact: str) -> methods.VerifyCommand:
+    """Return signerd's own command line: cosign reads no COSE."""
+    argv = (
+        *("signerctl", "verify", "--key", "key.pub", "--type", predicate_type),
+        # A name that begins with a dash would be read as an option.
+        f"--subject={artifact}",
+        "statement.cose",
     )
     return methods.VerifyCommand(argv, shlex.join(argv))
 

@@ -16,7 +16,7 @@ from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
 from signerd.wire.links import Close, RefusedRecord
-from signerd.wire.methods import HmacCompute, HmacVerify, SignDsse
+from signerd.wire.methods import HmacCompute, HmacVerify, SignDsse, SignPayload
 from signerd.wire.ring import Grant, RingEntry
 
 __all__ = ["Bounds", "Deadlines", "Exceptions", "Ledger", "Ring", "Services"]
@@ -100,7 +100,7 @@ class Services:
     bounds: Bounds
     published: frozenset[str]
     new_id: Callable[[], str]
-    check_claims: Callable[[Iterable[SignDsse | HmacCompute | HmacVerify], tuple[int, ...]], None]
+    check_claims: Callable[[Iterable[SignDsse | SignPayload | HmacCompute | HmacVerify], tuple[int, ...]], None]
 
     def record(self, request: SignRequest, peer: Peer) -> AbstractAsyncContextManager[Entry]:
         """Open the scope that leaves exactly one closed record, however the request ends."""

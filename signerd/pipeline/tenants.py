@@ -37,8 +37,8 @@ class Tenant:
 
     ``predicates`` None allows the whole catalogue; ``exempt`` lists types (URIs) whose release check is
     waived, which every record under it says. ``default_keys`` go before ``default_key``, by plan. ``rules`` are those
-    of its keys. ``transparency`` (none, async, required) and ``timestamp`` stand where a request does not say.
-    ``backends`` are the names of those that have its keys.
+    of its keys, in the order of its configuration. ``transparency`` (none, async, required) and ``timestamp`` stand
+    where a request does not say. ``backends`` are the names of those that have its keys.
     """
 
     name: str

@@ -5,14 +5,15 @@ from typing import cast
 
 from msgspec import UNSET, UnsetType
 
-from signerd.attestation.statement import MOST_DIGESTS, Subject, check_subjects
+from signerd.attestation.statement import MOST_DIGESTS, PAYLOAD_TYPE, Subject, check_subjects
+from signerd.contracts.providers import PredicateType
 from signerd.contracts.values import Principal
 from signerd.errors import Refusal
 from signerd.pipeline.evidence import Order
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.services import Bounds, Services
 from signerd.pipeline.tenants import Tenant
-from signerd.wire.methods import Descriptor, Options, SignDsse, decode_params
+from signerd.wire.methods import Descriptor, Options, SignDsse, SignPayload, decode_params
 from signerd.wire.methods import Subject as AskedSubject
 
 __all__ = ["KEYLESS_SCOPE", "SIGN_SCOPE", "understand"]
@@ -21,11 +22,16 @@ SIGN_SCOPE = "signer.sign"
 KEYLESS_SCOPE = "signer.keyless"
 """To have an identity token used that came with the request."""
 _STAND_IN = secrets.token_hex(24)
+UNNAMED = "payload"
+"""The name in the record of a bare document that came without a subject."""
 _SERVED_INCLUDES = frozenset({"chain", "envelope", "rekor_request"})
+_OF_ENVELOPES = frozenset({"chain", "envelope"})
+_OF_MESSAGES = frozenset({"chain"})
+"""What may stand beside bundles, an envelope alone, a COSE_Sign1."""
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
-    """Return the request as an order for one Statement.
+    """Return the request as an order for one Statement, or for one bare document of a catalogued payload type.
 
     Reasons are found in this order: shape (``request.*``, ``statement.*``), catalogue
     (``predicate.unsupported``), scope (``auth.scope_missing``). An option that this daemon does not serve is
@@ -35,16 +41,18 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     params = request.params
     if isinstance(params, Refusal):
         raise params
-    if not isinstance(params, SignDsse):
-        params = cast("SignDsse", decode_params("sign.dsse", params))
+    if not isinstance(params, SignDsse | SignPayload):
+        params = cast("SignDsse | SignPayload", decode_params(request.method, params))
         services.check_claims((params,), request.fds)
-    _refuse_unserved(params, services.published)
-    subjects = _subjects(params.subject, services.bounds)
-    _check_predicate_size(params, services.bounds)
+    profile = _output_profile(params)
+    publishers = services.published if _has_bundles(params, profile) else frozenset[str]()
+    _refuse_unserved(params, profile, publishers)
+    subjects = _subjects(params.subject, services.bounds, profile)
+    _check_document_size(params, services.bounds)
     tenant = services.tenants.get(principal.tenant)
     if tenant is None:
         raise Refusal("auth.tenant_mismatch", "unknown_tenant", "this tenant is not served here")
-    kind = services.catalogue.find(params.predicate_type).provider
+    kind = _kind(params, services)
     if tenant.predicates is not None and kind.uri not in tenant.predicates:
         raise Refusal("predicate.unsupported", "not_allowed", "this predicate type is not allowed for the tenant")
     if params.policy is not UNSET and not kind.needs_policy:
@@ -54,14 +62,38 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     options = params.options
     if options and options.identity_token is not UNSET and KEYLESS_SCOPE not in principal.scopes:
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
-    transparency, timestamp = _published(params.options, tenant, services.published)
-    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp)
+    transparency, timestamp = _published(params.options, tenant, publishers)
+    payload_type = params.payload_type if isinstance(params, SignPayload) else PAYLOAD_TYPE
+    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp, profile, payload_type)
     request.order = order
     return order
 
 
-def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject, ...]:
+def _output_profile(params: SignDsse | SignPayload) -> str:
+    """Return the form in which signatures leave; a bare document has one only."""
+    asked = params.options.profile if params.options else UNSET
+    if not isinstance(params, SignPayload):
+        return asked or "cosign"
+    if asked and asked != "dsse":
+        raise _unserved(f"profile={asked}")
+    return "dsse"
+
+
+def _has_bundles(params: SignDsse | SignPayload, profile: str) -> bool:
+    """Whether a signature may leave as a bundle, which is where log entries and stamps have their place."""
+    return profile != "cose" and not isinstance(params, SignPayload)
+
+
+def _kind(params: SignDsse | SignPayload, services: Services) -> PredicateType:
+    if isinstance(params, SignPayload):
+        return services.catalogue.find_payload(params.payload_type).provider
+    return services.catalogue.find(params.predicate_type).provider
+
+
+def _subjects(asked: tuple[AskedSubject, ...] | UnsetType, bounds: Bounds, profile: str) -> tuple[Subject, ...]:
     """Return the subjects as they are known; one that is still to be hashed has no digest yet."""
+    if asked is UNSET:
+        return (Subject(UNNAMED, {}),)
     if len(asked) > bounds.subjects:
         raise Refusal("statement.invalid", "too_many_subjects", f"a statement has at most {bounds.subjects} subjects")
     subjects = tuple([Subject(s.name, {} if s.digest is UNSET else s.digest) for s in asked])
@@ -71,36 +103,40 @@ def _subjects(asked: tuple[AskedSubject, ...], bounds: Bounds) -> tuple[Subject,
         subject if asked[index].digest is not UNSET else Subject(subject.name, {"sha256": f"{_STAND_IN}{index:016x}"})
         for index, subject in enumerate(subjects)
     ]
-    check_subjects(judged, max_digests=min(bounds.digests, MOST_DIGESTS))
+    # Sigstore's verifiers know no GOST digests, so they stand in what is not for them alone.
+    check_subjects(judged, allow_gost=profile == "dsse", max_digests=min(bounds.digests, MOST_DIGESTS))
     return subjects
 
 
-def _check_predicate_size(params: SignDsse, bounds: Bounds) -> None:
-    predicate = params.predicate
-    if isinstance(predicate, Descriptor):
-        if predicate.size > bounds.payload_bytes:
+def _check_document_size(params: SignDsse | SignPayload, bounds: Bounds) -> None:
+    document = params.document
+    if isinstance(document, Descriptor):
+        if document.size > bounds.payload_bytes:
             raise Refusal(
                 "request.too_large",
                 "payload_too_large",
-                "the predicate is larger than this daemon takes",
+                "the document is larger than this daemon takes",
                 details={"limit": bounds.payload_bytes},
             )
-    elif len(predicate) > bounds.inline_bytes:
+    elif len(document) > bounds.inline_bytes:
         raise Refusal(
             "request.too_large",
             "inline_too_large",
-            "a predicate of this size comes by descriptor",
+            "a document of this size comes by descriptor",
             details={"limit": bounds.inline_bytes},
         )
 
 
-def _published(options: Options | UnsetType, tenant: Tenant, kinds: frozenset[str]) -> tuple[str, bool]:
-    """Return what is to be published: the request's word, else the tenant's."""
+def _published(options: Options | UnsetType, tenant: Tenant, publishers: frozenset[str]) -> tuple[str, bool]:
+    """Return what is to be published: the request's word, else the tenant's.
+
+    What cannot be is refused, the tenant's own too: it must not be left out because of the form.
+    """
     transparency, timestamp = tenant.transparency, tenant.timestamp
     if options is not UNSET:
         transparency = transparency if options.transparency is UNSET else options.transparency
         timestamp = timestamp if options.timestamp is UNSET else options.timestamp
-    _refuse_unpublished(transparency, timestamp, kinds)
+    _refuse_unpublished(transparency, timestamp, publishers)
     return transparency, timestamp
 
 
@@ -111,22 +147,20 @@ def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str
         raise _unserved("timestamp")
 
 
-def _refuse_unserved(params: SignDsse, kinds: frozenset[str]) -> None:
+def _refuse_unserved(params: SignDsse | SignPayload, profile: str, publishers: frozenset[str]) -> None:
     if params.approval_id is not UNSET:
         raise _unserved("approval_id")
     if params.idempotency_key is not UNSET:
         raise _unserved("idempotency_key")
-    if params.options is not UNSET:
-        _refuse_unserved_options(params.options, kinds)
-
-
-def _refuse_unserved_options(options: Options, kinds: frozenset[str]) -> None:
-    if options.profile is not UNSET and options.profile != "cosign":
-        raise _unserved(f"profile={options.profile}")
-    _refuse_unpublished(options.transparency or "none", options.timestamp is True, kinds)
+    options = params.options
+    if options is UNSET:
+        return
+    _refuse_unpublished(options.transparency or "none", options.timestamp is True, publishers)
     if options.include is not UNSET:
+        bare = _OF_ENVELOPES if isinstance(params, SignPayload) else _SERVED_INCLUDES
+        served = _OF_MESSAGES if profile == "cose" else bare
         for name in options.include:
-            if name not in _SERVED_INCLUDES:
+            if name not in served:
                 raise _unserved(f"include={name}")
 
 

@@ -5,18 +5,22 @@ plans, and whether they sign now. What no honest front end sends is a :class:`~s
 end in the middle of a request is an error that its caller is told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import UNSET
 
+from signerd.attestation.algorithms import COSE_ALGORITHMS, OUTPUT_PROFILES, bundled
+from signerd.attestation.dsse import is_media_type
 from signerd.attestation.macs import MACS
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
+from signerd.sealer.framing import COSE
 from signerd.sealer.job import Pinned, Violation
+from signerd.verification.keys import PublicKey
 from signerd.verification.rekor2 import key_details
 from signerd.wire.links import KeyUse, SealItem
 from signerd.wire.mac_links import MacItem
@@ -37,20 +41,47 @@ def check_id(audit_id: str) -> None:
 def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     """Return the pinned versions that an item is decided for, in its order.
 
-    Raises Violation for another payload type than the Statement's, no key at all, a tenant that is not the request's,
-    a key or version that is not in the ring or not that tenant's, one that makes MACs, a plan that the key does not
-    sign for (T14), a keyless key whose time nothing would prove, a token that no key has a use for, a key of which no
-    log takes signatures where one is to have them.
+    Raises Violation for a payload type that its output profile has no place for, no key at all, a tenant that is not
+    the request's, a key or version that is not in the ring or not that tenant's, one that makes MACs, a plan that the
+    key does not sign for (T14), a keyless key whose time nothing would prove, a token that no key has a use for, an
+    output profile that there is not or that has no place for a key, something to publish and no bundle that it could be
+    of, a key of which no log takes signatures where one is to have them.
     """
     audit_id, decision = item.audit_id, item.decision
-    if item.payload_type != PAYLOAD_TYPE:
-        raise Violation("payload_type", audit_id)
     if not decision.keys or item.request.tenant != decision.tenant:
         raise Violation("decision_shape", audit_id)
     keys = tuple([_key_of(item, use, ring) for use in decision.keys])
     if item.identity is not None and not any([pinned.certificates for pinned in keys]):
         raise Violation("identity_token", audit_id)
+    _check_form(item, keys)
+    _check_published(item, keys)
     return keys
+
+
+def _check_form(item: SealItem, keys: Sequence[Pinned]) -> None:
+    """Check what is to be framed, and how: a Statement in any profile, another media type in an envelope alone."""
+    if item.profile not in OUTPUT_PROFILES:
+        raise Violation("output_profile", item.audit_id)
+    if item.payload_type != PAYLOAD_TYPE and (item.profile != "dsse" or not is_media_type(item.payload_type)):
+        raise Violation("payload_type", item.audit_id)
+    if item.profile != COSE:
+        return
+    if item.envelope or not all([pinned.public and pinned.public.algorithm in COSE_ALGORITHMS for pinned in keys]):
+        raise Violation("cose_form", item.audit_id)
+
+
+def _check_published(item: SealItem, keys: Sequence[Pinned]) -> None:
+    logged = item.rekor_request or item.decision.transparency is not UNSET
+    if not logged and item.decision.timestamp is UNSET:
+        return
+    algorithms = [pinned.entry.algorithm for pinned in keys]
+    places = bundled(item.profile, algorithms, statement=item.payload_type == PAYLOAD_TYPE)
+    if not places:
+        raise Violation("nothing_to_publish", item.audit_id)
+    for place in places:
+        public = keys[place].public
+        if logged and public is not None:
+            _check_logged(public, item.audit_id)
 
 
 def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
@@ -63,10 +94,8 @@ def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
     _check_use(item.audit_id, decision.tenant, decision.plan, use, pinned)
     if pinned.entry.makes_macs:
         raise Violation("mac_key", item.audit_id)
-    if pinned.certificates is None:
-        if item.rekor_request or item.decision.transparency is not UNSET:
-            _check_logged(pinned, item.audit_id)
-    elif not (pinned.certificates.ephemeral_ok or item.decision.transparency == "required" or item.decision.timestamp):
+    ephemeral = decision.transparency != "required" and not decision.timestamp
+    if ephemeral and pinned.certificates is not None and not pinned.certificates.ephemeral_ok:
         # Nothing proves when it was signed: verifiers refuse it once the certificate has ended.
         raise Violation("ephemeral", item.audit_id)
     return pinned
@@ -103,10 +132,9 @@ def _check_use(audit_id: str, tenant: str, plan: str, use: KeyUse, pinned: Pinne
         raise Violation("foreign_plan", audit_id)
 
 
-def _check_logged(pinned: Pinned, audit_id: str) -> None:
-    assert pinned.public is not None
+def _check_logged(public: PublicKey, audit_id: str) -> None:
     try:
-        key_details(pinned.public)
+        key_details(public)
     except SignerdError:
         raise Violation("unlogged_key", audit_id) from None
 
@@ -141,6 +169,10 @@ class Admitted(Protocol):
         """The principal's end."""
         ...
 
+    def unfit(self, pinned: Pinned) -> CallError | None:
+        """Return why the key cannot do this very thing."""
+        ...
+
 
 def refusal_of(job: Admitted, ring: Mapping[str, Pinned], clock: Clock) -> CallError | None:
     """Return why the job may not be signed or released now: its principal, its keys, its time."""
@@ -157,8 +189,9 @@ def refusal_of(job: Admitted, ring: Mapping[str, Pinned], clock: Clock) -> CallE
             check_validity(pinned.entry, now)
         except SignerdError as error:
             return CallError(error.code, error.reason, error.public)
-        if pinned.unfit is not None:
-            return pinned.unfit
+        unfit = pinned.unfit or job.unfit(pinned)
+        if unfit is not None:
+            return unfit
     if clock.monotonic() >= job.deadline:
         return CallError("request.deadline", "deadline", "the request's time is over")
     return None

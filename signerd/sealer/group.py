@@ -7,10 +7,10 @@ from typing import Final, Generic, Protocol, TypeVar
 from signerd.contracts.services import AuditStore, Clock, Leaf
 from signerd.errors import SignerdError
 from signerd.sealer.job import Job
-from signerd.sealer.leaves import KeylessSigner, refused_leaf
+from signerd.sealer.leaves import KeylessSigner, outcome_leaf, refused_leaf
 from signerd.wire.links import RefusedRecord
 
-__all__ = ["Decided", "Group", "Groups", "keyless_signers"]
+__all__ = ["Decided", "Group", "Groups", "closing_leaf", "keyless_signers"]
 
 OUTCOME_S: Final = 0.005
 """Seconds that an outcome waits for a decision to share its commit with. A commit of its own would hold the loop up for
@@ -115,6 +115,20 @@ class Groups(Generic[W]):
         except SignerdError as error:
             return error
         return None
+
+
+def closing_leaf(job: Job, outcome: str, code: str, now: int, *, delivered: bool) -> Leaf:
+    """Return the leaf that closes the job's record; what was signed stands there where it may be ``delivered``."""
+    return outcome_leaf(
+        job.item.audit_id,
+        job.item.decision.tenant,
+        now,
+        outcome,
+        code,
+        job.bundle_digests if delivered else (),
+        keyless_signers(job) if delivered else (),
+        job.envelope_digest if delivered else "",
+    )
 
 
 def keyless_signers(job: Job) -> tuple[KeylessSigner, ...]:

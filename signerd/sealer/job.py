@@ -1,20 +1,25 @@
 """One payload on its way through the sealer."""
 
 import hashlib
-import mmap
 import os
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
+from signerd.attestation.algorithms import bundled, check_output
+from signerd.attestation.cose import signature_structure
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
+from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Leaf
+from signerd.errors import SignerdError
+from signerd.sealer.framing import COSE, Framed, cose_protected, framed_inline
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.leaves import decided_leaf
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import SealItem
+from signerd.wire.params import Descriptor
 from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError
 
@@ -64,9 +69,9 @@ class Job:
     """A ``SealItem`` with what became of it so far.
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
-    that. ``message`` is the PAE where a key wants all of it, else empty; ``message_fd`` is its memfd where it is
-    large. ``proofs`` has what was published of each signature. ``ended`` is the outcome by which the front end gave the
-    job up meanwhile. While ``aside``, a thread reads the memfds, which therefore stay open.
+    that. ``framed`` is what the keys sign: one for all, or one for each. ``proofs`` has what was published of each
+    signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside`` is above zero,
+    so many threads read the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -74,9 +79,7 @@ class Job:
     deadline: float
     payload_fd: int | None = None
     statement_sha256: str = ""
-    pae_sha256: bytes = b""
-    message: bytes | mmap.mmap = b""
-    message_fd: int | None = None
+    framed: tuple[Framed, ...] = ()
     index: int = -1
     leaf_hash: str = ""
     decision_digest: str = ""
@@ -84,15 +87,27 @@ class Job:
     proofs: list[list[LogEntry | bytes | None]] | None = None
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
+    envelope_digest: str = ""
     error: CallError | None = None
     ended: str = ""
     answered: bool = False
-    aside: bool = False
+    aside: int = 0
 
     @property
     def expires_at(self) -> int:
         """When the principal's credential ends, Unix milliseconds; 0 is never."""
         return self.item.principal_expires_at
+
+    def unfit(self, pinned: Pinned) -> CallError | None:
+        """Return why the key cannot sign this: its output profile, or its length."""
+        try:
+            check_output(self.item.profile, pinned.entry.algorithm)
+        except SignerdError as error:
+            return CallError(error.code, error.reason, error.public)
+        longest = None if pinned.public is None else pinned.public.longest_message
+        if longest is None or self.pae_bytes <= longest:
+            return None
+        return CallError("request.too_large", "gost_payload_too_large", f"a GOST key signs {longest} bytes at most")
 
     @property
     def durable(self) -> bool:
@@ -106,6 +121,12 @@ class Job:
             item.request, item.decision, item.audit_id, self.statement_sha256, item.payload_type, now
         )
         return leaf
+
+    @property
+    def bundled(self) -> tuple[int, ...]:
+        """The places of the keys whose signatures leave as bundles, and are published where any is."""
+        algorithms = [pinned.entry.algorithm for pinned in self.keys]
+        return bundled(self.item.profile, algorithms, statement=self.item.payload_type == PAYLOAD_TYPE)
 
     @property
     def publishes(self) -> bool:
@@ -127,23 +148,44 @@ class Job:
         return [p for p in proofs if isinstance(p, LogEntry)], [p for p in proofs if isinstance(p, bytes)]
 
     @property
+    def pae_bytes(self) -> int:
+        """How long the PAE is."""
+        payload = self.item.payload
+        size = payload.size if isinstance(payload, Descriptor) else len(payload)
+        return len(pae_header(self.item.payload_type, size)) + size
+
+    @property
     def wants_message(self) -> bool:
-        """Whether a key signs the PAE itself and not its SHA-256."""
+        """Whether a key signs the framed payload itself and not its SHA-256."""
         return not all([pinned.prehash for pinned in self.keys])
 
+    def to_sign(self, place: int) -> Framed:
+        """Return what the key at ``place`` signs."""
+        return self.framed[place if len(self.framed) > 1 else 0]
+
+    def frames(self, length: int) -> list[tuple[bytes, bool]]:
+        """Return what stands before a payload of ``length`` bytes in each of ``framed``, and whether a key wants all of
+        that: one PAE for all keys, or each key's own ``Sig_structure``, as it names the key."""
+        if self.item.profile != COSE:
+            return [(pae_header(self.item.payload_type, length), self.wants_message)]
+        return [
+            (signature_structure(cose_protected(pinned.public), length), not pinned.prehash)
+            for pinned in self.keys
+            if pinned.public is not None
+        ]
+
     def hash_inline(self, payload: bytes) -> None:
-        """Compute the statement's digest and that of its PAE: the sealer never signs bytes that it did not frame."""
-        message = pae_header(self.item.payload_type, len(payload)) + payload
+        """Compute the payload's digest and what is signed of it."""
         self.statement_sha256 = hashlib.sha256(payload).hexdigest()
-        self.pae_sha256 = hashlib.sha256(message).digest()
-        if self.wants_message:
-            self.message = message
+        self.framed = tuple([framed_inline(frame, payload, whole=whole) for frame, whole in self.frames(len(payload))])
 
     def close_descriptors(self) -> None:
         """Close the memfds that the job owns; harmless when done twice, and while ``aside``."""
         if self.aside:
             return
-        fds, self.payload_fd, self.message_fd = (self.payload_fd, self.message_fd), None, None
-        for fd in fds:
-            if fd is not None:
-                os.close(fd)
+        payload_fd, self.payload_fd = self.payload_fd, None
+        framed, self.framed = self.framed, ()
+        for one in framed:
+            one.close()
+        if payload_fd is not None:
+            os.close(payload_fd)

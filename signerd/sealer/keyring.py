@@ -24,6 +24,7 @@ from signerd.sealer.keyless import Certificates
 from signerd.sealer.versions import Versions
 from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import KEY
+from signerd.verification.compliance import check_key
 from signerd.verification.keys import PublicKey
 from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
@@ -108,11 +109,11 @@ class Keyring:
     def _pin(self, keyid: str) -> Pinned:
         keyless = self.specs.get(keyid)
         if keyless is not None and keyless.certificates is not None:
+            standing = keyless_entry(keyless)
             unfit = self._lost.get(keyid) if keyid in self._prehash or keyid in self._lost else _NOT_DESCRIBED
+            unfit = unfit or _outside(keyless, standing)
             prehash = self._prehash.get(keyid, False)
-            return Pinned(
-                keyless_entry(keyless), None, keyless.backend, prehash, unfit, keyless.plans, keyless.certificates
-            )
+            return Pinned(standing, None, keyless.backend, prehash, unfit, keyless.plans, keyless.certificates)
         entry = self._versions.find(keyid)
         spec = None if entry is None else self.specs.get(entry.key)
         if entry is None or spec is None:
@@ -131,7 +132,9 @@ class Keyring:
             return self._lost[entry.keyid]
         if entry.keyid not in self._prehash:
             return _NOT_DESCRIBED
-        return _NO_HARDWARE if spec.require_hardware and not entry.hardware else None
+        if spec.require_hardware and not entry.hardware:
+            return _NO_HARDWARE
+        return _outside(spec, entry)
 
     def shown(self, entry: RingEntry) -> RingEntry:
         """Return a version as it is told: with the time at which it becomes too old, which the configuration decides.
@@ -354,6 +357,15 @@ class Keyring:
 
     def _settle(self, spec: KeySpec) -> None:
         self._open.pop(spec.key, None)
+
+
+def _outside(spec: KeySpec, entry: RingEntry) -> CallError | None:
+    """Return why the tenant's profile does not allow the key, if it does not."""
+    try:
+        check_key(spec.profile, entry.algorithm, entry.spki)
+    except SignerdError as error:
+        return CallError(error.code, error.reason, error.public)
+    return None
 
 
 def keyless_entry(spec: KeySpec) -> RingEntry:

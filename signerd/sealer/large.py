@@ -10,9 +10,11 @@ import os
 from typing import Final
 
 from signerd.attestation.bundle import dsse_envelope_bytes
-from signerd.attestation.dsse import encode_base64, encode_envelope, pae_header
+from signerd.attestation.dsse import encode_base64, encode_envelope
 from signerd.errors import SignerdError
 from signerd.host.memfd import seal_memfd
+from signerd.sealer.cose import cose_parts, sealed_cose
+from signerd.sealer.framing import COSE, Framed
 from signerd.sealer.job import Job
 from signerd.sealer.signatures import bundle_of, rekor_requests, sealed_signature, signers
 from signerd.wire.links import Sealed
@@ -41,37 +43,70 @@ class LargeSealed:
 
 
 def hash_payload(job: Job) -> None:
-    """Hash the payload's memfd, which was found to be sealed; make the PAE a memfd too where a key signs all of it."""
+    """Hash the payload's memfd, which was found to be sealed, and what is signed of it; make that a memfd too where a
+    key signs all of it."""
     assert job.payload_fd is not None
     descriptor = job.item.payload
     assert isinstance(descriptor, Descriptor)
-    header = pae_header(job.item.payload_type, descriptor.size)
-    statement, framed = hashlib.sha256(), hashlib.sha256(header)
-    fd = os.memfd_create("pae", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) if job.wants_message else None
+    statement = hashlib.sha256()
+    framings = [_Framing(frame, whole) for frame, whole in job.frames(descriptor.size)]
     try:
-        if fd is not None:
-            _write(fd, header)
+        for framing in framings:
+            framing.begin()
         with mmap.mmap(job.payload_fd, descriptor.size, prot=mmap.PROT_READ) as payload, memoryview(payload) as view:
             for at in range(0, descriptor.size, PART_BYTES):
                 with view[at : at + PART_BYTES] as part:
                     statement.update(part)
-                    framed.update(part)
-                    if fd is not None:
-                        _write(fd, part)
-        if fd is not None:
-            seal_memfd(fd)
-            job.message = mmap.mmap(fd, len(header) + descriptor.size, prot=mmap.PROT_READ)
-            job.message_fd, fd = fd, None
-    finally:
-        if fd is not None:
-            os.close(fd)
+                    for framing in framings:
+                        framing.update(part)
+        job.framed = tuple([framing.end(descriptor.size) for framing in framings])
+    except BaseException:
+        for framing in framings:
+            framing.close()
+        raise
     job.statement_sha256 = statement.hexdigest()
-    job.pae_sha256 = framed.digest()
+
+
+class _Framing:
+    """What is signed, while it is hashed and, where a key wants the ``whole``, written into a memfd."""
+
+    __slots__ = ("_digest", "_fd", "_frame", "_whole")
+
+    def __init__(self, frame: bytes, whole: bool) -> None:  # as the job says of each
+        self._frame = frame
+        self._whole = whole
+        self._digest = hashlib.sha256(frame)
+        self._fd: int | None = None
+
+    def begin(self) -> None:
+        if self._whole:
+            self._fd = os.memfd_create("to-sign", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            _write(self._fd, self._frame)
+
+    def update(self, part: memoryview) -> None:
+        self._digest.update(part)
+        if self._fd is not None:
+            _write(self._fd, part)
+
+    def end(self, size: int) -> Framed:
+        """Return it; its memfd, sealed now, is the taker's only if no other framing fails."""
+        if self._fd is None:
+            return Framed(self._digest.digest())
+        seal_memfd(self._fd)
+        message = mmap.mmap(self._fd, len(self._frame) + size, prot=mmap.PROT_READ)
+        return Framed(self._digest.digest(), message, self._fd)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
 
 
 def assemble(job: Job) -> LargeSealed:
-    """Return envelope and bundles as sealed memfds; the same bytes as those of an inline payload would be."""
+    """Return envelope and bundles, or messages, as sealed memfds; the same bytes as those of an inline payload would
+    be."""
     assert job.payload_fd is not None
+    if job.item.profile == COSE:
+        return _assemble_cose(job)
     payload_type = job.item.payload_type
     fds: list[int] = []
     signatures = []
@@ -79,25 +114,44 @@ def assemble(job: Job) -> LargeSealed:
         requests = rekor_requests(job)
         for place, (pinned, made) in enumerate(zip(job.keys, job.signatures, strict=True)):
             assert made is not None
+            if place not in job.bundled:
+                signatures.append(sealed_signature(pinned, made))
+                continue
             bundle = bundle_of(_MARK, payload_type, made, *job.beside(place))
             envelope = dsse_envelope_bytes(_MARK, payload_type, made.signature)
             fd, size, digests = _fill(job, bundle, envelope)
             fds.append(fd)
             memfd = Descriptor(len(fds) - 1, size)
             signatures.append(sealed_signature(pinned, made, memfd, *digests, requests[place]))
-        combined = None
-        if job.item.envelope:
+        combined, digest = None, ""
+        if job.item.envelope or job.item.profile == "dsse":
             template = encode_envelope(_MARK, payload_type, signers(job))
-            fd, size, _ = _fill(job, template, template)
+            fd, size, (whole, _) = _fill(job, template, template)
+            digest = whole if job.item.profile == "dsse" else ""
             fds.append(fd)
             combined = Descriptor(len(fds) - 1, size)
     except BaseException:
         _close(fds)
         raise
     sealed = Sealed(
-        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined
+        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined, digest
     )
     return LargeSealed(sealed, tuple(fds))
+
+
+def _assemble_cose(job: Job) -> LargeSealed:
+    assert isinstance(job.item.payload, Descriptor)
+    fds: list[int] = []
+    messages: list[tuple[bytes | Descriptor, str]] = []
+    try:
+        for before, after in cose_parts(job, job.item.payload.size):
+            fd, size, digest = _fill_raw(job, before, after)
+            fds.append(fd)
+            messages.append((Descriptor(len(fds) - 1, size), digest))
+    except BaseException:
+        _close(fds)
+        raise
+    return LargeSealed(sealed_cose(job, messages), tuple(fds))
 
 
 def discard(result: LargeSealed | SignerdError) -> None:
@@ -134,6 +188,27 @@ def _fill(job: Job, template: bytes, hashed: bytes) -> tuple[int, int, tuple[str
     whole.update(after)
     also.update(also_after)
     return fd, size, (whole.hexdigest(), also.hexdigest())
+
+
+def _fill_raw(job: Job, before: bytes, after: bytes) -> tuple[int, int, str]:
+    """Write the payload between ``before`` and ``after`` into a sealed memfd; return it, its size and its SHA-256."""
+    assert job.payload_fd is not None
+    digest = hashlib.sha256(before)
+    fd = os.memfd_create("cose", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        _write(fd, before)
+        at = 0
+        while part := os.pread(job.payload_fd, PART_BYTES, at):
+            at += len(part)
+            digest.update(part)
+            _write(fd, part)
+        _write(fd, after)
+        seal_memfd(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    digest.update(after)
+    return fd, len(before) + at + len(after), digest.hexdigest()
 
 
 def _write(fd: int, data: bytes | memoryview) -> None:

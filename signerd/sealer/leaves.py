@@ -79,6 +79,7 @@ class _Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int
     bundle_sha256: Sequence[str] = ()
     code: str = ""
+    envelope_sha256: str = ""
     keyless: Sequence[KeylessSigner] = ()
 
 
@@ -156,9 +157,10 @@ def outcome_leaf(
     code: str = "",
     bundle_sha256: Sequence[str] = (),
     keyless: Sequence[KeylessSigner] = (),
+    envelope_sha256: str = "",
 ) -> Leaf:
-    """Return the leaf that closes a ``decided`` one: how it ended, the digests of the bundles that were made, and the
-    certificates of keyless keys.
+    """Return the leaf that closes a ``decided`` one: how it ended, the digests of the bundles that were made (in output
+    profile dsse that of the envelope), and the certificates of keyless keys.
     """
     text = encode(
         _Outcome(
@@ -170,6 +172,7 @@ def outcome_leaf(
             LEAF_VERSION,
             bundle_sha256=tuple(bundle_sha256),
             code=code,
+            envelope_sha256=envelope_sha256,
             keyless=tuple(keyless),
         )
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
+from signerd.attestation.algorithms import check_algorithm
 from signerd.contracts.services import Clock
 from signerd.errors import Refusal, SignerdError, error_from
 from signerd.host.config_checks import names_pin
@@ -20,6 +20,7 @@ from signerd.sealer.keyring import Keyring, KeySpec, entry_of
 from signerd.sealer.transitions import changed, check_new, check_order, new_version
 from signerd.sealer.versions import Versions, planted_refusal
 from signerd.sealer.worker_call import Call, CallResult
+from signerd.verification.compliance import check_key
 from signerd.wire.orders import KeyOrder
 from signerd.wire.ring import RingChange, RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams, RotateParams
@@ -97,7 +98,10 @@ class Life:
         if order.key in self._busy:
             raise Refusal("request.conflict", "in_progress", "another new version of the key is being made")
         algorithm = order.algorithm or (versions[-1].algorithm if versions else spec.mac or spec.generate or "ES256")
-        _check_algorithm(spec, algorithm)
+        if spec.mac:
+            _check_mac(spec, algorithm)
+        else:
+            check_algorithm(spec.profile, algorithm)
         backend = self._backends[spec.backend]
         params = self._params(order, spec, versions, algorithm)
         method = "describe" if order.handle else order.operation
@@ -132,7 +136,8 @@ class Life:
             described, handle = self._read(order, spec, result)
             if algorithm and described.algorithm != algorithm:
                 raise Lie(f"made a key of algorithm {described.algorithm} in place of {algorithm}")
-            _check_algorithm(spec, described.algorithm)
+            if not spec.mac:
+                check_key(spec.profile, described.algorithm, described.spki)
             if order.operation == "rotate" and spec.require_hardware and not described.hardware:
                 # It would end the version that signs, and not sign itself.
                 raise Refusal("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
@@ -175,10 +180,6 @@ class Life:
         return tuple([self._keyring.shown(entry) for entry in changes])
 
 
-def _check_algorithm(spec: KeySpec, algorithm: str) -> None:
-    if spec.mac:
-        if algorithm != spec.mac:
-            raise Refusal("key.algorithm_refused", "other_algorithm", "the key's algorithm is configured otherwise")
-        return
-    if algorithm not in PROFILES[spec.profile] or algorithm not in COSIGN_ALGORITHMS:
-        raise Refusal("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
+def _check_mac(spec: KeySpec, algorithm: str) -> None:
+    if algorithm != spec.mac:
+        raise Refusal("key.algorithm_refused", "other_algorithm", "the key's algorithm is configured otherwise")

@@ -77,6 +77,9 @@ class MacJob:
         """When the principal's credential ends, Unix milliseconds; 0 is never."""
         return self.item.principal_expires_at
 
+    def unfit(self, pinned: Pinned) -> None:
+        """Return nothing: any secret makes a MAC of anything."""
+
     def decided(self, now: int) -> Leaf:
         """Return the ``decided`` leaf."""
         return decided_mac_leaf(self.item, now)

@@ -51,7 +51,7 @@ from signerd.sealer.specs import key_specs
 from signerd.sealer.starters import backend_spec
 from signerd.sealer.versions import Versions
 from signerd.wire.frames import encode_frame
-from signerd.wire.links import AdminAnswer, Answer, Failed, Query
+from signerd.wire.links import AdminAnswer, Answer, Failed, Query, StillVerifying
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["Process", "main"]
@@ -90,6 +90,7 @@ class Process:
             worker.tick(clock.monotonic())
         audit = state / "audit.sqlite"
         self._store = SqliteAuditStore(audit, config.limits.audit_write_s)
+        self._verifying = Aside()
         self._copying = Aside(COPY_NICE)
         self._checkpoints = Checkpoints(audit, self._store, self._copying)
         self._begin_log()
@@ -98,7 +99,9 @@ class Process:
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
         publishing = publishing_of(config, self.publishers, state, self._store, clock)
-        self.sealing = Sealing(self._store, self.ring.pins, self.backends, clock, self._aside, publishing)
+        self.sealing = Sealing(
+            self._store, self.ring.pins, self.backends, clock, self._aside, publishing, self._verifying
+        )
         self.macs = MacSealing(self._store, self.ring.pins, self.backends, clock)
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
@@ -155,7 +158,7 @@ class Process:
             if pidfd and pidfd[0] in ready:
                 backend.reap()
             backend.tick(now)
-        for thread in (self._aside, self._copying):
+        for thread in (self._aside, self._verifying, self._copying):
             if thread.fileno() in ready:
                 thread.collect()
         self.front.flush()
@@ -163,6 +166,8 @@ class Process:
             self.front.read()
         self.sealing.turn()
         self.macs.turn()
+        if still := self.sealing.judging.still():
+            self.front.send(StillVerifying(still))
         self._checkpoints.turn()
         for backend in self._workers:
             backend.flush()
@@ -193,6 +198,7 @@ class Process:
         wanted = {
             self._link.fileno(): POLLIN | POLLOUT if self._link.wants_write else POLLIN,
             self._aside.fileno(): POLLIN,
+            self._verifying.fileno(): POLLIN,
             self._copying.fileno(): POLLIN,
         }
         looks = [self._ageing_at]

@@ -79,11 +79,11 @@ class Publishing:
         asked = [p for p in self._logs if p.needed] if decision.transparency == "required" else []
         asked = [*asked, *(self._stamps if decision.timestamp is not msgspec.UNSET else ())]
         signed = signed_of(job)
-        job.proofs = [[None] * len(asked) for _ in signed]
+        job.proofs = [[None] * len(asked) for _ in job.keys]
         job.missing = len(signed) * len(asked)
         for at, publisher in enumerate(asked):
             calls = []
-            for place, one in enumerate(signed):
+            for place, one in signed.items():
                 done = partial(self._proved, job, publisher, (place, at), one, settle)
                 calls.append(Call("submit", _params(publisher, one), done))
             publisher.backend.call_many(calls)
@@ -121,7 +121,7 @@ class Publishing:
                 job.item.audit_id, decision.tenant, log.name, made.keyid, made.bundle_sha256, one.digest or b"",
                 one.signature, one.certificate or one.key.spki,
             )
-            for made, one in zip(sealed.signatures, signed_of(job), strict=True)
+            for made, one in [(sealed.signatures[place], one) for place, one in signed_of(job).items()]
             for log in logs
         ]  # fmt: skip
         self._held.append((job, rows, then))

@@ -18,11 +18,13 @@ from signerd.sealer import large
 from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend
-from signerd.sealer.group import Group, Groups, keyless_signers
-from signerd.sealer.job import Job, Pinned, Violation
-from signerd.sealer.leaves import outcome_leaf
+from signerd.sealer.cose import assemble_cose
+from signerd.sealer.framing import COSE
+from signerd.sealer.group import Group, Groups, closing_leaf
+from signerd.sealer.job import Job, Made, Pinned, Violation
+from signerd.sealer.judging import Judging
 from signerd.sealer.publishing import Publishing
-from signerd.sealer.signatures import Refuted, assemble, verified
+from signerd.sealer.signatures import Refuted, assemble
 from signerd.sealer.tree import leaf_hash
 from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
@@ -43,7 +45,8 @@ class Sealing:
     """The sealer's work, without its loop. Feed it what came, call :meth:`turn`, send what it leaves.
 
     ``outcomes`` and ``recorded`` are for the front end; whoever sends them empties them. Between two turns nothing is
-    half done: a leaf is durable or it is still in the group. ``ring`` has the pinned versions by keyid.
+    half done: a leaf is durable or it is still in the group. ``ring`` has the pinned versions by keyid. What takes long
+    runs in ``aside``, and what Python itself must verify in ``verifying``.
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class Sealing:
         clock: Clock,
         aside: Aside,
         publishing: Publishing | None = None,
+        verifying: Aside | None = None,
     ) -> None:
         self._publishing = publishing or Publishing()
         self._ring = ring
         self._backends = backends
         self._clock = clock
         self._aside = aside
+        self.judging = Judging(verifying or aside, clock)
         self._groups: Groups[Job] = Groups(store, clock)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
@@ -94,7 +99,7 @@ class Sealing:
             job.hash_inline(cast("bytes", item.payload))
             self.ask(job)
         else:
-            job.aside = True
+            job.aside += 1
             self._aside.run(partial(large.hash_payload, job), partial(self._hashed, job))
 
     def ask(self, job: Job) -> None:
@@ -107,22 +112,23 @@ class Sealing:
             self._call(job)
 
     def _call(self, job: Job) -> None:
-        """Have each of the job's keys sign: the digest where the key takes it, or the PAE."""
+        """Have each of the job's keys sign: the digest where the key takes it, or all that was framed for it."""
         for place, pinned in enumerate(job.keys):
+            framed = job.to_sign(place)
             fds: tuple[int, ...] = ()
-            message: bytes | Descriptor = job.pae_sha256
-            if not pinned.prehash and job.message_fd is None:
-                message = bytes(job.message)
+            message: bytes | Descriptor = framed.sha256
+            if not pinned.prehash and framed.fd is None:
+                message = bytes(framed.message)
             elif not pinned.prehash:
-                assert job.message_fd is not None
-                message, fds = Descriptor(0, len(job.message)), (os.dup(job.message_fd),)
+                assert framed.fd is not None
+                message, fds = Descriptor(0, len(framed.message)), (os.dup(framed.fd),)
             params = SignParams(pinned.entry.name, message, _context(job.item) if pinned.certificates else None)
             call = Call("sign", params, partial(self.judge, job, place), fds)
             self._calls.setdefault(pinned.backend, []).append(call)
 
     def _hashed(self, job: Job, error: SignerdError | None) -> None:
         """Take a large payload that was hashed aside."""
-        job.aside = False
+        job.aside -= 1
         if job.answered:
             job.close_descriptors()  # the link has ended meanwhile
         elif error is not None:
@@ -200,7 +206,9 @@ class Sealing:
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
-        looks = [self._groups.next_look(), self._publishing.next_look(), float("-inf") if self._calls else None]
+        looks = [self._groups.next_look(), self._publishing.next_look(), self.judging.next_look()]
+        if self._calls:
+            return float("-inf")
         return min([look for look in looks if look is not None], default=None)
 
     def _committed(self, group: Group[Job], result: int | SignerdError) -> None:
@@ -227,17 +235,25 @@ class Sealing:
             self._settle(job)
 
     def judge(self, job: Job, place: int, result: CallResult) -> None:
-        """Take one worker's outcome and verify it against the pinned key and the exact bytes (T17)."""
+        """Take one worker's outcome, to be verified against the pinned key and the exact bytes (T17)."""
         if job.answered:
             return
         if isinstance(result, CallError):
-            job.error = job.error or result
+            self._judged(job, place, result)
         else:
-            try:
-                job.signatures[place] = verified(job, place, result, self._clock.now_ms())
-            except Refuted as why:
-                self._backends[job.keys[place].backend].condemn(str(why))
-                job.error = job.error or _REFUTED
+            self.judging.judge(job, place, result, partial(self._judged, job, place))
+
+    def _judged(self, job: Job, place: int, found: Made | Refuted | CallError | None) -> None:
+        """Take a signature that verified, or what there is in its place."""
+        if isinstance(found, Refuted):
+            self._backends[job.keys[place].backend].condemn(str(found))
+        if job.answered:
+            job.close_descriptors()  # given up while it was verified aside
+            return
+        if isinstance(found, Made):
+            job.signatures[place] = found
+        elif found is not None:
+            job.error = job.error or (found if isinstance(found, CallError) else _REFUTED)
         job.missing -= 1
         self._settle(job)
 
@@ -256,16 +272,17 @@ class Sealing:
             self.release(job)
 
     def release(self, job: Job) -> None:
-        """Assemble envelope and bundles, and answer. From there on the signature may be out."""
+        """Assemble envelope and bundles, or messages, and answer. From there on the signature may be out."""
         if job.payload_fd is None:
-            self._release(job, assemble(job, cast("bytes", job.item.payload)))
+            assembled = assemble_cose if job.item.profile == COSE else assemble
+            self._release(job, assembled(job, cast("bytes", job.item.payload)))
         else:
-            job.aside = True
+            job.aside += 1
             self._aside.run(partial(large.assemble, job), partial(self._assembled, job))
 
     def _assembled(self, job: Job, result: large.LargeSealed | SignerdError) -> None:
         """Take what was assembled aside, unless the front end has given the job up meanwhile."""
-        job.aside = False
+        job.aside -= 1
         if job.answered:
             large.discard(result)
             job.close_descriptors()
@@ -288,7 +305,8 @@ class Sealing:
                 self._fail(job)
             return
         job.answered = True
-        job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures])
+        job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures if s.bundle_sha256])
+        job.envelope_digest = result.envelope_sha256
         self._undelivered[job.item.audit_id] = self._jobs.pop(job.item.audit_id)
         self._answer(SealOutcome(job.item.audit_id, ok=result), fds)
 
@@ -324,10 +342,7 @@ class Sealing:
             self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
 
     def _end(self, job: Job, outcome: str, code: str) -> None:
-        item = job.item
-        digests, by = (job.bundle_digests, keyless_signers(job)) if outcome in DELIVERED else ((), ())
-        now, tenant = self._clock.now_ms(), item.decision.tenant
-        self._groups.close(outcome_leaf(item.audit_id, tenant, now, outcome, code, digests, by))
+        self._groups.close(closing_leaf(job, outcome, code, self._clock.now_ms(), delivered=outcome in DELIVERED))
         job.close_descriptors()
 
     def _recorded(self, refusals: Sequence[RefusedRecord], error: CallError | None) -> None:

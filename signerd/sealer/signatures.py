@@ -55,9 +55,9 @@ def verified(job: Job, place: int, result: msgspec.Raw, now_ms: int) -> Made:
         if answer.keyid != made.public.keyid or len(answer.signature) > LARGEST_SIGNATURE:
             raise Refuted(f"signed {key} with another key")
         if pinned.prehash:
-            made.public.verify_prehashed(answer.signature, job.pae_sha256)
+            made.public.verify_prehashed(answer.signature, job.to_sign(place).sha256)
         else:
-            made.public.verify(answer.signature, job.message)
+            made.public.verify(answer.signature, job.to_sign(place).message)
     except (SignerdError, ValueError) as error:
         reason = error.reason if isinstance(error, SignerdError) else str(error)
         raise Refuted(f"a signature by {key} does not verify ({reason})") from error
@@ -72,25 +72,34 @@ def _made(job: Job, pinned: Pinned, answer: SignResultParams, now_ms: int) -> Ma
     if not answer.chain:
         raise Refuted(f"signed {pinned.entry.key} without a certificate")
     vouched = pinned.certificates.vouch(answer.chain[0], job.item.identity, now_ms)
+    if vouched.leaf.key.algorithm != pinned.entry.algorithm:
+        raise Refuted(f"signed {pinned.entry.key} by a certificate for {vouched.leaf.key.algorithm}")
     return Made(answer.signature, vouched.leaf.key, vouched)
 
 
 def assemble(job: Job, payload: bytes) -> Sealed:
-    """Return envelope and bundles of an inline payload: RFC 8785 bytes, a bundle per signature, in the keys' order."""
+    """Return envelope and bundles of an inline payload: RFC 8785 bytes, in the keys' order."""
     payload_type = job.item.payload_type
     payload_b64 = encode_base64(payload)
     signatures = []
     requests = rekor_requests(job)
     for place, (pinned, made) in enumerate(zip(job.keys, job.signatures, strict=True)):
         assert made is not None
+        if place not in job.bundled:
+            signatures.append(sealed_signature(pinned, made))
+            continue
         bundle = bundle_of(payload_b64, payload_type, made, *job.beside(place))
         envelope = dsse_envelope_bytes(payload_b64, payload_type, made.signature)
         bundle_sha256 = hashlib.sha256(bundle).hexdigest()
         envelope_sha256 = hashlib.sha256(envelope).hexdigest()
         signatures.append(sealed_signature(pinned, made, bundle, bundle_sha256, envelope_sha256, requests[place]))
-    combined = encode_envelope(payload_b64, payload_type, signers(job)) if job.item.envelope else None
+    item = job.item
+    combined = None
+    if item.envelope or item.profile == "dsse":
+        combined = encode_envelope(payload_b64, payload_type, signers(job))
+    digest = hashlib.sha256(combined).hexdigest() if combined and item.profile == "dsse" else ""
     return Sealed(
-        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined
+        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined, digest
     )
 
 
@@ -107,12 +116,12 @@ def bundle_of(
 def sealed_signature(
     pinned: Pinned,
     made: Made,
-    bundle: bytes | Descriptor,
-    bundle_sha256: str,
-    envelope_sha256: str,
+    bundle: bytes | Descriptor = b"",
+    bundle_sha256: str = "",
+    envelope_sha256: str = "",
     rekor_request: bytes = b"",
 ) -> SealedSignature:
-    """Return what the front end gets of one signature."""
+    """Return what the front end gets of one signature; no bundle where it stands in the envelope alone."""
     entry, vouched = pinned.entry, made.vouched
     return SealedSignature(
         entry.key,
@@ -131,14 +140,17 @@ def signers(job: Job) -> list[Signature]:
     return [Signature(made.signature, made.public.envelope_keyid) for made in job.signatures if made is not None]
 
 
-def signed_of(job: Job) -> list[Signed]:
-    """Return what each key signed, by the digest of its own hash. A signature must not be missing."""
-    signed = []
-    for made in job.signatures:
+def signed_of(job: Job) -> dict[int, Signed]:
+    """Return what each key signed whose signature leaves as a bundle, by its place and with the digest of its own hash.
+    A signature must not be missing."""
+    signed = {}
+    for place in job.bundled:
+        made = job.signatures[place]
         assert made is not None
         key, certificate = made.public, made.vouched.leaf.der if made.vouched else None
-        digest = job.pae_sha256 if key.prehash else own_digest(key, memoryview(job.message))
-        signed.append(
+        framed = job.to_sign(place)
+        digest = framed.sha256 if key.prehash else own_digest(key, memoryview(framed.message))
+        signed[place] = (
             Signed(made.signature, key, certificate, None, None, None)
             if digest is None
             else Signed.of_digest(made.signature, key, certificate, digest)
@@ -147,11 +159,13 @@ def signed_of(job: Job) -> list[Signed]:
 
 
 def rekor_requests(job: Job) -> list[bytes]:
-    """Return for each signature the JSON body of a post to a Rekor v2 log; empty where the item did not ask for it.
+    """Return for each signature the JSON body of a post to a Rekor v2 log; empty where the item did not ask for it, and
+    where there is no bundle.
 
     Refuses ``key.algorithm_refused`` for a key that no such log takes.
     """
-    if not job.item.rekor_request:
-        return [b""] * len(job.keys)
-    requests = [rekor2.hashedrekord_request(one, rekor2.key_details(one.key)) for one in signed_of(job)]
-    return [canonical_json(request) for request in requests]
+    requests = [b""] * len(job.keys)
+    if job.item.rekor_request:
+        for place, one in signed_of(job).items():
+            requests[place] = canonical_json(rekor2.hashedrekord_request(one, rekor2.key_details(one.key)))
+    return requests

@@ -27,7 +27,7 @@ from signerd.verification.keys import Message, PublicKey
 from signerd.verification.signed import Signed, verify_message
 from signerd.verification.trusted_root import TrustedRoot
 
-__all__ = ["Check", "Outcome", "Verification", "printable", "verify_bundle", "verify_envelope"]
+__all__ = ["Check", "Outcome", "Verification", "check_statement", "printable", "verify_bundle", "verify_envelope"]
 
 _NOTHING: Final = Requirements(log_entries=0, sct=False)
 _HASHES: Final = {"SHA2_256": hashlib.sha256, "SHA2_384": hashlib.sha384, "SHA2_512": hashlib.sha512}
@@ -83,7 +83,7 @@ def verify_bundle(
         return checks.unverified()
     statement = None
     if isinstance(bundle.content, Envelope):
-        statement = _statement_holds(checks, bundle.content, artifact_sha256, predicate_type)
+        statement = check_statement(checks, bundle.content, artifact_sha256, predicate_type)
         if statement is None:
             return checks.unverified()
     else:
@@ -125,7 +125,7 @@ def verify_envelope(
         checks.failed("signature", "threshold", detail)
         return checks.unverified()
     checks.passed("signature", f"{detail}: {', '.join(sorted(key.keyid for key in signers))}")
-    statement = _statement_holds(checks, envelope, artifact_sha256, predicate_type)
+    statement = check_statement(checks, envelope, artifact_sha256, predicate_type)
     if statement is None or checks.any_failed:
         return checks.unverified()
     return Verification(
@@ -247,10 +247,11 @@ def _signers(envelope: Envelope, keys: tuple[PublicKey, ...]) -> set[PublicKey]:
     return signers
 
 
-def _statement_holds(
+def check_statement(
     checks: Checks, envelope: Envelope, artifact_sha256: str | None, predicate_type: str | None
 ) -> Statement | None:
-    """Make the checks of what an envelope says, its signature being good."""
+    """Make the checks of what an envelope says, its signature being good: ``payload_type`` to ``predicate_type`` of
+    :func:`verify_bundle`. None where it is no Statement."""
     if envelope.payload_type != PAYLOAD_TYPE:
         checks.failed("payload_type", "payload_type", f"not a Statement: {envelope.payload_type}")
         return None

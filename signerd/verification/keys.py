@@ -61,6 +61,8 @@ class PublicKey:
     ``keyid``: ``sha256:`` and the hex of SHA-256 over ``spki``. ``hint``: base64 of the same 32 bytes.
     ``openssh_fingerprint``: as ``ssh-keygen -l`` shows it; None where SSH has no such key type. ``pem``:
     PEM text of ``spki``. ``own_hash``: of which hash :meth:`verify_prehashed` takes a digest, if of any.
+    ``longest_message``: where verifying is Python's own work, and takes milliseconds, the bytes of the longest message
+    that is verified; else None.
     """
 
     spki: bytes
@@ -72,6 +74,7 @@ class PublicKey:
     _check: Callable[[bytes, bytes | memoryview], None] = field(compare=False, repr=False)
     _check_prehashed: Callable[[bytes, bytes | memoryview], None] | None = field(compare=False, repr=False)
     own_hash: str = field(default="SHA-256", compare=False)
+    longest_message: int | None = field(default=None, compare=False)
 
     @classmethod
     def from_spki(cls, der: bytes) -> Self:
@@ -127,7 +130,7 @@ class PublicKey:
     def _from_gost(cls, der: bytes) -> Self:
         """Read what cryptography has no name for."""
         # Its tables are made for such a key alone: most processes never see one.
-        from signerd.verification.gost import GOST_KEY, gost_key
+        from signerd.verification.gost import GOST_KEY, LARGEST_MESSAGE, gost_key
 
         if GOST_KEY not in der[:16]:
             raise _algorithm_refused("key_type")
@@ -142,7 +145,9 @@ class PublicKey:
                 raise InvalidSignature
 
         names = _names(key.spki, None)
-        return cls(key.spki, key.parameters.algorithm, *names, check, check_digest, key.hash_name)
+        return cls(
+            key.spki, key.parameters.algorithm, *names, check, check_digest, key.hash_name, LARGEST_MESSAGE
+        )
 
     @property
     def envelope_keyid(self) -> str:
@@ -172,7 +177,7 @@ class PublicKey:
 
         Reasons: ``signature_invalid``; ``signature_not_der`` for an ECDSA signature in another form than
         strict DER, which Sigstore's own verifiers let pass; ``gost_payload_too_large`` for a GOST key and a message
-        above 4 MiB.
+        above 1 MiB.
         """
         try:
             if isinstance(message, mmap):

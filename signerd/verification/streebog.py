@@ -1,7 +1,7 @@
 """Streebog, the hash function of GOST R 34.11-2012 with 256 and 512 bits (RFC 6986), in Python alone.
 
 It is here because a verifier must not depend on the library that signed, and because no library that is installed
-everywhere has it. Some 0.8 MB/s: whoever hashes much does it where nobody waits for it.
+everywhere has it. About 1 MB/s: whoever hashes much does it where nobody waits for it.
 
 The standard writes a vector with its most significant byte first, and a message from right to left. Bytes here are
 in the order of the file, so a vector is read and written as a little-endian number.
@@ -101,11 +101,18 @@ def _lps(vector: int) -> int:
     """Substitute the bytes, transpose them as a square of eight by eight, multiply each row (section 7)."""
     v = vector.to_bytes(_BLOCK, "little")
     t0, t1, t2, t3, t4, t5, t6, t7 = _T
-    columns = zip(v[:8], v[8:16], v[16:24], v[24:32], v[32:40], v[40:48], v[48:56], v[56:], strict=True)
-    words = [
-        t0[a] ^ t1[b] ^ t2[c] ^ t3[d] ^ t4[e] ^ t5[f] ^ t6[g] ^ t7[h] for a, b, c, d, e, f, g, h in columns
-    ]
-    return int.from_bytes(_words(*words), "little")
+    # A line for each row of the result. Written out, for a loop takes half as long again.
+    words = _words(
+        t0[v[0]] ^ t1[v[8]] ^ t2[v[16]] ^ t3[v[24]] ^ t4[v[32]] ^ t5[v[40]] ^ t6[v[48]] ^ t7[v[56]],
+        t0[v[1]] ^ t1[v[9]] ^ t2[v[17]] ^ t3[v[25]] ^ t4[v[33]] ^ t5[v[41]] ^ t6[v[49]] ^ t7[v[57]],
+        t0[v[2]] ^ t1[v[10]] ^ t2[v[18]] ^ t3[v[26]] ^ t4[v[34]] ^ t5[v[42]] ^ t6[v[50]] ^ t7[v[58]],
+        t0[v[3]] ^ t1[v[11]] ^ t2[v[19]] ^ t3[v[27]] ^ t4[v[35]] ^ t5[v[43]] ^ t6[v[51]] ^ t7[v[59]],
+        t0[v[4]] ^ t1[v[12]] ^ t2[v[20]] ^ t3[v[28]] ^ t4[v[36]] ^ t5[v[44]] ^ t6[v[52]] ^ t7[v[60]],
+        t0[v[5]] ^ t1[v[13]] ^ t2[v[21]] ^ t3[v[29]] ^ t4[v[37]] ^ t5[v[45]] ^ t6[v[53]] ^ t7[v[61]],
+        t0[v[6]] ^ t1[v[14]] ^ t2[v[22]] ^ t3[v[30]] ^ t4[v[38]] ^ t5[v[46]] ^ t6[v[54]] ^ t7[v[62]],
+        t0[v[7]] ^ t1[v[15]] ^ t2[v[23]] ^ t3[v[31]] ^ t4[v[39]] ^ t5[v[47]] ^ t6[v[55]] ^ t7[v[63]],
+    )  # fmt: skip
+    return int.from_bytes(words, "little")
 
 
 def _compress(number: int, state: int, block: int) -> int:
@@ -143,7 +150,7 @@ class Streebog:
         return f"Streebog-{8 * self.digest_size}"
 
     def update(self, data: bytes | memoryview) -> None:
-        """Hash more bytes. Costs some 80 microseconds per 64 of them, holding the interpreter's lock."""
+        """Hash more bytes. Costs some 60 microseconds per 64 of them, holding the interpreter's lock."""
         with memoryview(data) as view, view.cast("B") as octets:
             if len(self._rest) + len(octets) < _BLOCK:
                 self._rest += bytes(octets)

@@ -40,11 +40,12 @@ __all__ = [
     "Sealed",
     "SealedMany",
     "SealedSignature",
+    "StillVerifying",
     "SubjectFacts",
     "outcome_of",
 ]
 
-LINK_VERSION: Final = 3
+LINK_VERSION: Final = 4
 
 
 class PeerFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,6 +129,9 @@ class SealItem(msgspec.Struct, frozen=True):
     """One payload to sign with each of ``decision.keys``. ``deadline_ms`` is what is left of the request's time.
 
     ``envelope`` asks for the combined DSSE envelope too, ``rekor_request`` for what a Rekor v2 log takes.
+    In the output ``profile`` dsse the envelope is what leaves, and the first ES256 key alone has a bundle.
+    In the output ``profile`` cose each key signs a ``Sig_structure`` (RFC 9052), and its COSE_Sign1 is its ``bundle``.
+    What is of another payload type than a Statement's leaves in an envelope alone.
     """
 
     audit_id: str
@@ -140,6 +144,7 @@ class SealItem(msgspec.Struct, frozen=True):
     principal_expires_at: int = 0
     rekor_request: bool = False
     identity: IdentityToken | None = None
+    profile: str = "cosign"
 
 
 class SealMany(msgspec.Struct, frozen=True, tag_field="type", tag="seal_many"):
@@ -221,6 +226,12 @@ class AdminAnswer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ty
     details: dict[str, str | int | list[str]] = {}
 
 
+class StillVerifying(msgspec.Struct, frozen=True, tag_field="type", tag="still_verifying"):
+    """What these items wait for takes the sealer longer than anything else that it does: it has not hung."""
+
+    audit_ids: tuple[str, ...]
+
+
 class Opened(msgspec.Struct, frozen=True, tag_field="type", tag="opened"):
     """Answer to ``open``: what the front end decides by. ``daily`` counts what was signed per tenant on ``day``.
 
@@ -239,21 +250,25 @@ class SealedSignature(msgspec.Struct, frozen=True, omit_defaults=True):
     """One signature that verified, and its bundle (Sigstore bundle v0.3, RFC 8785 bytes).
 
     A keyless key has version 0, and ``keyid`` is that of its certificate's key.
-    ``rekor_request`` is the body of a post to a Rekor v2 log, where the item asked for it.
+    ``rekor_request`` is the body of a post to a Rekor v2 log, where the item asked for it. A signature that stands in
+    the envelope alone has neither bundle nor digests.
     """
 
     key: str
     keyid: str
     version: int
-    bundle: bytes | Descriptor
-    bundle_sha256: str
-    envelope_sha256: str
+    bundle: bytes | Descriptor = b""
+    bundle_sha256: str = ""
+    envelope_sha256: str = ""
     rekor_request: bytes = b""
     keyless: Keyless | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """What leaves the sealer once ``decided`` is durable and every signature verified."""
+    """What leaves the sealer once ``decided`` is durable and every signature verified.
+
+    ``envelope_sha256`` is that of ``envelope`` where it is what leaves (output profile dsse).
+    """
 
     signatures: tuple[SealedSignature, ...]
     statement_sha256: str
@@ -261,6 +276,7 @@ class Sealed(msgspec.Struct, frozen=True):
     leaf_hash: str
     index: int
     envelope: bytes | Descriptor | None = None
+    envelope_sha256: str = ""
 
 
 class SealOutcome(msgspec.Struct, frozen=True, omit_defaults=True):

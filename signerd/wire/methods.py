@@ -28,6 +28,7 @@ from signerd.wire.params import (
     SessionBind,
     SignBatch,
     SignDsse,
+    SignPayload,
     Subject,
     VerifyBatch,
     VerifyBundle,
@@ -114,6 +115,7 @@ __all__ = [
     "SessionState",
     "SignBatch",
     "SignDsse",
+    "SignPayload",
     "SignResult",
     "SigningIdentity",
     "SocketName",
@@ -160,6 +162,7 @@ METHODS: Final[Mapping[str, MethodSpec]] = MappingProxyType(
         "session.bind": MethodSpec(SessionBind, SessionBound, None, False, _BOTH),
         "session.status": MethodSpec(NoParams, SessionState, None, True, _BOTH),
         "sign.dsse": MethodSpec(SignDsse, SignResult, "signer.sign", True),
+        "sign.payload": MethodSpec(SignPayload, SignResult, "signer.sign", True),
         "sign.batch": MethodSpec(SignBatch, BatchResult, "signer.sign", True),
         "hmac.compute": MethodSpec(HmacCompute, MacComputed, "signer.hmac", True),
         "hmac.verify": MethodSpec(HmacVerify, MacVerified, "signer.hmac", True),
@@ -219,7 +222,7 @@ def decode_params(method: str, raw: Raw) -> msgspec.Struct:
             details={"name": method[:64]},
         )
     params = decode_strict(decoder, raw)
-    if isinstance(params, SignDsse):
+    if isinstance(params, SignDsse | SignPayload):
         _check_sign(params)
     elif isinstance(params, VerifyBundle):
         _check_verify(params)
@@ -257,8 +260,8 @@ def decode_result(method: str, raw: Raw) -> msgspec.Struct:
     return decode_strict(_RESULTS[method], raw, unique_keys=False)
 
 
-def _check_sign(params: SignDsse) -> None:
-    for index, subject in enumerate(params.subject):
+def _check_sign(params: SignDsse | SignPayload) -> None:
+    for index, subject in enumerate(() if params.subject is UNSET else params.subject):
         by_digest = subject.digest is not UNSET
         by_descriptor = subject.fd is not UNSET and subject.size is not UNSET
         partly = subject.fd is not UNSET or subject.size is not UNSET

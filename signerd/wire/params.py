@@ -25,6 +25,7 @@ __all__ = [
     "SessionBind",
     "SignBatch",
     "SignDsse",
+    "SignPayload",
     "Subject",
     "VerifyBatch",
     "VerifyBundle",
@@ -99,7 +100,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: Annotated[tuple[ShortText, ...], Meta(max_length=KEYS_CEILING)] | UnsetType = UNSET
     """key references in the order of the signatures, none twice; default the tenant's default key"""
     profile: Literal["cosign", "dsse", "cose"] | UnsetType = UNSET
-    """default `cosign`"""
+    """default `cosign`; `cose` publishes nothing, and refuses what is about envelopes"""
     transparency: Literal["none", "async", "required"] | UnsetType = UNSET
     """whether the answer waits for entries of the logs, or they come later; default the tenant's, mostly `none`"""
     timestamp: bool | UnsetType = UNSET
@@ -152,6 +153,41 @@ class SignDsse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """repeats a request that got `key.presence_required`; other bytes under it are `request.conflict`"""
     idempotency_key: ShortText | UnsetType = UNSET
     """the same answer for the same request for 10 minutes; another request under it is `request.conflict`"""
+
+    @property
+    def document(self) -> bytes | Descriptor:
+        """What is to be judged, and signed within its Statement."""
+        return self.predicate
+
+
+class SignPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One document of a catalogued payload type, which is signed itself and not within a Statement: one DSSE envelope
+    with N signers."""
+
+    payload_type: Annotated[str, Meta(min_length=1, max_length=256)]
+    """media type, the envelope's `payloadType`; never that of a Statement"""
+    payload: bytes | Descriptor
+    """the UTF-8 JSON text of one object, or a memfd of it, sealed against write, grow and shrink; its RFC 8785 form is
+    what is signed"""
+    subject: Annotated[tuple[Subject, ...], Meta(min_length=1, max_length=SUBJECTS_CEILING)] | UnsetType = UNSET
+    """what the record names; default one called `payload`, with the SHA-256 of the payload as received"""
+    scanner_image_digest: Sha256Reference | UnsetType = UNSET
+    """as in `sign.dsse`"""
+    poe: Poe | UnsetType = UNSET
+    """as in `sign.dsse`"""
+    options: Options | UnsetType = UNSET
+    """see Options; the profile is `dsse`, and nothing is published"""
+    policy: PolicyMetadata | UnsetType = UNSET
+    """as in `sign.dsse`"""
+    approval_id: ShortText | UnsetType = UNSET
+    """as in `sign.dsse`"""
+    idempotency_key: ShortText | UnsetType = UNSET
+    """as in `sign.dsse`"""
+
+    @property
+    def document(self) -> bytes | Descriptor:
+        """What is to be judged and signed."""
+        return self.payload
 
 
 class SignBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

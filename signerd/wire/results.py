@@ -156,7 +156,7 @@ class KeyDescription(msgspec.Struct, frozen=True):
     profile: str
     """compliance profile"""
     uses: tuple[str, ...]
-    """what it may sign; `dsse` alone unless configured"""
+    """what it may sign: `dsse` always, `cose` where it may sign in that output profile"""
     hardware: Hardware
     """see Hardware"""
     verify_command: tuple[VerifyCommand, ...]
@@ -209,6 +209,8 @@ class DaemonInfo(msgspec.Struct, frozen=True):
     """what keeps the front end from the sealer's files; `process`: nothing but the process boundary"""
     development: bool | UnsetType = UNSET
     """true where editable installations of plugins may load"""
+    notices: tuple[str, ...] | UnsetType = UNSET
+    """sentences for people about what it does not do"""
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What ``sign.dsse`` and ``sign.batch`` answer with. Unknown keys of a result are ignored: it may grow.
+"""What ``sign.dsse``, ``sign.payload`` and ``sign.batch`` answer with. Unknown keys of a result are ignored.
 
 Enumerated texts are plain str here, for the same reason: an older client must be able to read a newer daemon.
 Any bin may be a :class:`~signerd.wire.params.Descriptor` where it is larger than the client's ``inline_max``.
@@ -72,6 +72,8 @@ class SigningIdentity(msgspec.Struct, frozen=True):
     """Unix milliseconds"""
     attestation: Bin | UnsetType = UNSET
     """hardware's proof of the key"""
+    chain: tuple[Bin, ...] | UnsetType = UNSET
+    """keyless, with `include: chain`: DER certificates, leaf first, the anchor last"""
 
 
 class VerifyCommand(msgspec.Struct, frozen=True):
@@ -102,7 +104,8 @@ class DecisionKey(msgspec.Struct, frozen=True):
     key: str
     """key reference"""
     source: str
-    """where the choice came from"""
+    """where the choice came from: the scheme of its backend, or `companion` for a key that was added in profile `dsse`
+    to have a bundle"""
     keyid: str | UnsetType = UNSET
     """absent where it is known only after signing (keyless)"""
     version: int | UnsetType = UNSET
@@ -146,26 +149,28 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class SignResult(msgspec.Struct, frozen=True):
-    """A signed statement."""
+    """A signed statement, or a signed payload."""
 
     bundles: tuple[Bin, ...]
-    """Sigstore bundles v0.3, RFC 8785 bytes, one for each signature, in the order of `keys`"""
+    """Sigstore bundles v0.3, RFC 8785 bytes, one for each signature, in the order of `keys`; in profile `dsse` that of
+    the first ES256 key alone, or none; none in profile `cose`, and of `sign.payload`"""
     statement_sha256: str
-    """hex, of the payload: the statement's bytes"""
+    """hex, of the bytes that are signed: the statement's, or the payload's RFC 8785 form"""
     predicate_sha256: str
-    """hex, of the predicate's bytes as received"""
+    """hex, of the predicate's or payload's bytes as received"""
     bundle_sha256: tuple[str, ...]
     """hex, of each bundle as returned"""
     envelope_sha256: str
-    """hex, of the bundle's `dsseEnvelope` alone: stays the same when a log entry or stamp is added later"""
+    """hex, of the first bundle's `dsseEnvelope` alone: stays the same when a log entry or stamp is added later; of
+    `envelope` where there is no bundle; empty in profile `cose`"""
     signing_identity: tuple[SigningIdentity, ...]
-    """one for each signature"""
+    """one for each signature, in the order of the envelope's; in profile `dsse` the companion's comes last"""
     cosign_verifiable: bool
-    """whether stock cosign accepts the bundles"""
+    """whether there is a bundle: stock cosign verifies each with its command, and nothing of `envelope`"""
     warnings: tuple[str, ...]
     """sentences for people"""
     verify_command: tuple[VerifyCommand, ...]
-    """ready commands"""
+    """ready commands, one for each bundle or COSE_Sign1"""
     entitlement: EntitlementSummary
     """see EntitlementSummary"""
     receipt: Receipt
@@ -175,7 +180,9 @@ class SignResult(msgspec.Struct, frozen=True):
     certificate_chain: tuple[Bin, ...] | UnsetType = UNSET
     """with `include: chain`: DER certificates of the first keyless signature, leaf first, the anchor last"""
     rekor_request: tuple[Bin, ...] | UnsetType = UNSET
-    """with `include: rekor_request`: a `hashedRekordRequestV002` for each signature, JSON as a Rekor v2 log takes it"""
+    """with `include: rekor_request`: a `hashedRekordRequestV002` for each bundle, JSON as a Rekor v2 log takes it"""
+    cose: tuple[Bin, ...] | UnsetType = UNSET
+    """in profile `cose`: a COSE_Sign1 message (RFC 9052) for each signature, in the order of `keys`"""
 
 
 class BatchError(msgspec.Struct, frozen=True):

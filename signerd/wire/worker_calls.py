@@ -26,6 +26,8 @@ __all__ = [
     "DescribeParams",
     "DescribeResult",
     "DocumentChecked",
+    "EnrolParams",
+    "EnrolResult",
     "GenerateParams",
     "JudgeBundle",
     "RotateParams",
@@ -116,6 +118,25 @@ class GenerateParams(msgspec.Struct, frozen=True):
     algorithm: str
 
 
+class EnrolParams(msgspec.Struct, frozen=True):
+    """``enrol`` (capability): a new credential of an authenticator under a free reference; a person is waited for."""
+
+    key: str
+    algorithm: str
+
+
+class EnrolResult(DescribeResult, frozen=True, kw_only=True, omit_defaults=True):
+    """``enrol``'s result: ``describe``'s, and what assertions of the credential are verified by; ``counter`` is that
+    of its first one, ``aaguid`` and ``attestation`` (a format) are the authenticator's word."""
+
+    rp_id: str
+    origin: str = ""
+    user_verification: bool = False
+    counter: int = 0
+    aaguid: str = ""
+    attestation: str = ""
+
+
 class RotateParams(msgspec.Struct, frozen=True):
     """``rotate`` (capability): a new key beside ``key``, which stays as it is and keeps its name."""
 
@@ -177,7 +198,7 @@ class BatchResult(msgspec.Struct, frozen=True):
 class CheckDocument(msgspec.Struct, frozen=True, tag_field="type", tag="check_document"):
     """Parse, validate and canonicalise one predicate; build the Statement.
 
-    ``subjects`` are RFC 8785 bytes of the array.
+    ``subjects`` are RFC 8785 bytes of the array. A ``bare`` one is signed itself: what is built is its canonical form.
     """
 
     id: int
@@ -186,6 +207,7 @@ class CheckDocument(msgspec.Struct, frozen=True, tag_field="type", tag="check_do
     subjects: bytes
     policy_digest: str = ""
     policy_view_set: str = ""
+    bare: bool = False
 
 
 class DocumentChecked(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="document_checked"):

@@ -10,8 +10,8 @@ from typing import Final, TypeVar, cast
 import msgspec
 from msgspec import Raw
 
-from signerd.contracts.providers import Generator, KeyBackend, Keyless, Rotator
-from signerd.contracts.values import KeyDescription, Rotated, SignatureResult, SignFor
+from signerd.contracts.providers import Enroller, Generator, KeyBackend, Keyless, Rotator
+from signerd.contracts.values import Enrolment, KeyDescription, Rotated, SignatureResult, SignFor
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.guard import Guard
 from signerd.host.memfd import read_sealed
@@ -24,6 +24,8 @@ from signerd.wire.worker_calls import (
     CallOutcome,
     DescribeParams,
     DescribeResult,
+    EnrolParams,
+    EnrolResult,
     GenerateParams,
     RotateParams,
     RotateResult,
@@ -81,12 +83,15 @@ class Calls:
         self._sign_params = msgspec.msgpack.Decoder(SignParams)
         self._generate_params = msgspec.msgpack.Decoder(GenerateParams)
         self._rotate_params = msgspec.msgpack.Decoder(RotateParams)
+        self._enrol_params = msgspec.msgpack.Decoder(EnrolParams)
         self._batch_params = msgspec.msgpack.Decoder(BatchParams)
         self._methods: dict[str, Call] = {"describe": self._describe, "sign": self._sign}
         if "generate" in backend.capabilities:
             self._methods["generate"] = self._generate
         if "rotate" in backend.capabilities:
             self._methods["rotate"] = self._rotate
+        if "enrol" in backend.capabilities:
+            self._methods["enrol"] = self._enrol
         self.macs = MacCalls(backend, self._ask, self._fault)
         """The calls that are answered when they are done, never in a batch."""
 
@@ -157,6 +162,19 @@ class Calls:
         self._check_types(KeyDescription, made.description)
         found = self._description(made.description)
         return RotateResult(**{name: getattr(found, name) for name in found.__struct_fields__}, key=made.key)
+
+    def _enrol(self, params: Raw, descriptors: _Descriptors) -> EnrolResult:
+        del descriptors
+        wanted = decode_strict(self._enrol_params, params)
+        backend = cast("Enroller", self._backend)
+        made = self._ask(lambda: backend.enrol(wanted.key, wanted.algorithm), Enrolment)
+        self._check_types(KeyDescription, made.description)
+        self._check_types(str, made.rp_id, made.origin, made.aaguid, made.attestation)
+        self._check_types(bool, made.user_verification)
+        self._check_types(int, made.counter)
+        found = self._description(made.description)
+        rest = {name: getattr(made, name) for name in made.__struct_fields__ if name != "description"}
+        return EnrolResult(**{name: getattr(found, name) for name in found.__struct_fields__}, **rest)
 
     def _sign(self, params: Raw, descriptors: _Descriptors) -> SignResultParams:
         wanted = decode_strict(self._sign_params, params, unique_keys=False)

@@ -96,7 +96,7 @@ def _check(
     del text  # each of the three takes memory that the next step may need
     _judge(provided, value, (call.policy_digest, call.policy_view_set))
     del value
-    statement = join_statement(call.subjects, call.predicate_type, canonical)
+    statement = canonical if call.bare else join_statement(call.subjects, call.predicate_type, canonical)
     del canonical
     if len(statement) > STATEMENT_BYTES:
         # The sealer takes no more, and would hold the front end for broken (T21).

@@ -18,8 +18,11 @@ GROUPS = {
         "release-allowlist": "signerd_release_allowlist.plugin",
     },
     "signerd.key_backends.v1": {
+        "cryptopro": "signerd_key_cryptopro.backend",
+        "fido2": "signerd_key_fido2.backend",
         "file": "signerd_key_file.backend",
         "fulcio": "signerd_key_fulcio.backend",
+        "gost": "signerd_key_gost.backend",
         "hmac": "signerd_key_hmac.backend",
         "pkcs11": "signerd_key_pkcs11.backend",
     },
@@ -31,6 +34,8 @@ COMMANDS = {
     "signerd-conformance": "signerd_conformance.cli:main",
     "signerd-conformance-client": "signerd_conformance.client:main",
 }
+STANDS_ON = {"signerd-key-cryptopro": ("signerd-key-pkcs11",)}
+"""The one plugin that is made of another: docs/adr/0018."""
 
 each = pytest.mark.parametrize("here", DISTRIBUTIONS, ids=lambda d: d.name)
 
@@ -61,7 +66,10 @@ def test_metadata_agree_with_each_other(here: Distribution) -> None:
         assert project[field] == root[field]
     assert distribution(here.name).version == root["version"]
     own = {line for line in project["dependencies"] if line.startswith("signerd")}
-    assert own == (set() if here.folder == ROOT else {f"signerd =={root['version']}"})
+    reaches = any("signerd.network" in path.read_text() for path in here.package.rglob("*.py"))
+    signerd = f"signerd{'[network]' if reaches else ''}"
+    known = set() if here.folder == ROOT else {signerd, *STANDS_ON.get(here.name, ())}
+    assert own == {f"{name} =={root['version']}" for name in known}
 
 
 @pytest.mark.parametrize("group", GROUPS)

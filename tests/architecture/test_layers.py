@@ -17,7 +17,7 @@ CONTRACTS = {contract["id"]: contract for contract in LINTER["contracts"]}
 PLUGINS = {d.package.name for d in DISTRIBUTIONS if d.folder.parent.name == "plugins"}
 # What each kind of distribution may see of signerd.
 MAY_SEE = {
-    "plugins": {"attestation", "contracts", "errors", "secret_files", "verification"},
+    "plugins": {"attestation", "contracts", "errors", "network", "secret_files", "verification"},
     "client": {"attestation", "errors", "verification", "wire"},
     "conformance": {"attestation", "contracts", "errors", "host", "secret_files", "verification", "wire"},
 }

@@ -39,15 +39,15 @@ class LoneWorker:
         """End the worker."""
         self._backend.close(1.0)
 
-    def make(self, key: str) -> None:
+    def make(self, key: str, algorithm: str = "ES256") -> None:
         """Have the key made unless it is there."""
         self._ask([Call("describe", DescribeParams(key), self._done)], tolerate=True)
         if self._failed is not None:
             self._failed = None
-            self._ask([Call("generate", GenerateParams(key, "ES256"), self._done)])
+            self._ask([Call("generate", GenerateParams(key, algorithm), self._done)])
 
     def rate(self, key: str, in_flight: int, seconds: float) -> float:
-        """Signatures a second with so many calls always in flight, each a digest of its own."""
+        """Signatures a second with so many calls always in flight, each over 32 bytes of its own."""
         digests = deque(hashlib.sha256(str(n).encode()).digest() for n in range(256))
         made, began = 0, time.perf_counter()
         while (spent := time.perf_counter() - began) < seconds:

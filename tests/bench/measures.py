@@ -12,6 +12,7 @@ import msgspec
 
 from bench.backends import restart, token, token_worker, wedged
 from bench.caller import Caller, sealed_memfd, verify_bundle
+from bench.gost import gost_worker
 from bench.load import PartMissing, Sample
 from bench.macs import hmac_file
 from bench.peers import RELEASE, Daemon
@@ -19,6 +20,7 @@ from bench.processes import MemoryWatch, usages
 from bench.ring import large_ring
 from bench.rows import Row, Unmeasured, pair_rows, sample_row
 from bench.run import KEY, Run, Taken, say
+from bench.signers import two_signers
 from bench.templates import Template, cyclonedx, sign_batch, sign_dsse, sign_params
 
 __all__ = ["DEFAULT_ROWS", "ROWS", "purpose", "selected"]
@@ -235,8 +237,10 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
     "restart": restart,
     "token-worker": token_worker,
     "token": token,
+    "gost-worker": gost_worker,
     "wedged": wedged,
     "ring": large_ring,
+    "signers": two_signers,
     "hmac-1-gib": hmac_file,
 }
 """The rows of a run without `--only`; each of signerd's brings ssh-agent's of the same load with it."""

@@ -121,16 +121,18 @@ class Run:
             say(f"  {sample.failures} failures; the first: {explain(sample)}")
         return Taken(sample, loaded, spent)
 
-    def verify_last(self, daemon: Daemon, key: str = KEY) -> None:
-        """Verify every bundle, by `key`, of the last answer that the load generator got; raises where one fails."""
+    def verify_last(self, daemon: Daemon, *keys: str) -> None:
+        """Verify the bundles of the last answer that the load generator got, one by each of `keys` (none: the default
+        key); raises where one fails."""
         result = msgspec.msgpack.decode(self.load().kept())["result"]
         signed = [outcome["ok"] for outcome in result["outcomes"]] if "outcomes" in result else [result]
         with Caller(daemon.socket) as caller:
-            spki = caller.call("keys.describe", {"key": key})["spki"]
+            spkis = [caller.call("keys.describe", {"key": key})["spki"] for key in keys or (KEY,)]
         for answer in signed:
-            if len(answer["bundles"]) != 1:
-                raise CallFailed("an answer without exactly one bundle")
-            verify_bundle(answer["bundles"][0], spki)
+            if len(answer["bundles"]) != len(spkis):
+                raise CallFailed("an answer without exactly one bundle by each key")
+            for bundle, spki in zip(answer["bundles"], spkis, strict=True):
+                verify_bundle(bundle, spki)
 
     def _kept_running(self, kind: Callable[[Path], P]) -> P:
         peer = kind(Path(tempfile.mkdtemp(dir=self.directory)))

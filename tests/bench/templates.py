@@ -121,11 +121,11 @@ def sign_params(predicate: object, release: str, subject: int = 0) -> dict[str, 
     }
 
 
-def sign_dsse(size: int, release: str, key: str | None = None) -> Template:
-    """One Statement of `size` bytes about a CycloneDX document, signed with `key` or the default key."""
+def sign_dsse(size: int, release: str, *keys: str) -> Template:
+    """One Statement of `size` bytes about a CycloneDX document, signed with `keys` or the default key."""
     params = sign_params(cyclonedx(_document_size(size, release)), release)
-    if key is not None:
-        params["options"] = {"keys": [key]}
+    if keys:
+        params["options"] = {"keys": keys}
     return _signerd("sign.dsse", params, 1)
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fakes.gost import SoftGost
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Leaf
 from signerd.errors import Fault, SignerdError
@@ -62,20 +63,26 @@ class HandClock:
 
 
 class SoftKey:
-    """A key pair with its place in the ring. An Ed25519 key signs the message, a P-256 key its SHA-256."""
+    """A key pair with its place in the ring. An Ed25519 or GOST key signs the message, a P-256 key its SHA-256."""
 
     def __init__(self, key: str = "file:default", algorithm: str = "ES256", tenant: str = TENANT) -> None:
         private = ec.generate_private_key(ec.SECP256R1())
-        self.private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey = private
+        self.private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | SoftGost = private
         if algorithm == "Ed25519":
             self.private = ed25519.Ed25519PrivateKey.generate()
-        spki = self.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        elif algorithm.startswith("GOST"):
+            self.private = SoftGost(f"TC26-{algorithm[-3:]}-A")
+        spki = (
+            self.private.spki
+            if isinstance(self.private, SoftGost)
+            else self.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
         self.public = PublicKey.from_spki(spki)
         self.entry = RingEntry(key, tenant, 1, self.public.keyid, algorithm, spki, "file", "active", NOW - 1000)
 
     def sign(self, message: bytes) -> bytes:
         """Sign what a worker is handed."""
-        if isinstance(self.private, ed25519.Ed25519PrivateKey):
+        if isinstance(self.private, ed25519.Ed25519PrivateKey | SoftGost):
             return self.private.sign(message)
         return self.private.sign(message, ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True))
 

@@ -17,11 +17,10 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 import pytest
 import trio
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signerd.attestation.dsse import pae
 from signerd.contracts.values import (
     Caller,
     Entitlement,
@@ -54,6 +53,7 @@ from signerd.pipeline.sign import sign
 from signerd.pipeline.tenants import Tenant
 from signerd.pipeline.understand import understand
 from signerd.pipeline.waits import HashWait, MacWait, ProviderWait, SealWait, Wait
+from signerd.sealer.cose import assemble_cose
 from signerd.sealer.job import Job, Made, Pinned
 from signerd.sealer.leaves import decided_leaf
 from signerd.sealer.mac_leaves import decided_mac_leaf
@@ -62,7 +62,7 @@ from signerd.sealer.tree import leaf_hash
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import Close, RefusedRecord, Sealed
 from signerd.wire.mac_links import Maced
-from signerd.wire.methods import SignDsse, Subject
+from signerd.wire.methods import SignDsse, SignPayload, Subject
 from signerd.wire.ring import RingEntry
 from signerd.worker.document import check as check_document
 
@@ -76,6 +76,9 @@ NEEDS_RELEASE = "https://example.org/sbom/v1"
 EXEMPT = "https://example.org/note/v1"
 REPORT = "https://example.org/report/v1"
 HEAVY = "https://example.org/heavy/v1"
+RECORD = "https://example.org/record/v1"
+RECORD_TYPE = "application/vnd.example.record+json"
+"""The payload type under which a document of ``RECORD`` is signed bare."""
 TOOL = "sha256:" + "ab" * 32
 SECRET = bytes(range(32))
 """Of every key that makes MACs here."""
@@ -217,11 +220,19 @@ class PredicateTypeFake:
         return (str(own["digest"]), str(own["viewSet"])) if isinstance(own, dict) else None
 
 
+@dataclass(slots=True)
+class BareTypeFake(PredicateTypeFake):
+    """The same, and its objects may be signed bare."""
+
+    payload_type: str = RECORD_TYPE
+
+
 TYPES = (
     PredicateTypeFake(NEEDS_RELEASE, ("sbom",), needs_release=True),
     PredicateTypeFake(EXEMPT, ("note",)),
     PredicateTypeFake(REPORT, ("report",), needs_policy=True),
     PredicateTypeFake(HEAVY, ("heavy",), heavy=True),
+    BareTypeFake(RECORD, ("record",), needs_release=True),
 )
 
 
@@ -239,6 +250,7 @@ class HeldKey:
             "ES256": partial(ec.generate_private_key, ec.SECP256R1()),
             "ES384": partial(ec.generate_private_key, ec.SECP384R1()),
             "Ed25519": ed25519.Ed25519PrivateKey.generate,
+            "RSA-PKCS1-SHA256": partial(rsa.generate_private_key, 65537, 2048),
         }
         private = made[kind]()
         public = PublicKey.from_spki(private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
@@ -257,6 +269,7 @@ class HeldKey:
             "ES256": (ec.ECDSA(SHA256()),),
             "ES384": (ec.ECDSA(SHA384()),),
             "Ed25519": (),
+            "RSA-PKCS1-SHA256": (padding.PKCS1v15(), SHA256()),
         }
         signature: bytes = self._private.sign(message, *algorithms[self.entry.algorithm])
         return signature
@@ -311,9 +324,11 @@ class MemorySealer:
         )
         job.index, job.leaf_hash = len(self.leaves), leaf_hash(leaf.text).hex()
         self.leaves.append(leaf.text)
-        message = pae(item.payload_type, payload)
-        job.signatures = [Made(h.sign(message), PublicKey.from_spki(h.entry.spki)) for h in held]
-        return assemble(job, payload), ()
+        job.signatures = [
+            Made(h.sign(bytes(job.to_sign(place).message)), PublicKey.from_spki(h.entry.spki))
+            for place, h in enumerate(held)
+        ]
+        return (assemble_cose if item.profile == "cose" else assemble)(job, payload), ()
 
 
 @dataclass(slots=True)
@@ -420,12 +435,20 @@ def order(**changes: Any) -> SignDsse:
     return SignDsse(**asked)
 
 
+def payload(**changes: Any) -> SignPayload:
+    """A request for a bare document that everybody says yes to, with ``changes`` to its fields."""
+    asked: dict[str, Any] = {"payload_type": RECORD_TYPE, "payload": b'{"ok": true}', "scanner_image_digest": TOOL}
+    asked.update(changes)
+    return SignPayload(**asked)
+
+
 def request(params: Any = None, *, bound: Principal | None = PRINCIPAL, **fields: Any) -> SignRequest:
     """``params`` as a connection brings them: packed, unless they are a refusal already."""
     if isinstance(params, Refusal):
         return SignRequest("id", "sign.dsse", params, bound, 1030.0, **fields)
+    method = "sign.payload" if isinstance(params, SignPayload) else "sign.dsse"
     packed = msgspec.Raw(msgspec.msgpack.encode(order() if params is None else params))
-    return SignRequest("id", "sign.dsse", packed, bound, 1030.0, **fields)
+    return SignRequest("id", method, packed, bound, 1030.0, **fields)
 
 
 class Hand:

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from outside.parts import the
 
-__all__ = ["PIN", "Shim", "SoftHsm", "hsm", "shim", "shim_file"]
+__all__ = ["PIN", "Behind", "Shim", "SoftHsm", "hsm", "shim", "shim_file"]
 
 PIN = "98-76 5ä"
 """No digits only: a PIN is UTF-8."""
@@ -69,10 +70,21 @@ class SoftHsm:
         return done
 
 
-class Shim:
-    """The module of pkcs11_shim.c before SoftHSM's: it counts calls, and fails as it is told."""
+class Behind(Protocol):
+    """What the misbehaving module stands before: :class:`SoftHsm`, or a token of gost_tokens.py."""
 
-    def __init__(self, hsm: SoftHsm, compiled: Path, **environment: str) -> None:
+    base: Path
+    module: Path
+    environment: dict[str, str]
+
+    def settings(self, **more: object) -> dict[str, object]:
+        """Return a backend's settings for it, with ``more`` in their place."""
+
+
+class Shim:
+    """The module of pkcs11_shim.c before another: it counts calls, and fails as it is told."""
+
+    def __init__(self, hsm: Behind, compiled: Path, **environment: str) -> None:
         self.hsm = hsm
         self.folder = hsm.base / f"shim{len(list(hsm.base.glob('shim*')))}"
         self.folder.mkdir()

@@ -133,6 +133,7 @@ def test_what_it_signs_is_verified_by_us_and_by_every_cosign(
     chain = signed.result.certificate_chain
     assert isinstance(chain, tuple)
     assert len(chain) == 3
+    assert who.chain == chain
     assert signed.receipt["decision"]["degraded"] == ["ephemeral"]
     assert signed.receipt["decision"]["keys"] == [{"key": "fulcio:ci", "source": "fulcio"}]
     assert any(warning.startswith("ephemeral: ") for warning in signed.result.warnings)

@@ -1,6 +1,5 @@
 """Keys in every state of their life, in a real daemon: what signs, what is refused, and with which code."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -12,7 +11,7 @@ import pytest
 
 from fakes.life import Keys
 from running.callers import request
-from running.configured import records, stopped
+from running.configured import key_workers, records, stopped
 from running.daemon import RELEASE, Running, running
 from signerd.errors import SignerdError
 from signerd.sealer.keyring import KeySpec
@@ -142,19 +141,8 @@ def test_a_key_near_its_end_says_so_in_each_result_and_once_a_day_in_the_log(dae
     assert daemon.said.count("key file:old, version 1: too old to sign in 44 days") == 1
 
 
-def workers(daemon: Running) -> list[int]:
-    """The key workers, in the order in which their backends are configured."""
-    sealer, found = daemon.child("sealer"), []
-    for task in Path(f"/proc/{sealer}/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            with contextlib.suppress(OSError):
-                if b"signerd.worker.key" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                    found.append(int(pid))
-    return sorted(found)
-
-
 def test_a_fallback_signs_while_the_backend_cannot_be_reached_on_a_record_of_its_own(daemon: Running) -> None:
-    first, _ = workers(daemon)
+    first, _ = key_workers(daemon)
     before = len(daemon.leaves())
     with stopped(first), Signer.connect(daemon.socket) as signer:
         result = signer.sign_dsse(asked("main")).result

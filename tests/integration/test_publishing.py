@@ -90,6 +90,7 @@ def root(sigstore_stack: SigstoreStack, tmp_path_factory: pytest.TempPathFactory
         (1, Options(transparency="required"), 1, 0),
         (2, Options(timestamp=True), 0, 1),
         (3, Options(transparency="required", timestamp=True), 1, 1),
+        (4, Options(profile="dsse", transparency="required", timestamp=True), 1, 1),
     ],
 )
 def test_what_was_published_verifies_here_and_with_cosign(
@@ -108,7 +109,7 @@ def test_what_was_published_verifies_here_and_with_cosign(
 
 def test_the_same_statement_again_has_the_same_entry(publisher: Running, root: Path) -> None:
     """RFC 6979: the same signature. The log answers 409 without a proof, which is made of its tiles."""
-    first, again = [signed(publisher, 4, Options(transparency="required")) for _ in range(2)]
+    first, again = [signed(publisher, 14, Options(transparency="required")) for _ in range(2)]
     one, other = [parse_bundle(made.bundles[0]).log_entries[0] for made in (first, again)]
     assert (one.log_index, one.body) == (other.log_index, other.body)
     assert outcomes(again, root, Requirements(log_entries=1))["transparency"] == "passed"

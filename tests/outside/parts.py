@@ -71,14 +71,17 @@ PARTS = {
         lambda: _present(outside_parts.cosign()) or _at_least("cosign", "version", (3, 0, 4)), TOOLS
     ),
     **{name: _built(name) for name in outside_parts.BUILT if name != "cosign"},
+    "fido2-tools": Part(lambda: _on_path("fido2-assert"), SYSTEM),
     "gcc": Part(lambda: _on_path("gcc"), SYSTEM),
     "go": Part(lambda: _present(outside_parts.go()) or _on_path("go"), TOOLS),
     "gost-engine": Part(lambda: _on_path("openssl") and _library("engines-3/gost.so"), SYSTEM),
+    "gostcrypto": Part(lambda: _present(outside_parts.gostcrypto()), TOOLS),
     "node": Part(
         lambda: _present(outside_parts.node()) or _at_least("node", "--version", (24, 15, 0)), TOOLS
     ),
     "p11-kit": Part(lambda: _library("pkcs11/p11-kit-client.so") and _on_path("p11-kit"), SYSTEM),
     "pkcs11-tool": Part(lambda: _on_path("pkcs11-tool"), SYSTEM),
+    "pycose": Part(lambda: _present(outside_parts.pycose()), TOOLS),
     "securesystemslib": Part(lambda: _module("securesystemslib"), "run scripts/setup"),
     "sigstore": Part(lambda: _module("sigstore"), "run scripts/setup"),
     "sigstore-verify": Part(lambda: _present(outside_parts.sigstore_verify()), TOOLS),

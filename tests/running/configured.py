@@ -12,7 +12,7 @@ import pytest
 
 from running.daemon import RELEASE, Running
 
-__all__ = ["configuration", "memory_kib", "open_descriptors", "records", "stopped", "until"]
+__all__ = ["configuration", "key_workers", "memory_kib", "open_descriptors", "records", "stopped", "until"]
 
 
 def configuration(base: Path, limits: Mapping[str, float], *, sign: str = "") -> str:
@@ -100,3 +100,14 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def key_workers(daemon: Running) -> list[int]:
+    """The key workers, in the order in which their backends are configured."""
+    sealer, found = daemon.child("sealer"), []
+    for task in Path(f"/proc/{sealer}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"signerd.worker.key" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    found.append(int(pid))
+    return sorted(found)

@@ -28,6 +28,7 @@ REQUIRED = {
     "https://in-toto.io/attestation/svr/v0.2",
     "https://slsa.dev/verification_summary/v1",
     "https://stella-ops.org/attestations/report/v1",
+    "https://stella-ops.org/attestations/replay/v1",
     # types that can carry or point to any of the above
     "https://cosign.sigstore.dev/attestation/v1",
     "https://in-toto.io/attestation/reference/v0.1",
@@ -58,4 +59,4 @@ def test_no_name_of_one_catalogue_is_one_of_the_other():
 @pytest.mark.parametrize("form", ["uri", "alias"])
 def test_the_form_of_the_uri_changes_no_need(form):
     needs = {one.names[0]: one.needs_release for one in stella({"predicate_uri": form})}
-    assert needs == {"stella-sbom": True, "stella-vex": True, "report": True, "promotion": False}
+    assert needs == {"stella-sbom": True, "stella-vex": True, "report": True, "promotion": False, "replay": True}

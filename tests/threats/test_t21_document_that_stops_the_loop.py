@@ -1,19 +1,26 @@
 """T21: a document that stops the loop. It stops at most a process of its own; who sends 2 KB does not notice
 it."""
 
+import dataclasses
 import os
 import statistics
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from running.callers import request
 from running.client import SBOM, Client, memfd
 from running.configured import memory_kib, records, until
-from running.daemon import Running
+from running.daemon import Running, running
 from running.large import large_sbom
+from running.profiled import profiled
+from signerd.errors import SignerdError
+from signerd.wire.params import Options
+from signerd_client import Signer, SignRequest
 
 MIB = 1 << 20
 
@@ -66,6 +73,52 @@ def test_a_small_caller_does_not_wait_for_a_large_document(daemon: Running, sbom
     # A tenth of a second: what two cores that others use too may add; inline this document takes several
     # times that.
     assert busy_p99 <= max(2 * idle_p99, 0.3), (idle_p99, busy_p99, took)
+
+
+@pytest.mark.needs("gost-engine")
+def test_a_small_caller_does_not_wait_for_gost_signatures_over_large_ones(tmp_path: Path) -> None:
+    """Their hash is Python's own work, a second for each; what cannot be verified in time is refused."""
+    text = large_sbom(800_000)
+    with running(tmp_path, config=profiled(tmp_path, "fips+gost", ["es256", "gost256"])) as daemon:
+        small = dataclasses.replace(request(), predicate=large_sbom(1600))
+        large = dataclasses.replace(
+            request(), predicate=text, options=Options(keys=("gost:gost256",), profile="dsse")
+        )
+        idle = signatures(daemon, small, lambda count: count >= 200)
+        over = threading.Event()
+        answers: list[str] = []
+
+        def sign() -> None:
+            with Signer.connect(daemon.socket) as signer:
+                try:
+                    answers.append("signed" if signer.sign_dsse(large, deadline_s=60).envelope else "empty")
+                except SignerdError as error:
+                    answers.append(f"{error.code} {error.reason}")
+            over.set()
+
+        callers = [threading.Thread(target=sign) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        busy = signatures(daemon, small, lambda count: over.is_set() and count >= 20)
+        for caller in callers:
+            caller.join(90)
+        assert answers == ["signed"] * 4
+        assert "does not answer" not in daemon.said
+    idle_p99 = statistics.quantiles(idle, n=100)[98]
+    busy_p99 = statistics.quantiles(busy, n=100)[98]
+    assert busy_p99 <= max(2 * idle_p99, 0.3), (idle_p99, busy_p99)
+
+
+def signatures(daemon: Running, wanted: SignRequest, enough: Callable[[int], bool]) -> list[float]:
+    """Seconds of each signature that one caller gets, until it has ``enough``."""
+    times: list[float] = []
+    with Signer.connect(daemon.socket) as signer:
+        while not enough(len(times)):
+            began = time.monotonic()
+            assert signer.sign_dsse(wanted).bundles
+            times.append(time.monotonic() - began)
+            time.sleep(0.001)
+    return times
 
 
 WIDE = b'{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,%s}'

@@ -3,17 +3,20 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
-from signerd.contracts.providers import Generator, KeyBackend, Keyless, Macs, Rotator
+from signerd.contracts.providers import Enroller, Generator, KeyBackend, Keyless, Macs, Rotator
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.verification.certificates import SigningCertificate
+from signerd.verification.fido2 import ALGORITHMS, Credential, verify_assertion
 from signerd.verification.keys import PublicKey
 from signerd_conformance.contracts.plugin import PluginContract, refused
 
 __all__ = ["KeyBackendContract"]
 
 LARGE = 1024 * 1024
+_CAPABILITIES = {"attest", "enrol", "generate", "hmac", "keyless", "presence", "rotate"}
 
 
 class KeyBackendContract(PluginContract):
@@ -35,6 +38,14 @@ class KeyBackendContract(PluginContract):
         """Return a reference of the scheme that no key has."""
         return f"{self.scheme}:absent-{secrets.token_hex(8)}"
 
+    def credential(self, reference: str) -> Credential:
+        """Return what assertions by ``reference`` are verified by; needed where the capability is ``presence``."""
+        raise NotImplementedError
+
+    def enrolled(self) -> str | None:
+        """Return a reference that can be enrolled while somebody touches the authenticator; None: nothing is."""
+        return None
+
     def backend(self) -> KeyBackend:
         """Return the backend that the plugin brings: another one at each call."""
         (one,) = self.providers()
@@ -47,6 +58,7 @@ class KeyBackendContract(PluginContract):
         for reference in self.keys():
             described, public = _described(self.backend(), reference)
             hashed = described.algorithm == "ES256" if public is None else public.prehash
+            hashed = hashed or described.algorithm in ALGORITHMS.values()
             assert described.prehash is None or hashed, f"prehash for {described.algorithm}"
             assert (described.prehash or "sha256") == "sha256", f"prehash {described.prehash!r}"
             assert all(isinstance(der, bytes) for der in described.chain), "a certificate that is no DER"
@@ -67,7 +79,10 @@ class KeyBackendContract(PluginContract):
                 assert isinstance(signed, SignatureResult), f"{signed!r} is no SignatureResult"
                 key = SigningCertificate.read(signed.chain[0]).key if public is None else public
                 assert signed.keyid == key.keyid, f"a signature by {signed.keyid}"
-                key.verify(signed.signature, message)
+                if described.algorithm in ALGORITHMS.values():
+                    verify_assertion(signed.signature, asked, self.credential(reference), 0)
+                else:
+                    key.verify(signed.signature, message)
 
     def test_what_is_no_digest_is_not_signed_for_one(self) -> None:
         """``key.*``, where ``describe`` said ``prehash``."""
@@ -96,10 +111,12 @@ class KeyBackendContract(PluginContract):
         """Declared, never probed: both must agree."""
         backend = self.backend()
         assert isinstance(backend.capabilities, tuple), "capabilities that can still change"
-        known = {"generate", "rotate", "attest", "keyless", "hmac"}
-        assert set(backend.capabilities) <= known, f"{backend.capabilities!r}"
+        assert set(backend.capabilities) <= _CAPABILITIES, f"{backend.capabilities!r}"
         if "keyless" in backend.capabilities:
             assert isinstance(backend, Keyless), "keyless is declared, and there is no such method"
+        if "enrol" in backend.capabilities:
+            assert isinstance(backend, Enroller), "enrol is declared, and there is no such method"
+            assert self.enrolled() is not None, "enrol is declared: enrolled() must say what may be"
         if "hmac" in backend.capabilities:
             assert isinstance(backend, Macs), "hmac is declared, and there are no such methods"
         if "generate" in backend.capabilities:
@@ -125,6 +142,42 @@ class KeyBackendContract(PluginContract):
         refused("key.", backend.generate, self.absent(), "no-such-algorithm")
         assert self.backend().describe(reference) == made
 
+
+    def test_an_assertion_is_over_one_digest_of_one_credential(self) -> None:
+        """Of a FIDO2 key: what it signs counts for nothing else, and its counter does not go back."""
+        for reference in self.keys():
+            backend = self.backend()
+            described = backend.describe(reference)
+            if described.algorithm not in ALGORITHMS.values():
+                continue
+            assert "presence" in backend.capabilities, "a FIDO2 key without the capability presence"
+            assert described.prehash == "sha256", "an assertion is over a digest"
+            credential, digests = self.credential(reference), [bytes([number]) * 32 for number in range(2)]
+            assert credential.spki == described.spki, "the credential of another key"
+            first = verify_assertion(backend.sign(reference, digests[0]).signature, digests[0], credential, 0)
+            second = backend.sign(reference, digests[1]).signature
+            verify_assertion(second, digests[1], credential, first.counter)
+            refused("verification.failed", verify_assertion, second, digests[0], credential, first.counter)
+            other = replace(credential, rp_id=f"not-{credential.rp_id}")
+            refused("verification.failed", verify_assertion, second, digests[1], other, first.counter)
+
+    def test_a_credential_is_enrolled_once_and_never_overwritten(self) -> None:
+        """It is there for another instance, and what its assertions are verified by is told whole."""
+        reference, backend = self.enrolled(), self.backend()
+        if reference is None:
+            return
+        assert isinstance(backend, Enroller), "there is no method enrol"
+        made = backend.enrol(reference, "")
+        described = made.description
+        assert self.backend().describe(reference) == described
+        if described.algorithm in ALGORITHMS.values():
+            credential = Credential(described.spki, made.rp_id, made.origin, made.user_verification)
+            signature = self.backend().sign(reference, bytes(32)).signature
+            verify_assertion(signature, bytes(32), credential, made.counter)
+        refused("key.", backend.enrol, reference, "")
+        refused("key.", backend.enrol, self.keys()[0], "")
+        refused("key.", backend.enrol, self.absent(), "no-such-algorithm")
+        assert self.backend().describe(reference) == described
 
     def test_a_rotated_key_stays_and_the_new_one_has_a_name_of_its_own(self) -> None:
         """What was decided with the old key is signed with the old key (T9 begins where names move)."""
@@ -160,5 +213,8 @@ def _described(backend: KeyBackend, reference: str) -> tuple[KeyDescription, Pub
         return described, None
     public = PublicKey.from_spki(described.spki)
     assert described.keyid == public.keyid, f"keyid {described.keyid}, and the SPKI's is {public.keyid}"
-    assert described.algorithm == public.algorithm, f"{described.algorithm} with a key for {public.algorithm}"
+    fitting = {public.algorithm}
+    if "presence" in described.capabilities and public.algorithm in ALGORITHMS:
+        fitting.add(ALGORITHMS[public.algorithm])
+    assert described.algorithm in fitting, f"{described.algorithm} with a key for {public.algorithm}"
     return described, public

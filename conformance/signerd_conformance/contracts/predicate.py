@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 
-from signerd.attestation.statement import is_type_uri
-from signerd.contracts.providers import PredicateType
+from signerd.attestation.dsse import is_media_type
+from signerd.attestation.statement import PAYLOAD_TYPE, is_type_uri
+from signerd.contracts.providers import PayloadType, PredicateType
 from signerd_conformance.contracts.plugin import PluginContract, refused, settled
 
 __all__ = ["PredicateContract"]
@@ -55,6 +56,16 @@ class PredicateContract(PluginContract):
         for one in self.types():
             for flag in (one.needs_release, one.needs_policy, one.heavy):
                 assert isinstance(flag, bool), f"{one.uri}: {flag!r} is no bool"
+
+    def test_a_payload_type_is_a_media_type_of_its_own(self) -> None:
+        """Of a type whose documents are signed bare: two under one payload type could not be told apart, and under the
+        Statement's one would be taken for a Statement."""
+        found: list[object] = [one.payload_type for one in self.types() if isinstance(one, PayloadType)]
+        for name in found:
+            assert isinstance(name, str), f"{name!r} is no text"
+            assert is_media_type(name), f"{name!r} is no media type"
+            assert name != PAYLOAD_TYPE, "a bare document is no Statement"
+        assert len(found) == len(set(found)), "a payload type twice"
 
     def test_a_document_of_the_type_passes_and_is_left_as_it_was(self) -> None:
         """``check`` returns None: a bool would be taken for a decision."""

@@ -6,7 +6,7 @@ import re
 import sys
 
 ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
-OURS = ("signerd", "signerd-client", "signerd-conformance", "signerd-key-file", "signerd-key-pkcs11")
+OURS = ("signerd", "signerd-client", "signerd-conformance", "signerd-key-fido2", "signerd-key-file", "signerd-key-pkcs11")
 
 
 def wrong(answers):

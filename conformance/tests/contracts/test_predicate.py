@@ -8,9 +8,10 @@ from signerd.errors import Refusal
 from signerd_conformance.contracts import PredicateContract
 
 URI = "https://example.com/made-up/v1"
-NAMES, NEEDS, PASSES, REFUSED, POLICY = (
+NAMES, NEEDS, PAYLOAD, PASSES, REFUSED, POLICY = (
     "every_type_has_a_uri_and_names_of_its_own",
     "every_type_says_what_it_needs",
+    "a_payload_type_is_a_media_type_of_its_own",
     "a_document_of_the_type_passes_and_is_left_as_it_was",
     "a_document_that_is_not_of_the_type_is_refused",
     "a_policy_is_two_texts_or_none",
@@ -49,6 +50,16 @@ class Kind:
         return self.stated
 
 
+@dataclass
+class Bare(Kind):
+    """A predicate type whose documents are signed bare."""
+
+    payload_type: object = "application/vnd.example+json"
+
+
+SECOND = (f"{URI}.1", ("other",))
+
+
 @pytest.mark.parametrize(
     ("kinds", "failed"),
     [
@@ -65,8 +76,13 @@ class Kind:
         ([Kind(pointer="result")], {REFUSED}),
         ([Kind(stated="sha256:0")], {POLICY}),
         ([Kind(stated=("sha256:0", None))], {POLICY}),
-        ([], {NAMES, NEEDS, PASSES, REFUSED, POLICY}),
-        ([object()], {NAMES, NEEDS, PASSES, REFUSED, POLICY}),
+        ([Bare(), Kind(*SECOND)], set()),
+        ([Bare(payload_type="not a media type")], {PAYLOAD}),
+        ([Bare(payload_type=None)], {PAYLOAD}),
+        ([Bare(payload_type="application/vnd.in-toto+json")], {PAYLOAD}),
+        ([Bare(), Bare(*SECOND)], {PAYLOAD}),
+        ([], {NAMES, NEEDS, PAYLOAD, PASSES, REFUSED, POLICY}),
+        ([object()], {NAMES, NEEDS, PAYLOAD, PASSES, REFUSED, POLICY}),
     ],
 )  # fmt: skip
 def test_predicate_types(kinds: list[object], failed: set[str]) -> None:

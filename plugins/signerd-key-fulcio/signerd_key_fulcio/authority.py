@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.errors import Fault, Refusal
+from signerd.network.exchange import Answer, Ask, Unanswered
 from signerd.verification.keyless import KeylessTrust, Vouched
 from signerd.verification.oidc import Claims
-from signerd_key_fulcio.http import Client, Reply, Unanswered
 
 __all__ = ["ANSWER_BYTES", "Authority", "Certified"]
 
@@ -44,10 +44,15 @@ class Authority:
     """One Fulcio."""
 
     def __init__(
-        self, url: str, client: Client, trust: KeylessTrust, now: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        url: str,
+        ask: Ask,
+        trust: KeylessTrust,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._url = f"{url}/api/v2/signingCert"
-        self._client = client
+        self._ask = ask
         self._trust = trust
         self._now = now
         self._monotonic = monotonic
@@ -67,7 +72,7 @@ class Authority:
             "credentials": {"oidcIdentityToken": token},
             "certificateSigningRequest": base64.b64encode(request.public_bytes(Encoding.PEM)).decode(),
         }
-        chain = _chain(self._ask(json.dumps(body).encode()))
+        chain = _chain(self._answer(json.dumps(body).encode()))
         return Certified(private, self._checked(private, chain, claims, identity))
 
     def _checked(
@@ -88,12 +93,12 @@ class Authority:
             _disbelieve("identity_mismatch", "the certificate names another identity")
         return vouched
 
-    def _ask(self, body: bytes) -> Reply:
+    def _answer(self, body: bytes) -> Answer:
         if self._silent is not None and self._monotonic() < self._silent[0]:
             raise _unavailable(self._silent[1])
         self._silent = None
         try:
-            reply = self._client.ask("POST", self._url, _HEADERS, body)
+            reply = self._ask("POST", self._url, ANSWER_BYTES, body, _HEADERS)
         except Unanswered as exc:
             if exc.reason == "too_large":
                 _disbelieve("answer_too_large", f"an answer of more than {ANSWER_BYTES} bytes")
@@ -115,7 +120,7 @@ class Authority:
         return reply
 
 
-def _chain(reply: Reply) -> list[bytes]:
+def _chain(reply: Answer) -> list[bytes]:
     """Return the certificates of an answer in DER, leaf first."""
     try:
         answer: Any = json.loads(reply.body)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,10 +21,10 @@ from signerd.contracts import hookimpl
 from signerd.contracts.providers import KeyBackend
 from signerd.contracts.values import KeyDescription, SignatureResult, SignFor
 from signerd.errors import Refusal
+from signerd.network.exchange import Exchange
 from signerd.verification.keyless import KeylessTrust
 from signerd.verification.oidc import Claims, check_claims, read_claims
-from signerd_key_fulcio.authority import ANSWER_BYTES, Authority, Certified
-from signerd_key_fulcio.http import Client
+from signerd_key_fulcio.authority import Authority, Certified
 from signerd_key_fulcio.settings import KeySettings, Settings, is_name, understand
 from signerd_key_fulcio.tokens import Tokens
 
@@ -62,9 +63,9 @@ class FulcioBackend:
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._settings = understand(settings)
-        client = Client(self._settings.timeout_s, ANSWER_BYTES, self._settings.tls_ca)
-        self._tokens = Tokens(client, self._settings.audience)
-        self._authority = Authority(self._settings.url, client, _trust(self._settings), time.time, time.monotonic)
+        ask = partial(Exchange(self._settings.tls_ca).within, self._settings.timeout_s)
+        self._tokens = Tokens(ask, self._settings.audience)
+        self._authority = Authority(self._settings.url, ask, _trust(self._settings), time.time, time.monotonic)
         self._held: OrderedDict[tuple[str, str, bytes], _Held] = OrderedDict()
 
     def describe(self, key: str) -> KeyDescription:

@@ -11,8 +11,8 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from signerd.errors import Fault, Refusal
+from signerd.network.exchange import Ask, Unanswered
 from signerd.verification.oidc import LARGEST_TOKEN
-from signerd_key_fulcio.http import Client, Unanswered
 from signerd_key_fulcio.settings import TokenSource
 
 __all__ = ["Tokens"]
@@ -21,13 +21,15 @@ GITLAB_VARIABLE: Final = "SIGSTORE_ID_TOKEN"
 """The name under which GitLab's documentation and cosign look for it (id_tokens: in .gitlab-ci.yml)."""
 _URL: Final = "ACTIONS_ID_TOKEN_REQUEST_URL"
 _BEARER: Final = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
+ANSWER_BYTES: Final = 2 * LARGEST_TOKEN
+"""A token, and the JSON around it."""
 
 
 class Tokens:
     """Reads tokens. ``mark`` changes whenever another token may be there, and costs next to nothing."""
 
-    def __init__(self, client: Client, audience: str) -> None:
-        self._client = client
+    def __init__(self, ask: Ask, audience: str) -> None:
+        self._ask = ask
         self._audience = audience
 
     def mark(self, source: TokenSource) -> object:
@@ -67,7 +69,8 @@ class Tokens:
             raise _ambient(f"{_URL} is no https URL")
         joined = f"{url}{'&' if '?' in url else '?'}audience={quote(self._audience, safe='')}"
         try:
-            reply = self._client.ask("GET", joined, [("Authorization", f"bearer {bearer}"), _ACCEPT])
+            headers = (("Authorization", f"bearer {bearer}"), ("Accept", "application/json"))
+            reply = self._ask("GET", joined, ANSWER_BYTES, None, headers)
         except Unanswered as exc:
             raise Fault(
                 "key.backend_unavailable",
@@ -84,9 +87,6 @@ class Tokens:
         if not isinstance(value, str):
             raise _ambient("GitHub's answer holds no identity token")
         return value
-
-
-_ACCEPT: Final = ("Accept", "application/json")
 
 
 def _variable(source: TokenSource) -> str:

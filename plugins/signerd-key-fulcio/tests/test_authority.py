@@ -1,14 +1,15 @@
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fakes.fulcio import ISSUER, SUBJECT, FakeFulcio, fake_fulcio, jwt
 from signerd.errors import SignerdError
+from signerd.network.exchange import Exchange
 from signerd.verification.keyless import KeylessTrust
 from signerd.verification.oidc import read_claims
-from signerd_key_fulcio.authority import ANSWER_BYTES, Authority, Certified
-from signerd_key_fulcio.http import Client
+from signerd_key_fulcio.authority import Authority, Certified
 
 
 class Clock:
@@ -24,7 +25,7 @@ class Clock:
 def authority(fulcio: FakeFulcio, folder: Path, clock: Clock, now: float | None = None) -> Authority:
     ca, log = fulcio.files(folder)
     trust = KeylessTrust.read(ca.read_bytes(), [log.read_bytes()])
-    return Authority(fulcio.url, Client(5, ANSWER_BYTES), trust, lambda: now or time.time(), clock)
+    return Authority(fulcio.url, partial(Exchange().within, 5), trust, lambda: now or time.time(), clock)
 
 
 def certify(asked: Authority, identity: str | None = None) -> Certified:

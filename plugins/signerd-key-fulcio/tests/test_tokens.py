@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from signerd.errors import SignerdError
-from signerd_key_fulcio.http import Client, Reply, Unanswered
+from signerd.network.exchange import Answer, Unanswered
 from signerd_key_fulcio.settings import TokenSource
 from signerd_key_fulcio.tokens import Tokens
 
@@ -14,20 +14,24 @@ GITHUB = TokenSource("github")
 URL, BEARER = "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
 
 
-class Recorded(Client):
-    """Answers without a network, and keeps what was asked."""
-
-    def __init__(self, answer: Callable[[], Reply]) -> None:
-        self.answer = answer
-        self.asked: list[tuple[str, str, list[tuple[str, str]]]] = []
-
-    def ask(self, method, url, headers, body=b""):
-        self.asked.append((method, url, list(headers)))
-        return self.answer()
+Asked = tuple[str, str, list[tuple[str, str]]]
 
 
-def tokens(answer: Callable[[], Reply] = lambda: Reply(200, "application/json", b'{"value": "a.b.c"}')) -> Tokens:
-    return Tokens(Recorded(answer), "sigstore")
+def answer_of(status: int, body: bytes, kind: str = "application/json") -> Answer:
+    return Answer(status, {"content-type": kind}, body)
+
+
+GIVEN = answer_of(200, b'{"value": "a.b.c"}')
+
+
+def tokens(answer: Callable[[], Answer] = lambda: GIVEN, asked: list[Asked] | None = None) -> Tokens:
+    """Answered without a network; what was asked goes into ``asked``."""
+
+    def ask(method, url, most, body, headers):
+        (asked if asked is not None else []).append((method, url, list(headers)))
+        return answer()
+
+    return Tokens(ask, "sigstore")
 
 
 def refused(source: TokenSource, given: Tokens | None = None) -> tuple[str, str]:
@@ -85,15 +89,15 @@ def job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("job")
 def test_github_is_asked_for_a_token_of_our_audience() -> None:
-    given = tokens()
-    assert given.read(GITHUB) == "a.b.c"
-    ((method, url, headers),) = given._client.asked  # type: ignore[attr-defined]
+    asked: list[Asked] = []
+    assert tokens(asked=asked).read(GITHUB) == "a.b.c"
+    ((method, url, headers),) = asked
     assert (method, url) == ("GET", "https://github.example/token?v=2&audience=sigstore")
     assert ("Authorization", "bearer of the job") in headers
 
 
-def unanswered() -> Reply:
-    raise Unanswered("timeout")
+def unanswered() -> Answer:
+    raise Unanswered("timeout", "nobody")
 
 
 @pytest.mark.usefixtures("job")
@@ -101,15 +105,15 @@ def unanswered() -> Reply:
     ("answer", "code"),
     [
         (unanswered, "key.backend_unavailable"),
-        (lambda: Reply(403, "application/json", b"{}"), "key.backend_fault"),
-        (lambda: Reply(302, "text/html", b""), "key.backend_fault"),
-        (lambda: Reply(200, "text/html", b"<html>"), "key.backend_fault"),
-        (lambda: Reply(200, "application/json", b"[]"), "key.backend_fault"),
-        (lambda: Reply(200, "application/json", json.dumps({"value": 1}).encode()), "key.backend_fault"),
-        (lambda: Reply(200, "application/json", b"[" * 100_000), "key.backend_fault"),
+        (lambda: answer_of(403, b"{}"), "key.backend_fault"),
+        (lambda: answer_of(302, b"", "text/html"), "key.backend_fault"),
+        (lambda: answer_of(200, b"<html>", "text/html"), "key.backend_fault"),
+        (lambda: answer_of(200, b"[]"), "key.backend_fault"),
+        (lambda: answer_of(200, json.dumps({"value": 1}).encode()), "key.backend_fault"),
+        (lambda: answer_of(200, b"[" * 100_000), "key.backend_fault"),
     ],
 )
-def test_what_github_does_not_give_is_a_fault(answer: Callable[[], Reply], code: str) -> None:
+def test_what_github_does_not_give_is_a_fault(answer: Callable[[], Answer], code: str) -> None:
     assert refused(GITHUB, tokens(answer)) == (code, "ambient")
 
 

@@ -16,7 +16,7 @@ from pkcs11 import KeyType, Mechanism, Token
 from signerd.errors import Refusal
 from signerd_key_pkcs11.failures import fault
 
-__all__ = ["CURVES", "RSA", "Scheme", "require", "scheme_of"]
+__all__ = ["CURVES", "RSA", "Scheme", "mechanism_missing", "require", "scheme_of"]
 
 RSA: Final = "RSA-PKCS1-SHA256"
 CURVES: Final = {
@@ -35,7 +35,8 @@ _DIGEST_INFO: Final = bytes.fromhex("3031300d060960864801650304020105000420")
 class Scheme:
     """One algorithm. ``prehash`` is ``sha256`` where :attr:`prepare` takes the digest and not the message.
 
-    ``prepare`` gives what the token signs; ``finish`` turns the token's signature into signerd's.
+    ``prepare`` gives what the token signs; ``finish`` turns the token's signature into signerd's. ``parameter`` is the
+    mechanism's.
     """
 
     key_type: KeyType
@@ -43,6 +44,7 @@ class Scheme:
     prehash: str | None
     prepare: Callable[[bytes], bytes]
     finish: Callable[[bytes], bytes]
+    parameter: bytes | None = None
 
 
 def scheme_of(algorithm: str) -> Scheme:
@@ -57,12 +59,17 @@ def scheme_of(algorithm: str) -> Scheme:
 def require(scheme: Scheme, token: Token) -> None:
     """Refuse ``key.algorithm_refused``, ``mechanism_missing``, where the token cannot sign so. Raises PKCS11Error."""
     if scheme.mechanism not in token.slot.get_mechanisms():
-        raise Refusal(
-            "key.algorithm_refused",
-            "mechanism_missing",
-            "the key's token cannot sign as signerd does",
-            operator=f"the token does not offer {scheme.mechanism.name}",
-        )
+        raise mechanism_missing(scheme.mechanism.name)
+
+
+def mechanism_missing(name: str) -> Refusal:
+    """Build the refusal of a key whose token does not offer what is needed."""
+    return Refusal(
+        "key.algorithm_refused",
+        "mechanism_missing",
+        "the key's token cannot sign as signerd does",
+        operator=f"the token does not offer {name}",
+    )
 
 
 def _sha256(digest: bytes) -> bytes:

@@ -12,6 +12,7 @@ from signerd.contracts.providers import KeyBackend
 from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Refusal, SignerdError
 from signerd.verification.keys import PublicKey
+from signerd_key_pkcs11 import gost
 from signerd_key_pkcs11.algorithms import Scheme, require, scheme_of
 from signerd_key_pkcs11.failures import LOST, LOST_OBJECT, fault, forbidden, translated
 from signerd_key_pkcs11.generate import make_key
@@ -26,7 +27,8 @@ DEFAULT_ALGORITHM: Final = "ES256"
 MOST_VERSIONS: Final = 1000
 """Labels tried for a new version: each is a search in the token."""
 _CHALLENGE: Final = b"signerd-key-pkcs11 v1: this private key and the public key beside it are one pair\n"
-"""Signed once for each key that is opened. A DSSE PAE begins with ``DSSEv1``, so this can never be one."""
+"""Signed once for each key that is opened. What the sealer frames begins with ``DSSEv1`` (DSSE) or 0x84
+(COSE), and never as this does."""
 
 
 @hookimpl
@@ -49,8 +51,7 @@ class _Held:
 
     def sign(self, prepared: bytes) -> bytes:
         self.turn = (self.turn + 1) % len(self.handles)
-        signed: bytes = self.handles[self.turn].sign(prepared, mechanism=self.scheme.mechanism)
-        return signed
+        return _signed(self.handles[self.turn], prepared, self.scheme)
 
 
 class Pkcs11Backend:
@@ -63,7 +64,9 @@ class Pkcs11Backend:
     capabilities: tuple[str, ...] = ("generate", "rotate", "attest")
 
     def __init__(self, settings: Mapping[str, object]) -> None:
-        self._tokens = Tokens(understand(settings))
+        understood = understand(settings)
+        self._tokens = Tokens(understood)
+        self._gost = understood.gost
         self._held: dict[str, _Held] = {}
         self._known: dict[str, str] = {}
 
@@ -170,21 +173,27 @@ class Pkcs11Backend:
         return _Held(token, handles, scheme, public, chain, made_in_hardware(token.token, handles[0]))
 
     def _proved(self, token: OpenToken, private: Any) -> tuple[PublicKey, Scheme]:
-        mismatched = False
+        mismatched = turned = False
         for public in public_halves(token.sessions[0], private):
-            scheme = scheme_of(public.algorithm)
-            require(scheme, token.token)
+            scheme = self._scheme(public.algorithm, token)
             message = hashlib.sha256(_CHALLENGE).digest() if scheme.prehash else _CHALLENGE
-            signature = scheme.finish(private.sign(scheme.prepare(message), mechanism=scheme.mechanism))
-            try:
-                public.verify(signature, _CHALLENGE)
-            except SignerdError:
-                mismatched = True
-            else:
+            signature = scheme.finish(_signed(private, scheme.prepare(message), scheme))
+            if _verifies(public, signature):
                 return public, scheme
+            mismatched = True
+            turned = turned or (public.algorithm in gost.ALGORITHMS and _verifies(public, signature[::-1]))
+        if turned:
+            raise fault("byte_order", "the token writes signatures in the other order: see gost.signature")
         if mismatched:
             raise fault("public_key_mismatch", "no public key of this id or label belongs to the private key")
         raise fault("public_key_missing", "the token shows no public key and no certificate of the private key")
+
+    def _scheme(self, algorithm: str, token: OpenToken) -> Scheme:
+        if algorithm in gost.ALGORITHMS:
+            return gost.scheme_in(token.token.slot.get_mechanisms(), algorithm, self._gost)
+        scheme = scheme_of(algorithm)
+        require(scheme, token.token)
+        return scheme
 
     def _reopened(self, key: str, held: _Held, exc: PKCS11Error) -> _Held:
         self._forget(key)
@@ -194,3 +203,16 @@ class Pkcs11Backend:
 
     def _forget(self, key: str) -> None:
         self._held.pop(key, None)
+
+
+def _signed(private: Any, prepared: bytes, scheme: Scheme) -> bytes:
+    signed: bytes = private.sign(prepared, mechanism=scheme.mechanism, mechanism_param=scheme.parameter)
+    return signed
+
+
+def _verifies(public: PublicKey, signature: bytes) -> bool:
+    try:
+        public.verify(signature, _CHALLENGE)
+    except SignerdError:
+        return False
+    return True

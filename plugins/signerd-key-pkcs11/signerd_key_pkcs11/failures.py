@@ -47,6 +47,7 @@ _PIN_REASONS: Final[dict[type[ck.PKCS11Error], str]] = {
     ck.PinLocked: "pin_locked",
     ck.UserPinNotInitialized: "pin_not_initialised",
 }
+_MECHANISM: Final = (ck.MechanismInvalid, ck.MechanismParamInvalid)
 _BUSY: Final = (ck.DeviceMemory, ck.FunctionCancelled, ck.HostMemory, ck.SessionCount)
 
 
@@ -69,14 +70,17 @@ def translated(exc: ck.PKCS11Error, doing: str) -> SignerdError:
     """Return what ``exc``, raised while ``doing``, is to the caller.
 
     ``key.backend_unavailable``: ``token_lost`` for what :data:`LOST` lists, ``token_busy`` where memory or
-    sessions have run out. ``key.backend_fault``: ``pin_incorrect``, ``pin_expired``, ``pin_locked``,
-    ``pin_not_initialised``, else ``module_failed``.
+    sessions have run out. ``key.algorithm_refused``: ``mechanism_refused``. ``key.backend_fault``:
+    ``pin_incorrect``, ``pin_expired``, ``pin_locked``, ``pin_not_initialised``, else ``module_failed``.
     """
     operator = f"{doing}: {type(exc).__name__} {exc}".rstrip()
     if isinstance(exc, LOST):
         return unavailable("token_lost", operator)
     if isinstance(exc, _BUSY):
         return unavailable("token_busy", operator)
+    if isinstance(exc, _MECHANISM):
+        public = "the key's token does not sign as it says that it does"
+        return Refusal("key.algorithm_refused", "mechanism_refused", public, operator=operator)
     if isinstance(exc, (*PIN_REJECTED, ck.UserPinNotInitialized)):
         return fault(_PIN_REASONS.get(type(exc), "pin_incorrect"), operator)
     return fault("module_failed", operator)

@@ -19,6 +19,7 @@ from signerd.errors import Refusal, SignerdError
 from signerd.verification.keys import PublicKey
 from signerd_key_pkcs11.algorithms import CURVES
 from signerd_key_pkcs11.failures import fault, forbidden, not_found
+from signerd_key_pkcs11.gost import KEY_TYPES, certified_key, public_key
 from signerd_key_pkcs11.uri import KeyUri
 
 __all__ = ["certificates", "find_private", "made_in_hardware", "public_halves", "taken"]
@@ -171,7 +172,7 @@ def _spki_of(certificate: x509.Certificate) -> bytes | None:
     try:
         return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, UnsupportedAlgorithm):
-        return None
+        return certified_key(certificate)
 
 
 def _spkis(session: pkcs11.Session, key: pkcs11.PrivateKey, kind: KeyType) -> Iterator[bytes]:
@@ -187,6 +188,8 @@ def _spkis(session: pkcs11.Session, key: pkcs11.PrivateKey, kind: KeyType) -> It
 
 def _spki(found: pkcs11.Object, kind: KeyType) -> bytes | None:
     try:
+        if kind in KEY_TYPES:
+            return _gost(found, kind)
         public = _rsa(found) if kind is KeyType.RSA else _curve(found)
     except ValueError:
         raise fault("public_key_malformed", "a public key of the token cannot be read") from None
@@ -200,6 +203,16 @@ def _rsa(found: pkcs11.Object) -> rsa.RSAPublicKey | None:
     if not modulus or not exponent:
         return None
     return rsa.RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus)).public_key()
+
+
+def _gost(found: pkcs11.Object, kind: KeyType) -> bytes | None:
+    # CKA_VALUE of a private key is the secret itself, should a token ever show it.
+    if isinstance(found, pkcs11.PrivateKey):
+        return None
+    parameters, value = _attribute(found, Attribute.GOSTR3410_PARAMS), _attribute(found, Attribute.VALUE)
+    if not parameters or not value:
+        return None
+    return public_key(kind, parameters, _attribute(found, Attribute.GOSTR3411_PARAMS), value)
 
 
 def _curve(found: pkcs11.Object) -> ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | None:
@@ -224,7 +237,7 @@ def _key_type(key: pkcs11.PrivateKey) -> KeyType:
         kind = key.key_type
     except ValueError:  # a vendor's own number
         raise _refused("key_type") from None
-    if kind not in (KeyType.EC, KeyType.EC_EDWARDS, KeyType.RSA):
+    if kind not in (KeyType.EC, KeyType.EC_EDWARDS, KeyType.RSA, *KEY_TYPES):
         raise _refused("key_type")
     return kind
 

@@ -4,11 +4,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
-__all__ = ["ModuleFile", "Settings", "Source", "understand"]
+__all__ = ["GostHabits", "ModuleFile", "Settings", "SignatureOrder", "Source", "understand"]
 
-_KNOWN: Final = {"environment", "modules", "pin_credential", "pin_file", "sessions", "state", "tokens"}
+_KNOWN: Final = {"environment", "gost", "modules", "pin_credential", "pin_file", "sessions", "state", "tokens"}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
@@ -37,11 +38,27 @@ class ModuleFile:
     sha256: str | None = None
 
 
+class SignatureOrder(StrEnum):
+    """How a token writes a GOST signature: s || r, both big-endian (RFC 9215), or that with its last byte first."""
+
+    S_R = "s-r"
+    REVERSED = "reversed"
+
+
+@dataclass(frozen=True, slots=True)
+class GostHabits:
+    """What tokens with GOST keys do differently. ``digest_parameter``: a mechanism is given the digest's identifier."""
+
+    signature: SignatureOrder = SignatureOrder.S_R
+    digest_parameter: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``tokens`` has the PINs by token label, ``pin`` that of all others; ``state`` is where failures are kept.
 
-    ``environment`` is set before a module is loaded: modules find their own configuration by it.
+    ``environment`` is set before a module is loaded: modules find their own configuration by it. ``gost`` is of all
+    modules.
     """
 
     modules: Mapping[str, ModuleFile]
@@ -50,6 +67,7 @@ class Settings:
     tokens: Mapping[str, Source] = field(default_factory=dict)
     sessions: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    gost: GostHabits = GostHabits()
 
 
 def understand(settings: Mapping[str, object]) -> Settings:
@@ -70,6 +88,7 @@ def understand(settings: Mapping[str, object]) -> Settings:
         {label: _token(label, entry) for label, entry in tokens.items()},
         sessions,
         {name: _variable(name, value) for name, value in _table("environment", settings, 'NAME = "value"').items()},
+        _habits(_table("gost", settings, "signature and digest_parameter")),
     )
     if read.state is None and (read.pin or read.tokens):
         # Without a memory, each restart would present a wrong PIN again, until the token locks itself.
@@ -121,6 +140,16 @@ def _pin(table: Mapping[str, object], prefix: str) -> Source | None:
     if not isinstance(credential, str) or _CREDENTIAL.fullmatch(credential) is None:
         raise ValueError(f"{prefix}pin_credential: the name of a systemd credential is expected")
     return Source(credential, is_credential=True)
+
+
+def _habits(table: Mapping[str, object]) -> GostHabits:
+    _only(table, {"signature", "digest_parameter"}, "gost.")
+    signature, parameter = table.get("signature", SignatureOrder.S_R), table.get("digest_parameter", False)
+    if signature not in list(SignatureOrder):
+        raise ValueError(f"gost.signature: one of {', '.join(SignatureOrder)} is expected")
+    if not isinstance(parameter, bool):
+        raise ValueError("gost.digest_parameter: true or false is expected")
+    return GostHabits(SignatureOrder(str(signature)), parameter)
 
 
 def _variable(name: str, value: object) -> str:

@@ -13,6 +13,7 @@ import pkcs11
 from pkcs11 import TokenFlag, exceptions
 
 from signerd_key_pkcs11.failures import PIN_REJECTED, PIN_UNJUDGED, fault, forbidden, translated, unavailable
+from signerd_key_pkcs11.gost import attribute_mapper
 from signerd_key_pkcs11.latch import PinLatch
 from signerd_key_pkcs11.library import Libraries, LockingLibrary
 from signerd_key_pkcs11.pins import read_pin
@@ -129,13 +130,13 @@ class Tokens:
 
     def _opened(self, module: str, token: pkcs11.Token) -> OpenToken:
         # Without a PIN: a token that is away fails here, before a login could count.
-        first = token.open()
+        first = token.open(attribute_mapper=attribute_mapper())
         sessions = [first]
         try:
             if token.flags & TokenFlag.LOGIN_REQUIRED:
                 sessions[0] = self._logged_in(token, first)
             while len(sessions) < self._settings.sessions:
-                sessions.append(token.open())
+                sessions.append(token.open(attribute_mapper=attribute_mapper()))
         except BaseException:
             OpenToken(module, token, sessions).close()
             raise
@@ -166,7 +167,7 @@ class Tokens:
 def _login(token: pkcs11.Token, pin: str, first: pkcs11.Session) -> Callable[[], pkcs11.Session]:
     def attempt() -> pkcs11.Session:
         try:
-            return token.open(user_pin=pin)
+            return token.open(user_pin=pin, attribute_mapper=attribute_mapper())
         except exceptions.UserAlreadyLoggedIn:
             # Sessions that could not be closed have kept the login: it holds for the whole process.
             return first

@@ -28,6 +28,8 @@ from signerd_key_pkcs11.failures import (
         (ck.PinLocked(), "key.backend_fault", "pin_locked"),
         (ck.PinExpired(), "key.backend_fault", "pin_expired"),
         (ck.UserPinNotInitialized(), "key.backend_fault", "pin_not_initialised"),
+        (ck.MechanismInvalid(), "key.algorithm_refused", "mechanism_refused"),
+        (ck.MechanismParamInvalid(), "key.algorithm_refused", "mechanism_refused"),
         (ck.GeneralError(), "key.backend_fault", "module_failed"),
         (ck.PKCS11Error("unmapped"), "key.backend_fault", "module_failed"),
     ],

@@ -79,3 +79,11 @@ def test_a_file_a_link_or_a_folder_of_another_user(module: Path, tmp_path: Path)
     os.chown(module, 0, 0)
     os.chown(module.parent, 1, 1)
     assert refused(module) == "module_owner"
+
+
+def test_a_program_is_held_to_the_same_by_its_own_name(module: Path) -> None:
+    assert checked(ModuleFile(str(module)), "tool") == str(module)
+    module.chmod(0o666)
+    with pytest.raises(SignerdError) as caught:
+        checked(ModuleFile(str(module)), "tool")
+    assert (caught.value.code, caught.value.reason) == ("key.backend_fault", "tool_mode")

@@ -1,6 +1,6 @@
 import pytest
 
-from signerd_key_pkcs11.settings import ModuleFile, Settings, Source, understand
+from signerd_key_pkcs11.settings import GostHabits, ModuleFile, Settings, SignatureOrder, Source, understand
 
 MODULES = {"m": "/m.so"}
 
@@ -13,6 +13,7 @@ def test_all_settings() -> None:
         "pin_credential": "default-pin",
         "tokens": {"Release token": {"pin_file": "/pin"}, "b": {"pin_credential": "b-pin"}},
         "sessions": 4,
+        "gost": {"signature": "reversed", "digest_parameter": True},
     }
     assert understand(given) == Settings(
         {"soft": ModuleFile("/soft.so"), "vendor": ModuleFile("/vendor.so", "ab" * 32)},
@@ -21,6 +22,7 @@ def test_all_settings() -> None:
         {"Release token": Source("/pin", is_credential=False), "b": Source("b-pin", is_credential=True)},
         4,
         {"SOFTHSM2_CONF": "/etc/softhsm2.conf"},
+        GostHabits(SignatureOrder.REVERSED, digest_parameter=True),
     )
 
 
@@ -31,6 +33,9 @@ def test_little_is_needed() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ({"modules": MODULES, "gost": {"x": 1}}, "gost.x: unknown key; expected are digest_parameter, signature"),
+        ({"modules": MODULES, "gost": {"signature": "r-s"}}, "gost.signature: one of s-r, reversed is expected"),
+        ({"modules": MODULES, "gost": {"digest_parameter": 1}}, "gost.digest_parameter: true or false is expected"),
         ({"modules": {}}, 'modules: at least one NAME = "/path/of/module.so" is expected'),
         ({"modules": "/m.so"}, 'modules: a table of NAME = "/path/of/module.so" is expected'),
         ({"modules": {"m": "m.so"}}, "modules.m: an absolute path is expected"),
@@ -44,7 +49,10 @@ def test_little_is_needed() -> None:
         ),
         (
             {"modules": MODULES, "pin": "1234"},
-            "pin: unknown key; expected are environment, modules, pin_credential, pin_file, sessions, state, tokens",
+            (
+                "pin: unknown key; expected are environment, gost, modules, pin_credential, pin_file, sessions, state,"
+                " tokens"
+            ),
         ),
         (
             {"modules": MODULES, "pin_file": "/p", "pin_credential": "c", "state": "/s"},

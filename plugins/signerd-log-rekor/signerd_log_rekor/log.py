@@ -14,6 +14,7 @@ import trio
 from signerd.attestation.canonical import canonical_json
 from signerd.attestation.log_entry import LogEntry, log_entry_json, parse_log_entry
 from signerd.errors import Refusal
+from signerd.network.exchange import Answer, Exchange
 from signerd.verification import rekor2
 from signerd.verification.certificates import SigningCertificate
 from signerd.verification.checkpoint import parse_checkpoint
@@ -21,7 +22,7 @@ from signerd.verification.keys import PublicKey
 from signerd.verification.log_entry import verify_log_entry
 from signerd.verification.signed import KEY_DETAILS, Signed
 from signerd.verification.trusted_root import Log
-from signerd_log_rekor.exchange import Answer, Exchange, unavailable
+from signerd_log_rekor.exchange import ask, unavailable
 from signerd_log_rekor.settings import Settings
 from signerd_log_rekor.tiles import TILE_BYTES, inclusion_proof
 
@@ -93,7 +94,7 @@ class RekorLog:
                 pause *= 2
 
     async def _enter(self, shard: Log, signed: Signed, request: bytes) -> LogEntry:
-        answer = await self._exchange("POST", f"{shard.url}/api/v2/log/entries", ENTRY_BYTES, request)
+        answer = await ask(self._exchange, "POST", f"{shard.url}/api/v2/log/entries", ENTRY_BYTES, request)
         if answer.status in _BUSY:
             raise _Again
         if answer.status == 405:
@@ -109,7 +110,7 @@ class RekorLog:
 
     async def _rebuilt(self, shard: Log, signed: Signed, index: int) -> LogEntry:
         """Make the entry that a 409 does not bring: body from what was signed, proof from the tiles."""
-        answer = await self._exchange("GET", f"{shard.url}/api/v2/checkpoint", CHECKPOINT_BYTES)
+        answer = await ask(self._exchange, "GET", f"{shard.url}/api/v2/checkpoint", CHECKPOINT_BYTES)
         if answer.status in _BUSY:
             raise _Again
         if answer.status != 200:
@@ -123,7 +124,7 @@ class RekorLog:
             raise _Again  # an entry that another post has just made: it is integrated before the next checkpoint
 
         async def fetch(path: str) -> bytes | None:
-            found = await self._exchange("GET", f"{shard.url}/api/v2/tile/{path}", TILE_BYTES)
+            found = await ask(self._exchange, "GET", f"{shard.url}/api/v2/tile/{path}", TILE_BYTES)
             return found.body if found.status == 200 else None
 
         proof = await inclusion_proof(index, checkpoint.size, fetch)

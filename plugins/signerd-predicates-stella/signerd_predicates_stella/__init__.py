@@ -1,4 +1,4 @@
-"""The stella predicate types: sbom, vex, report and promotion.
+"""The stella predicate types: sbom, vex, report, promotion and replay.
 
 They describe documents by digest and are small; each schema fixes the least that a document must say, and
 allows more.

@@ -8,16 +8,26 @@ from typing import Any, Final, Literal, cast
 
 from signerd.contracts.violation import CompiledSchema, refuse_invalid
 
-__all__ = ["NAMES", "StellaType", "UriForm", "predicate_types"]
+__all__ = ["NAMES", "PAYLOAD_TYPES", "BareStellaType", "StellaType", "UriForm", "predicate_types"]
 
 RESOURCES: Final = "signerd_predicates_stella"
 UriForm = Literal["uri", "alias"]
 """What stands in ``predicateType``: an absolute URI (in-toto TypeURI), or the bare name that some compare."""
 
-NAMES: Final = {"sbom": "stella-sbom", "vex": "stella-vex", "report": "report", "promotion": "promotion"}
+NAMES: Final = {
+    "sbom": "stella-sbom",
+    "vex": "stella-vex",
+    "report": "report",
+    "promotion": "promotion",
+    "replay": "replay",
+}
 """The short name of each type; bare ``sbom`` and ``vex`` would promise the document itself."""
 EXEMPT: Final = frozenset({"promotion"})
 """Types that no scanner makes: a promotion is the pipeline's own word about documents attested before."""
+
+
+PAYLOAD_TYPES: Final = {"replay": "application/vnd.stellaops.replay+json"}
+"""Types whose documents are signed bare too, and under which payload type: a manifest is a file of its own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,13 +54,24 @@ class StellaType:
         return (digest, view_set) if isinstance(digest, str) and isinstance(view_set, str) else None
 
 
+@dataclass(slots=True, eq=False)
+class BareStellaType(StellaType):
+    """One whose documents may be signed bare (contract ``PayloadType``), judged by the same schema."""
+
+    payload_type: str = ""
+
+
 def predicate_types(form: UriForm) -> list[StellaType]:
     """Return the catalogue. Both forms of a URI are accepted on input, whichever stands on the wire."""
-    types = []
+    types: list[StellaType] = []
     for name, short in NAMES.items():
         uri, alias = f"https://stella-ops.org/attestations/{name}/v1", f"stella.ops/{name}@v1"
         wire, other = (uri, alias) if form == "uri" else (alias, uri)
-        types.append(StellaType(name, wire, (short, other), name not in EXEMPT, name == "report"))
+        needs = (name not in EXEMPT, name == "report")
+        if name in PAYLOAD_TYPES:
+            types.append(BareStellaType(name, wire, (short, other), *needs, payload_type=PAYLOAD_TYPES[name]))
+        else:
+            types.append(StellaType(name, wire, (short, other), *needs))
     return types
 
 

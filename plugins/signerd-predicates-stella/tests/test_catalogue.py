@@ -44,6 +44,23 @@ GOOD = {
             "pipeline": "p",
         },
     },
+    "replay": {
+        "schemaVersion": "1.0",
+        "scan": {
+            "id": "scan-7",
+            "time": "2024-01-01T00:00:00Z",
+            "mode": "record",
+            "scannerVersion": "2024.1",
+            "cryptoProfile": "FIPS-140-3+GOST-R-34-10-2012",
+        },
+        "subject": {
+            "ociDigest": DIGEST,
+            "layers": [{"layerDigest": DIGEST, "merkleRoot": "0" * 64, "leafCount": 3}],
+        },
+        "inputs": {
+            "feeds": [{"name": "nvd", "snapshotHash": "0" * 64, "snapshotTime": "2024-01-01T00:00:00Z"}],
+        },
+    },
 }
 
 
@@ -109,6 +126,10 @@ def test_without_any_of_them_it_is_refused(name, path):
             "/materials/0/role",
         ),
         ("promotion", {"materials": []}, "/materials"),
+        ("replay", {"schemaVersion": "2.0"}, "/schemaVersion"),
+        ("replay", {"scan": {**GOOD["replay"]["scan"], "time": "now"}}, "/scan/time"),
+        ("replay", {"subject": {"ociDigest": DIGEST, "layers": []}}, "/subject/layers"),
+        ("replay", {"subject": {**GOOD["replay"]["subject"], "ociDigest": "latest"}}, "/subject/ociDigest"),
         ("promotion", {"subject": []}, "/subject"),
         ("promotion", {"rekor": {"uuid": "u", "logIndex": -1, "inclusionProof": PROOF}}, "/rekor/logIndex"),
         ("promotion", {"rekor": {"uuid": "u", "logIndex": 1, "inclusionProof": {}}}, "/rekor/inclusionProof"),

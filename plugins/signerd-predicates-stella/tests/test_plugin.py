@@ -1,6 +1,6 @@
 import pytest
 
-from signerd.contracts.providers import PredicateType
+from signerd.contracts.providers import PayloadType, PredicateType
 from signerd_predicates_stella.plugin import signerd_predicates
 
 
@@ -12,7 +12,15 @@ def test_uris_are_absolute_and_the_bare_names_are_accepted():
         ("https://stella-ops.org/attestations/vex/v1", ("stella-vex", "stella.ops/vex@v1")),
         ("https://stella-ops.org/attestations/report/v1", ("report", "stella.ops/report@v1")),
         ("https://stella-ops.org/attestations/promotion/v1", ("promotion", "stella.ops/promotion@v1")),
+        ("https://stella-ops.org/attestations/replay/v1", ("replay", "stella.ops/replay@v1")),
     ]
+
+
+@pytest.mark.parametrize("form", ["uri", "alias"])
+def test_replay_manifests_alone_may_be_signed_bare(form):
+    types = signerd_predicates({"predicate_uri": form})
+    bare = {one.names[0]: one.payload_type for one in types if isinstance(one, PayloadType)}
+    assert bare == {"replay": "application/vnd.stellaops.replay+json"}
 
 
 def test_the_alias_can_stand_on_the_wire():

@@ -7,8 +7,9 @@ import trio
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, decode_timestamp_response
 
 from signerd.errors import Refusal
+from signerd.network.exchange import Exchange
 from signerd.verification.stamp import verify_stamp
-from signerd_stamp_rfc3161.exchange import Exchange, unavailable
+from signerd_stamp_rfc3161.exchange import ask, unavailable
 from signerd_stamp_rfc3161.settings import Settings
 
 __all__ = ["TimestampAuthority"]
@@ -37,9 +38,7 @@ class TimestampAuthority:
         asked = TimestampRequestBuilder().data(signature).hash_algorithm(HashAlgorithm.SHA256).nonce(nonce=True)
         request = asked.cert_request(cert_request=True).build()
         with trio.move_on_after(settings.deadline_s):
-            answer = await self._exchange(
-                "POST", settings.url, STAMP_BYTES, request.as_bytes(), "application/timestamp-query"
-            )
+            answer = await ask(self._exchange, "POST", settings.url, STAMP_BYTES, request.as_bytes())
             if answer.status not in {200, 201}:
                 raise unavailable("stamp_refused", f"{settings.url}: status {answer.status}: {answer.body[:200]!r}")
             self._check(answer.body, signature, request.nonce)

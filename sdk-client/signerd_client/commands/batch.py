@@ -126,7 +126,12 @@ def _print(outcome: BatchOutcome, index: int, arguments: argparse.Namespace) -> 
         if outcome.signed is None:
             shown = str(outcome.error)
         else:
-            shown = f"signed, bundle {' '.join(outcome.signed.result.bundle_sha256)}"
+            result = outcome.signed.result
+            shown = f"signed, bundle {' '.join(result.bundle_sha256)}"
+            if outcome.signed.cose:
+                shown = f"signed, COSE messages {len(outcome.signed.cose)}"
+            elif not result.bundle_sha256:
+                shown = f"signed, envelope {result.envelope_sha256}"
         write_stdout(table((str(index), shown), ()).encode())
         return
     line: dict[str, object] = {"index": index}

@@ -49,5 +49,6 @@ def _as_table(hello: Hello, info: DaemonInfo, session: SessionBound) -> str:
         *(("backend", f"{backend.name} {'up' if backend.up else 'down'}") for backend in info.backends),
         *(("plugin", f"{plugin.name} {plugin.version}") for plugin in info.plugins),
         *((name, str(value)) for name, value in msgspec.structs.asdict(info.limits).items()),
+        *(("notice", notice) for notice in info.notices or ()),
     ]
     return table(("what", "value"), rows)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
+from signerd.attestation.algorithms import bundled
 from signerd.attestation.canonical import canonical_json
 from signerd.errors import Refusal
 from signerd.wire.params import Options
@@ -22,9 +23,11 @@ from signerd_client.requests import SignRequest
 from signerd_client.results import Signed
 from signerd_client.subjects import Subject
 
-__all__ = ["asked_options", "identity_token", "options_for", "release_digest", "run", "subject_of"]
+__all__ = ["as_table", "asked_options", "identity_token", "options_for", "release_digest", "run", "subject_of"]
 
 TOKEN_BYTES = 16 * 1024
+COSE_FILE = "statement.cose"
+"""Stands for the message in the daemon's command to verify it."""
 _TOKEN = re.compile(rb"[A-Za-z0-9_.-]+")
 _RELEASE = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -48,12 +51,16 @@ def options_for(
     timestamp: bool = False,  # an option of the command
     mode: Literal["auto", "keyful", "keyless"] | None = None,
     identity_token: str | None = None,
+    profile: Literal["cosign", "dsse", "cose"] | None = None,
+    envelope: bool = False,  # an option of the command
 ) -> Options | None:
-    """Return the options that name the keys to sign with, what to publish, the mode and the token; None where nothing
-    is named."""
+    """Return the options that name the keys to sign with, what to publish, the mode, the token and the form of the
+    result; None where nothing is named."""
     options = Options(
         keys=tuple(keys) or UNSET,
         mode=UNSET if mode is None else mode,
+        profile=UNSET if profile is None else profile,
+        include=("envelope",) if envelope and profile != "dsse" else UNSET,
         transparency=UNSET if transparency is None else transparency,
         timestamp=timestamp or UNSET,
         identity_token=UNSET if identity_token is None else identity_token,
@@ -64,7 +71,15 @@ def options_for(
 def asked_options(arguments: argparse.Namespace) -> Options | None:
     """Return the options that the command line asks for; refuses as :func:`identity_token`."""
     token = identity_token(arguments.identity_token)
-    return options_for(arguments.key, arguments.transparency, arguments.timestamp, arguments.mode, token)
+    return options_for(
+        arguments.key,
+        arguments.transparency,
+        arguments.timestamp,
+        arguments.mode,
+        token,
+        arguments.profile,
+        getattr(arguments, "envelope", None) is not None,
+    )
 
 
 def identity_token(place: str | None) -> str | None:
@@ -92,7 +107,8 @@ def release_digest(text: str | None) -> str | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Have one statement signed; the bundle goes to ``--out`` or stdout, hints and warnings to stderr."""
+    """Have one statement signed; bundle or message goes to ``--out`` or stdout, the envelope to ``--envelope``, hints
+    and warnings to stderr."""
     _check_places(arguments)
     document = read_file(arguments.document)
     request = SignRequest(
@@ -106,11 +122,16 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with connect(arguments) as signer:
         signed = signer.sign_dsse(request, deadline_s=arguments.deadline)
-    _write_bundles(arguments, signed)
+    if arguments.envelope is not None and signed.envelope is not None:
+        write_file(arguments.envelope, signed.envelope)
+    if arguments.profile == "cose":
+        _write_messages(arguments, signed)
+    else:
+        _write_bundles(arguments, signed)
     if arguments.receipt is not None:
         write_file(arguments.receipt, canonical_json(signed.receipt))
     if arguments.output_given:
-        write_stdout(json_text(signed.result) if arguments.output == "json" else _as_table(signed).encode())
+        write_stdout(json_text(signed.result) if arguments.output == "json" else as_table(signed).encode())
     for warning in signed.result.warnings:
         note(f"warning: {warning}")
     for command in signed.result.verify_command:
@@ -123,14 +144,17 @@ def _line(command: VerifyCommand, out: str | None) -> str:
     if out is None or os.path.isdir(out):
         return command.line
     pairs = zip(("", *command.argv), command.argv, strict=False)
-    return shlex.join(out if before == "--bundle" else part for before, part in pairs)
+    return shlex.join(out if before == "--bundle" or part == COSE_FILE else part for before, part in pairs)
 
 
 def _check_places(arguments: argparse.Namespace) -> None:
     """Refuse, before anything is signed, what would leave a signature without a place."""
+    whole = arguments.output_given and arguments.output == "json"
+    if arguments.profile == "dsse" and arguments.envelope is None and not whole:
+        raise Refusal("request.malformed", "envelope_missing", "--profile dsse needs --envelope FILE")
     if arguments.out is not None and os.path.isdir(arguments.out):
         return
-    if len(arguments.key) > 1 and not (arguments.output_given and arguments.output == "json"):
+    if len(arguments.key) > 1 and arguments.profile != "dsse" and not whole:
         raise Refusal("request.malformed", "out_directory", "several signers need --out DIR, a directory")
     if arguments.output_given and arguments.output == "table" and arguments.out is None:
         raise Refusal(
@@ -141,9 +165,14 @@ def _check_places(arguments: argparse.Namespace) -> None:
 def _write_bundles(arguments: argparse.Namespace, signed: Signed) -> None:
     bundles = signed.bundles
     if arguments.out is not None and os.path.isdir(arguments.out):
-        for index, (bundle, identity) in enumerate(zip(bundles, signed.result.signing_identity, strict=True)):
+        identities = signed.result.signing_identity
+        places = bundled(arguments.profile or "cosign", [identity.algorithm for identity in identities])
+        for index, (bundle, place) in enumerate(zip(bundles, places, strict=True)):
+            identity = identities[place]
             hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
             write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.sigstore.json"), bundle)
+    elif not bundles and arguments.profile == "dsse":
+        pass  # the daemon's warning says why
     elif len(bundles) > 1 or not bundles:
         if not (arguments.output_given and arguments.output == "json"):
             raise Refusal(
@@ -155,7 +184,23 @@ def _write_bundles(arguments: argparse.Namespace, signed: Signed) -> None:
         write_stdout(bundles[0])
 
 
-def _as_table(signed: Signed) -> str:
+def _write_messages(arguments: argparse.Namespace, signed: Signed) -> None:
+    messages = signed.cose
+    if arguments.out is not None and os.path.isdir(arguments.out):
+        for index, (message, identity) in enumerate(zip(messages, signed.result.signing_identity, strict=True)):
+            hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
+            write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.cose"), message)
+    elif len(messages) != 1:
+        if not (arguments.output_given and arguments.output == "json"):
+            raise Refusal("request.malformed", "out_directory", f"{len(messages)} messages do not fit into one file")
+    elif arguments.out is not None:
+        write_file(arguments.out, messages[0])
+    elif not arguments.output_given:
+        write_stdout(messages[0])
+
+
+def as_table(signed: Signed) -> str:
+    """Return what was signed, by whom and what is left, for a terminal."""
     result = signed.result
     rows = [
         ("statement", result.statement_sha256),

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, NoReturn, TypeVar
 
 from signerd.attestation.bundle import LARGEST_BUNDLE
+from signerd.attestation.cose import FIRST_BYTE
 from signerd.errors import Refusal, exit_code
 from signerd.verification.bundle import Check, Verification, verify_bundle
 from signerd.verification.certificates import Identity
+from signerd.verification.cose import verify_cose_statement
 from signerd.verification.evaluation import Evaluation, evaluate
 from signerd.verification.keys import PublicKey
 from signerd.verification.policy import LARGEST_POLICY, parse_policy
@@ -105,6 +107,8 @@ def _verify(
 ) -> Verification:
     (path,) = arguments.bundle
     text = read_file(path, LARGEST_BUNDLE + 1)
+    if text.startswith(FIRST_BYTE):
+        return _verify_cose(arguments, text, signer, root)
     digest, kind = _artifact(arguments.subject), _predicate_type(arguments.type)
     verification = verify_bundle(
         text, signer, artifact_sha256=digest, predicate_type=kind, trusted_root=root
@@ -115,6 +119,16 @@ def _verify(
     # A signature over the file itself by a key that does not hash with SHA-256.
     content = read_file(arguments.subject)
     return verify_bundle(text, signer, artifact=content, predicate_type=kind, trusted_root=root)
+
+
+def _verify_cose(
+    arguments: argparse.Namespace, message: bytes, signer: PublicKey | Identity, root: TrustedRoot | None
+) -> Verification:
+    """Verify a COSE_Sign1 message, beside which there is nothing."""
+    if root is not None or not isinstance(signer, PublicKey):
+        _usage("cose_by_key", "a COSE message is verified by --key, without --trusted-root")
+    digest, kind = _artifact(arguments.subject), _predicate_type(arguments.type)
+    return verify_cose_statement(message, signer, artifact_sha256=digest, predicate_type=kind)
 
 
 def _run_policy(arguments: argparse.Namespace, keys: Sequence[PublicKey], root: TrustedRoot | None) -> int:

@@ -34,15 +34,18 @@ def path(
     asked: list[dict[str, Any]],
 ) -> str:
     def handler(request: Any, _: object) -> list[Any]:
-        items = msgspec.msgpack.decode(request.params)["items"]
+        params = msgspec.msgpack.decode(request.params)
+        items = params["items"]
         asked.extend(items)
+        cose = params.get("options", {}).get("profile") == "cose"
+        ok = {**sign_result(), **({"bundles": [], "bundle_sha256": [], "cose": [b"m", b"n"]} if cose else {})}
         error = {"code": "release.untrusted", "message": "no", "details": {"reason": "digest_missing"}}
         return [
             respond(
                 request,
                 {
                     "outcomes": [
-                        {"index": index, "ok": sign_result()}
+                        {"index": index, "ok": ok}
                         if "scanner_image_digest" in item
                         else {"index": index, "error": error}
                         for index, item in enumerate(items)
@@ -135,6 +138,13 @@ def test_a_table_is_a_line_each(tmp_path: Path, path: str, capfdbinary: Capture)
     first, second = capfdbinary.readouterr().out.splitlines()
     assert first == b"0  signed, bundle " + b"cc" * 32
     assert second.startswith(b"1  release.untrusted (digest_missing)")
+
+
+def test_a_table_counts_messages(tmp_path: Path, path: str, capfdbinary: Capture) -> None:
+    file = write(tmp_path, GOOD)
+    arguments = ["sign", "batch", file, "--release", DIGEST, "--profile", "cose", "--output", "table"]
+    assert main([*arguments, "--socket", path]) == 0
+    assert capfdbinary.readouterr().out.split() == [b"0", b"signed,", b"COSE", b"messages", b"2"]
 
 
 def test_a_bar_is_shown_on_a_terminal(

@@ -43,6 +43,20 @@ def path(
         for name in ("signing_identity", "bundle_sha256"):
             result[name] = result[name] * len(keys)
         result["bundles"] = [f"bundle {index}".encode() for index in range(len(keys))]
+        options = params.get("options", {})
+        if options.get("profile") == "cose":
+            result["bundles"], result["bundle_sha256"] = [], []
+            result["cose"] = [f"message {index}".encode() for index in range(len(keys))]
+            argv = ["signerctl", "verify", "statement.cose"]
+            result["verify_command"] = [{"argv": argv, "line": " ".join(argv)}]
+        if options.get("profile") == "dsse":
+            for place, identity in enumerate(result["signing_identity"]):
+                algorithm = "ES256" if keys[place] == "p256" else "Ed25519"
+                result["signing_identity"][place] = {**identity, "algorithm": algorithm}
+            result["bundles"] = result["bundles"][: keys.count("p256")]
+            result["bundle_sha256"] = result["bundle_sha256"][: keys.count("p256")]
+        if options.get("profile") == "dsse" or "envelope" in options.get("include", ()):
+            result["envelope"] = b"envelope"
         return [respond(request, result)]
 
     return str(answering(handler))
@@ -225,3 +239,82 @@ def test_a_file_without_a_token_is_refused_and_not_shown(files: Path, content: b
     assert (caught.value.code, caught.value.reason) == ("request.malformed", "identity_token")
     with pytest.raises(Refusal, match="unreadable_file"):
         identity_token("missing")
+
+
+DSSE = ["sign", "sbom", "sbom.json", "--subject", "app", "--profile", "dsse"]
+
+
+def test_profile_dsse_writes_the_envelope_and_the_companion(
+    files: Path, path: str, asked: list[dict[str, Any]], capfdbinary: Capture
+) -> None:
+    keys = ["--key", "ed", "--key", "p256", "--envelope", "e.json", "--socket", path]
+    assert main([*DSSE, *keys]) == 0
+    assert capfdbinary.readouterr().out == b"bundle 0"
+    assert (files / "e.json").read_bytes() == b"envelope"
+    assert asked[0]["options"] == {"keys": ["ed", "p256"], "profile": "dsse"}
+    (files / "out").mkdir()
+    assert main([*DSSE, *keys, "--out", "out"]) == 0
+    assert [entry.name for entry in (files / "out").iterdir()] == [f"0-{KEYID}.sigstore.json"]
+
+
+def test_without_a_companion_there_is_the_envelope_alone(files: Path, path: str, capfdbinary: Capture) -> None:
+    keys = ["--key", "ed", "--envelope", "e.json", "--socket", path]
+    for out in ([], ["--out", "b.json"]):
+        assert main([*DSSE, *keys, *out]) == 0
+        assert capfdbinary.readouterr().out == b""
+        assert (files / "e.json").read_bytes() == b"envelope"
+    assert not (files / "b.json").exists()
+
+
+@pytest.mark.usefixtures("files")
+def test_profile_dsse_without_a_place_for_the_envelope_is_refused_before_anything_is_signed(
+    path: str, asked: list[dict[str, Any]], capfdbinary: Capture
+) -> None:
+    assert main([*DSSE, "--out", "b.json", "--socket", path]) == 2
+    assert b"envelope_missing" in capfdbinary.readouterr().err
+    assert asked == []
+    assert main([*DSSE, "--output", "json", "--socket", path]) == 0
+    assert base64.b64decode(json.loads(capfdbinary.readouterr().out)["envelope"]) == b"envelope"
+
+
+def test_the_envelope_comes_beside_bundles_too(files: Path, path: str, asked: list[dict[str, Any]]) -> None:
+    arguments = ["sign", "sbom", "sbom.json", "--subject", "app", "--out", "b.json", "--envelope", "e.json"]
+    assert main([*arguments, "--socket", path]) == 0
+    assert asked[0]["options"] == {"include": ["envelope"]}
+    assert ((files / "b.json").read_bytes(), (files / "e.json").read_bytes()) == (b"bundle 0", b"envelope")
+
+
+COSE = ["sign", "sbom", "sbom.json", "--subject", "app", "--profile", "cose"]
+
+
+def test_profile_cose_writes_the_message(
+    files: Path, path: str, asked: list[dict[str, Any]], capfdbinary: Capture
+) -> None:
+    assert main([*COSE, "--socket", path]) == 0
+    assert capfdbinary.readouterr().out == b"message 0"
+    assert asked[0]["options"] == {"profile": "cose"}
+    assert main([*COSE, "--out", "app.cose", "--socket", path]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert err.endswith(b"\nverify: signerctl verify app.cose\n")
+    assert (files / "app.cose").read_bytes() == b"message 0"
+
+
+def test_several_messages_go_into_a_directory(files: Path, path: str, asked: list[dict[str, Any]]) -> None:
+    keys = ["--key", "a", "--key", "b", "--socket", path]
+    assert main([*COSE, *keys]) == 2
+    assert main([*COSE, *keys, "--out", "file"]) == 2
+    assert asked == []
+    (files / "out").mkdir()
+    assert main([*COSE, *keys, "--out", "out"]) == 0
+    assert {entry.name: entry.read_bytes() for entry in (files / "out").iterdir()} == {
+        f"0-{KEYID}.cose": b"message 0",
+        f"1-{KEYID}.cose": b"message 1",
+    }
+
+
+@pytest.mark.usefixtures("files")
+def test_messages_stand_in_json(path: str, capfdbinary: Capture) -> None:
+    assert main([*COSE, "--key", "a", "--key", "b", "--output", "json", "--socket", path]) == 0
+    result = json.loads(capfdbinary.readouterr().out)
+    assert [base64.b64decode(message) for message in result["cose"]] == [b"message 0", b"message 1"]

@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 
 from fakes.sigstore import ISSUER, SAN, Sigstore, b64
 from signerd.attestation.bundle import LARGEST_BUNDLE, keyful_bundle
+from signerd.attestation.cose import cose_head, cose_tail, protected_header, signature_structure
 from signerd.attestation.dsse import encode_base64, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
+from signerd.verification.fixed_length import to_fixed
 from signerd.verification.keys import PublicKey
 from signerd_client.cli import main
 
@@ -28,6 +30,13 @@ def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def message_by(key: ec.EllipticCurvePrivateKey, payload: bytes) -> bytes:
+    """A COSE_Sign1 message over a Statement."""
+    header = protected_header("ES256", bytes.fromhex(PublicKey.from_pem(pem(key)).keyid.removeprefix("sha256:")))
+    signature = key.sign(signature_structure(header, len(payload)) + payload, ec.ECDSA(SHA256()))
+    return cose_head(header, len(payload)) + payload + cose_tail(to_fixed("ES256", signature))
 
 
 @pytest.fixture
@@ -61,6 +70,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "payload.json").write_bytes(
         keyful_bundle(encode_base64(swapped), PAYLOAD_TYPE, signature, hint)
     )
+    (tmp_path / "good.cose").write_bytes(message_by(key, payload))
+    (tmp_path / "altered.cose").write_bytes(message_by(key, payload).replace(b"CycloneDX", b"CycloneDY"))
+    (tmp_path / "garbage.cose").write_bytes(b"\xd2\xff")
     (tmp_path / "empty.json").write_bytes(b"")
     (tmp_path / "garbage.json").write_bytes(b"\xff\x00{")
     (tmp_path / "huge.json").touch()
@@ -302,3 +314,32 @@ def test_what_a_stranger_wrote_is_escaped(place: Path, capfdbinary: Capture) -> 
         out, err = capfdbinary.readouterr()
         assert b"\x1b" not in out + err
         assert "\u202e".encode() not in out + err
+
+
+@pytest.mark.usefixtures("place")
+def test_a_message_is_told_by_its_first_byte(capfdbinary: Capture) -> None:
+    arguments = ["verify", "good.cose", "--key", "key.pub", "--subject", "app", "--type", TYPE, "--output", "json"]
+    assert main(arguments) == 0
+    out, err = capfdbinary.readouterr()
+    answer = json.loads(out)
+    assert (answer["verified"], answer["predicate_type"], answer["subject"][0]["name"]) == (True, TYPE, "app")
+    assert answer["checks"][0] == {"name": "cose", "outcome": "passed", "detail": "COSE_Sign1"}
+    assert err == b"verified\n"
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["altered.cose", "--key", "key.pub"], 6, "signature_invalid"),
+        (["garbage.cose", "--key", "key.pub"], 6, "cbor_malformed"),
+        (["good.cose", "--key", "other.pub"], 6, "signature_invalid"),
+        (["good.cose", "--key", "key.pub", "--subject", "other"], 6, "subject_mismatch"),
+        (["good.cose", "--key", "key.pub", "--type", "spdx"], 6, "predicate_type_mismatch"),
+        (["good.cose", "--key", "key.pub", "--trusted-root", "root.json"], 2, "cose_by_key"),
+        (["good.cose", *IDENTITY, "--trusted-root", "root.json"], 2, "cose_by_key"),
+    ],
+)
+def test_a_message_that_does_not_verify(capfdbinary: Capture, arguments: list[str], code: int, said: str) -> None:
+    assert main(["verify", *arguments]) == code
+    assert said in capfdbinary.readouterr().err.decode()

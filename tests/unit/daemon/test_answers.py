@@ -23,7 +23,9 @@ def small() -> Signed:
     return complete(seal(built(given, asked), Entry(asked, PEER, given.ledger), given.services), given, asked)
 
 
-def of(small: Signed, *bundles: bytes, envelope: bytes | None = None, fds: bool = False) -> Signed:
+def of(
+    small: Signed, *bundles: bytes, envelope: bytes | None = None, cose: tuple[bytes, ...] = (), fds: bool = False
+) -> Signed:
     """``small`` with other values; with ``fds`` they come in memfds, as the sealer hands large ones over."""
     own: list[int] = []
 
@@ -36,11 +38,13 @@ def of(small: Signed, *bundles: bytes, envelope: bytes | None = None, fds: bool 
     changes: dict[str, Any] = {"bundles": tuple(value(bundle) for bundle in bundles)}
     if envelope is not None:
         changes["envelope"] = value(envelope)
+    if cose:
+        changes["cose"] = tuple(value(message) for message in cose)
     return Signed(small.audit_id, msgspec.structs.replace(small.result, **changes), tuple(own))
 
 
 def contents(result: dict[str, Any], fds: tuple[int, ...]) -> list[bytes]:
-    values = [*result["bundles"], *([result["envelope"]] if "envelope" in result else [])]
+    values = [*result["bundles"], *([result["envelope"]] if "envelope" in result else []), *result.get("cose", ())]
     return [v if isinstance(v, bytes) else os.pread(fds[v["fd"]], v["size"], 0) for v in values]
 
 
@@ -75,6 +79,17 @@ def test_what_is_above_the_callers_limit_is_a_memfd_and_nothing_else_is(
     assert sorted(v["fd"] for v in [*result["bundles"], result["envelope"]] if isinstance(v, dict)) == list(
         range(len(fds))
     )
+    for fd in fds:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("inline_max", [0, 999, 1000, 1 << 40])
+def test_messages_go_as_bundles_do(small: Signed, own: bool, inline_max: int) -> None:
+    values = [b"a" * 1000, b"b" * 2000]
+    raw, fds = sign_answer(of(small, cose=tuple(values), fds=own), inline_max)
+    assert contents(unpacked(raw), fds) == values
+    assert len(fds) == sum(len(value) > inline_max for value in values)
     for fd in fds:
         os.close(fd)
 

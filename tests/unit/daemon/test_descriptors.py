@@ -1,17 +1,17 @@
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from fakes.services import order
+from fakes.services import order, payload
 from signerd.daemon.descriptors import READ_BYTES, check_claims, check_files, hash_file
 from signerd.errors import Refusal
 from signerd.host.memfd import sealed_memfd
-from signerd.wire.methods import Descriptor, SignDsse, Subject
+from signerd.wire.methods import Descriptor, SignDsse, SignPayload, Subject
 
 MOST = 1 << 20
 
@@ -34,7 +34,7 @@ def by_fd(predicate: int | None, *subjects: int, size: int = 5) -> SignDsse:
     return made if predicate is None else msgspec.structs.replace(made, predicate=Descriptor(predicate, size))
 
 
-def reason(orders: list[SignDsse], fds: tuple[int, ...], most: int = MOST) -> str:
+def reason(orders: Sequence[SignDsse | SignPayload], fds: tuple[int, ...], most: int = MOST) -> str:
     with pytest.raises(Refusal) as refused:
         check_claims(orders, fds, most)
     assert refused.value.code in {"request.malformed", "request.too_large"}
@@ -52,6 +52,16 @@ def test_each_is_named_once(opened: dict[str, int]) -> None:
     assert reason([by_fd(0), by_fd(0)], (memfd,)) == "descriptor_index"
     assert reason([by_fd(0)], (memfd, file)) == "descriptor_surplus"
     assert reason([order()], (memfd,)) == "descriptor_surplus"
+
+
+def test_a_bare_document_is_named_as_a_predicate_is(opened: dict[str, int]) -> None:
+    memfd, file = opened["memfd"], opened["file"]
+    bare = payload(payload=Descriptor(0, 5))
+    check_claims([bare], (memfd,), MOST)
+    check_claims([payload(payload=Descriptor(1, 5), subject=(Subject("s", fd=0, size=5),))], (file, memfd), MOST)
+    assert reason([bare], (file,)) == "not_sealed"
+    assert reason([bare], (memfd,), most=4) == "descriptor_size"
+    assert reason([payload()], (memfd,)) == "descriptor_surplus"
 
 
 def test_what_each_place_asks_for(opened: dict[str, int]) -> None:

@@ -9,7 +9,7 @@ from fakes.sealer_end import SealerEnd
 from fakes.services import NOON, PEER, PRINCIPAL, FakeClock, HeldKey, Later, World, world
 from signerd.contracts.values import Entitlement, PlanLimits, Principal
 from signerd.daemon.macs import MACS
-from signerd.daemon.reads import NEVER, PROFILES, Reads
+from signerd.daemon.reads import NEVER, Reads
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
 from signerd.daemon.verifying import Verifying
@@ -110,6 +110,22 @@ def test_a_key_by_reference_and_by_keyid(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "keyless", "uses"),
+    [
+        ("ES256", False, ("dsse", "cose")),
+        ("Ed25519", False, ("dsse", "cose")),
+        ("RSA-PKCS1-SHA256", False, ("dsse",)),
+        ("ES256", True, ("dsse",)),
+    ],
+)
+def test_what_a_key_may_sign(kind: str, keyless: bool, uses: tuple[str, ...]) -> None:
+    changes: dict[str, Any] = {"keyid": "", "spki": b"", "version": 0} if keyless else {}
+    desk = Desk(world(keys=[HeldKey.make("file:acme", kind=kind, **changes)]))
+    assert desk.ask("keys.describe", key="file:acme").uses == uses
+    desk.sealer.close()
+
+
+@pytest.mark.parametrize(
     ("changes", "status"),
     [
         ({}, "active"),
@@ -180,7 +196,7 @@ def test_info_and_health(desk: Desk) -> None:
     info = desk.ask("daemon.info")
     assert info.uptime_s == 100
     assert [plugin.name for plugin in info.plugins] == ["signerd-x"]
-    assert (info.profiles, info.checkpoints) == (PROFILES, "off")
+    assert (info.profiles, info.checkpoints) == (("cosign", "dsse", "cose"), "off")
     health = desk.ask("daemon.health", UNBOUND)
     assert health.ready
     assert all(check.ok for check in health.checks)
@@ -212,5 +228,5 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
-    elsewhere = {"sign.dsse", "sign.batch", "verify.bundle", "verify.batch", "audit.query", *MACS}
+    elsewhere = {"sign.dsse", "sign.payload", "sign.batch", "verify.bundle", "verify.batch", "audit.query", *MACS}
     assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED

@@ -33,6 +33,7 @@ from signerd.wire.links import (
     SealedMany,
     SealMany,
     SealOutcome,
+    StillVerifying,
 )
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError
@@ -274,6 +275,17 @@ def test_silence_is_measured_by_who_waits_longest(side: Side) -> None:
     assert side.link.silent(side.clock.monotonic() + SILENT_S + 1)
     story.cut_short(Fault("request.deadline", "deadline", "over"))
     assert side.link.silent(side.clock.monotonic() + SILENT_S + 1), "a sealer that hangs shows all the same"
+
+
+def test_a_sealer_that_says_what_takes_it_long_is_not_silent(side: Side) -> None:
+    side.opened()
+    sign(side)
+    begun = side.clock.monotonic()
+    side.clock.seconds += SILENT_S
+    side.say(StillVerifying(("id", "never-heard-of")))
+    assert not side.link.silent(begun + SILENT_S + 1)
+    assert not side.link.silent(begun + 2 * SILENT_S)
+    assert side.link.silent(begun + 2 * SILENT_S + 1)
 
 
 @pytest.mark.parametrize("raw", [b"\x80", b"\xc1", msgspec.msgpack.encode({"type": "sealed_many", "outcomes": 5})])

@@ -168,6 +168,18 @@ def test_a_label_may_speak_of_a_pin():
     assert cross_problems(parse(GOOD.replace("object=b", "object=pin-value"), "f.toml")) == []
 
 
+@pytest.mark.parametrize("value", ['"98765"', "98765"])
+@pytest.mark.parametrize("place", ["pin", "password", "tool.containers.release.pin", "tool.'a b'.password"])
+def test_a_pin_among_the_settings_of_a_backend_is_refused_and_not_repeated(place, value):
+    given = GOOD.replace("[tenants.acme]", f"[backends.hsm.settings]\n{place} = {value}\n[tenants.acme]", 1)
+    assert given != GOOD
+    with pytest.raises(ConfigError) as caught:
+        parse(given, "f.toml")
+    shown = place.replace("'", '"')
+    assert f"backends.hsm.settings.{shown}: expected none: a PIN or password lies in a file" in str(caught.value)
+    assert "98765" not in str(caught.value)
+
+
 ALICE, BOB = (SshSigner.make("ssh-ed25519").line for _ in range(2))
 APPROVALS = f"""
 [approvals]

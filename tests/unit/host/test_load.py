@@ -151,6 +151,21 @@ def test_a_quota_store_is_taken_where_one_is_brought(plugins: Plugins) -> None:
             ],
             "that are texts",
         ),
+        ([ALL.replace("heavy = False", "heavy = False; payload_type = 5")], "a payload type is a media type"),
+        ([ALL.replace("heavy = False", "heavy = False; payload_type = 'text'")], "a payload type is a media type"),
+        (
+            [ALL.replace("heavy = False", "heavy = False; payload_type = 'application/vnd.in-toto+json'")],
+            "and not that of Statements",
+        ),
+        (
+            [
+                ALL.replace("heavy = False", "heavy = False; payload_type = 'text/x'"),
+                PREDICATE.replace("heavy = False", "heavy = False; payload_type = 'text/x'")
+                .replace("test/P", "test/other")
+                .replace("short", "other"),
+            ],
+            "the payload type text/x is already brought by the plugin",
+        ),
         (["import nothing_of_this_name"], "cannot be imported (ModuleNotFoundError"),
         (["raise SystemExit(0)"], "cannot be imported (SystemExit: 0)"),
         (["def broken(:"], "cannot be imported (SyntaxError"),

@@ -1,9 +1,7 @@
 import dataclasses
-from typing import Any, cast
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from fakes.services import (
     LIMITS,
@@ -17,25 +15,19 @@ from fakes.services import (
     request,
     world,
 )
-from fakes.sigstore import spki
-from signerd.attestation.algorithms import COSIGN_ALGORITHMS, PROFILES
 from signerd.contracts.services import Charge, Remaining
 from signerd.contracts.values import Entitlement, PlanLimits
-from signerd.errors import Fault, Refusal
-from signerd.pipeline.admit import admit, charge_for, choose_keys
+from signerd.errors import Fault
+from signerd.pipeline.admit import admit, charge_for
 from signerd.pipeline.evidence import Admission
-from signerd.pipeline.tenants import KeyRule, Tenant
-from signerd.wire.methods import Descriptor, Options
+from signerd.pipeline.tenants import Tenant
+from signerd.wire.methods import Descriptor
 
 TENANTS = (Tenant("acme", "file:acme"), Tenant("other", "file:other"))
 
 
 def plan(**limits: object) -> Entitlement:
     return Entitlement("gold", msgspec.structs.replace(LIMITS, **limits), "fake")
-
-
-def keys(*names: str) -> Options:
-    return Options(keys=names)
 
 
 def enter(given: World, **changes: object) -> tuple[admit, Admission]:
@@ -62,83 +54,6 @@ def test_the_default_key_and_what_is_left_of_the_plan() -> None:
     assert [key.key for key in admission.keys] == ["file:acme"]
     assert admission.charge == Charge("acme", "gold", 10.0, 5, 100, 4)
     assert admission.remaining == Remaining(concurrency=3, rate=4, daily=99)
-
-
-def test_the_keys_that_are_named_in_their_order() -> None:
-    given = world(keys=[HeldKey.make("file:acme"), HeldKey.make("file:b"), HeldKey.make("file:c", kind="Ed25519")])
-    _, admission = enter(given, options=keys("file:c", "file:b"))
-    assert [key.key for key in admission.keys] == ["file:c", "file:b"]
-    _, admission = enter(given, options=Options(keys=()))
-    assert [key.key for key in admission.keys] == ["file:acme"]
-
-
-@pytest.mark.parametrize("name", ["file:other", "file:none", "", "file:acme "])
-def test_a_key_of_another_tenant_is_as_one_that_does_not_exist(name: str) -> None:
-    given = world(tenants=TENANTS, keys=[HeldKey.make("file:acme"), HeldKey.make("file:other", "other")])
-    asked = dataclasses.replace(cleared(given, request()).entitled.order, params=order(options=keys("file:acme", name)))
-    with pytest.raises(Refusal) as caught:
-        choose_keys(asked, "default", given.services)
-    assert str(caught.value) == "key.not_found (no_such_key): no such key"
-
-
-def test_why_a_key_of_ones_own_was_never_known_is_told_and_of_anothers_not() -> None:
-    tenants = tuple(Tenant(name, f"file:{name}", rules={f"file:{name}": KeyRule()}) for name in ("acme", "other"))
-    given = world(tenants=tenants, keys=[])
-    away = Fault("key.backend_unavailable", "token_absent", "the key's backend is not available")
-    given.sealer.absent = {"file:acme": away, "file:other": away}
-    assert refused(given)[:2] == ("key.backend_unavailable", "token_absent")
-    asked = dataclasses.replace(cleared(given, request()).entitled.order, params=order(options=keys("file:other")))
-    with pytest.raises(Refusal) as caught:
-        choose_keys(asked, "default", given.services)
-    assert caught.value.code == "key.not_found"
-
-
-def test_a_default_key_that_the_ring_lacks() -> None:
-    assert refused(world(keys=[])) == ("key.not_found", "no_such_key", {})
-
-
-@pytest.mark.parametrize(
-    ("entry", "code", "reason"),
-    [
-        ({"status": "revoked"}, "key.revoked", "revoked"),
-        ({"revoked_at": NOON}, "key.revoked", "revoked"),
-        ({"status": "suspended"}, "key.suspended", "suspended"),
-        ({"status": "retired"}, "key.expired", "retired"),
-        ({"expires_at": NOON}, "key.expired", "expired"),
-        ({"status": "pending"}, "key.not_yet_valid", "not_yet_valid"),
-        ({"added_at": NOON + 1}, "key.not_yet_valid", "not_yet_valid"),
-        ({"status": "blessed"}, "key.suspended", "status_unknown"),
-        ({"status": "unlogged", "spki": b""}, "key.backend_fault", "ring_unlogged"),
-        ({"algorithm": "RSA-PSS-SHA256"}, "key.algorithm_refused", "outside_profile"),
-        ({"algorithm": "ML-DSA-65"}, "key.algorithm_refused", "outside_profile"),
-    ],
-)
-def test_every_key_must_be_able_to_sign_now(entry: dict[str, Any], code: str, reason: str) -> None:
-    given = world(keys=[HeldKey.make("file:acme"), HeldKey.make("file:b", **entry)])
-    assert refused(given, options=keys("file:acme", "file:b")) == (code, reason, {})
-    assert left(given, plan()) == Remaining(concurrency=4)
-
-
-@pytest.mark.parametrize(
-    "options", [Options(transparency="async"), Options(transparency="required"), Options(include=("rekor_request",))]
-)
-def test_a_key_that_no_log_takes_is_refused_before_it_signs(options: Options) -> None:
-    held = HeldKey.make("file:acme", algorithm="Ed25519", spki=spki(ed25519.Ed25519PrivateKey.generate()))
-    given = world(keys=[held])
-    assert refused(given, options=options)[:2] == ("key.algorithm_refused", "not_logged")
-    enter(given, options=Options(timestamp=True))
-
-
-def test_a_profile_may_allow_less_than_the_output_carries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cast("dict[str, frozenset[str]]", PROFILES), "world", COSIGN_ALGORITHMS - {"ES256"})
-    given = world(keys=[HeldKey.make("file:acme")])
-    assert refused(given) == ("key.algorithm_refused", "outside_profile", {})
-
-
-@pytest.mark.parametrize("entry", [{"status": "retiring"}, {"expires_at": NOON + 1}, {"revoked_at": NOON + 1}])
-def test_a_key_signs_to_its_last_millisecond(entry: dict[str, Any]) -> None:
-    given = world(keys=[HeldKey.make("file:acme", **entry)])
-    assert [key.key for key in enter(given)[1].keys] == ["file:acme"]
 
 
 @pytest.mark.parametrize("by_descriptor", [False, True])
@@ -213,32 +128,3 @@ def test_tenants_do_not_share_a_plan() -> None:
     limits = PlanLimits(1, 100)
     charges = [Charge(name, "gold", limits.rate, limits.burst, limits.daily, 1) for name in ("acme", "other")]
     assert given.quotas.admit_many(charges) == [Remaining(0), Remaining(0)]
-
-
-def ruled(**changes: Any) -> Tenant:
-    return Tenant("acme", "file:acme", **changes)
-
-
-def test_a_key_signs_for_its_plans_alone() -> None:
-    tenant = ruled(rules={"file:acme": KeyRule(frozenset({"silver"})), "file:b": KeyRule(frozenset({"gold"}))})
-    given = world(tenants=[tenant], keys=[HeldKey.make("file:acme"), HeldKey.make("file:b")], plan=plan())
-    assert refused(given) == ("key.forbidden", "other_plan", {})
-    assert refused(given, options=keys("file:b", "file:acme")) == ("key.forbidden", "other_plan", {})
-    _, admission = enter(given, options=keys("file:b"))
-    assert [key.key for key in admission.keys] == ["file:b"]
-
-
-def test_a_plan_may_have_a_default_key_of_its_own() -> None:
-    held = [HeldKey.make("file:acme"), HeldKey.make("file:b")]
-    for name, expected in (("gold", "file:b"), ("silver", "file:acme")):
-        given = world(tenants=[ruled(default_keys={name: "file:b"})], keys=held, plan=plan())
-        _, admission = enter(given)
-        assert [key.key for key in admission.keys] == [expected]
-
-
-def test_hardware_may_be_required() -> None:
-    held = [HeldKey.make("file:acme"), HeldKey.make("file:hsm", hardware=True)]
-    given = world(tenants=[ruled(require_hardware=True)], keys=held)
-    assert refused(given) == ("key.forbidden", "hardware_required", {})
-    _, admission = enter(given, options=keys("file:hsm"))
-    assert [key.key for key in admission.keys] == ["file:hsm"]

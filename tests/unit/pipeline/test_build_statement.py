@@ -11,6 +11,7 @@ from fakes.services import (
     EXEMPT,
     HEAVY,
     NEEDS_RELEASE,
+    RECORD,
     REPORT,
     TYPES,
     PredicateTypeFake,
@@ -18,6 +19,7 @@ from fakes.services import (
     admitted,
     complete,
     order,
+    payload,
     refusal,
     request,
     world,
@@ -286,3 +288,56 @@ def test_the_fakes_are_types_of_the_contract() -> None:
     from signerd.contracts.providers import PredicateType
 
     assert all(isinstance(kind, PredicateType) for kind in TYPES)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_of_a_bare_document_the_canonical_form_is_signed(where: str) -> None:
+    asked = request(payload(payload=PREDICATE))
+    made = build(place(where), asked)
+    assert made.payload == rfc8785.dumps(STATEMENT["predicate"])
+    digest = hashlib.sha256(PREDICATE).hexdigest()
+    assert made.predicate_sha256 == asked.predicate_sha256 == digest
+    assert asked.order is not None
+    assert [(s.name, s.digest) for s in asked.order.subjects] == [("payload", {"sha256": digest})]
+    assert asked.order.predicate_type.uri == RECORD
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_bare_document_keeps_the_subjects_that_it_came_with(where: str) -> None:
+    asked = request(payload(subject=(Subject("scan", digest={"sha256": DIGEST}),)))
+    build(place(where), asked)
+    assert asked.order is not None
+    assert [(s.name, s.digest) for s in asked.order.subjects] == [("scan", {"sha256": DIGEST})]
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize(
+    ("document", "reason", "pointer"),
+    [
+        (b"", "not_json", None),
+        (b"[]", "not_object", None),
+        (b'{"ok": true, "ok": true}', "duplicate_key", None),
+        (b'{"ok": false}', "schema", "/ok"),
+    ],
+)
+def test_a_bare_document_is_judged_as_a_predicate_is(
+    where: str, document: bytes, reason: str, pointer: str | None
+) -> None:
+    code, found, details = refused(place(where), request(payload(payload=document)))
+    assert (code, found) == ("predicate.invalid", reason)
+    if pointer is not None:
+        assert details == {"pointer": pointer}
+
+
+def test_a_large_bare_document_goes_by_memfd(descriptors: list[int]) -> None:
+    text = b'{"ok": true, "text": "' + b"large " * 60_000 + b'"}'
+    descriptors.append(sealed_memfd("payload", text))
+    asked = request(payload(payload=Descriptor(0, len(text))), fds=(descriptors[0],))
+    made = build(world(), asked)
+    assert isinstance(made.payload, Descriptor)
+    assert made.payload_fd is not None
+    signed = os.pread(made.payload_fd, made.payload.size, 0)
+    descriptors += asked.owned
+    assert signed == text.replace(b": ", b":").replace(b", ", b",")
+    assert asked.order is not None
+    assert asked.order.subjects[0].digest == {"sha256": hashlib.sha256(text).hexdigest()}

@@ -1,6 +1,6 @@
 import pytest
 
-from fakes.services import PredicateTypeFake
+from fakes.services import RECORD_TYPE, BareTypeFake, PredicateTypeFake
 from signerd.errors import Refusal
 from signerd.host.guard import Guard
 from signerd.pipeline.catalogue import Catalogue
@@ -46,3 +46,32 @@ def test_two_types_that_claim_one_name_are_refused_at_start(other: PredicateType
 def test_a_type_may_name_itself_by_its_uri() -> None:
     kind = PredicateTypeFake(ONE.uri, (ONE.uri, "one"))
     assert catalogue(kind).find(ONE.uri).provider is kind
+
+
+BARE = BareTypeFake("https://example.org/bare/v1", ("bare",))
+
+
+def test_a_type_is_found_by_its_payload_type_too() -> None:
+    known = catalogue(ONE, BARE)
+    assert known.find_payload(RECORD_TYPE).provider is BARE
+    assert known.find("bare").provider is BARE
+
+
+@pytest.mark.parametrize(
+    "name", ["", RECORD_TYPE.upper(), "application/json", BARE.uri, "bare", "application/vnd.in-toto+json"]
+)
+def test_any_other_payload_type_is_not_in_it(name: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        catalogue(ONE, BARE).find_payload(name)
+    assert (caught.value.code, caught.value.reason) == ("predicate.unsupported", "unknown_payload_type")
+
+
+@pytest.mark.parametrize("name", ["", "text", "text/plain; charset=utf-8", "application/vnd.in-toto+json"])
+def test_a_payload_type_that_is_none_of_its_own_is_refused_at_start(name: str) -> None:
+    with pytest.raises(ValueError, match="none of its own"):
+        catalogue(BareTypeFake(BARE.uri, payload_type=name))
+
+
+def test_two_types_of_one_payload_type_are_refused_at_start() -> None:
+    with pytest.raises(ValueError, match="is claimed by"):
+        catalogue(BARE, BareTypeFake(ONE.uri))

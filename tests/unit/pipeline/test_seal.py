@@ -1,6 +1,7 @@
+import base64
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -13,12 +14,15 @@ from fakes.services import (
     NOON,
     PEER,
     PRINCIPAL,
+    RECORD,
+    RECORD_TYPE,
     TOOL,
     HeldKey,
     World,
     built,
     complete,
     order,
+    payload,
     request,
     world,
 )
@@ -29,10 +33,11 @@ from signerd.pipeline.check_release import WAIVED
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
-from signerd.pipeline.seal import decision_of, remaining_of, seal, shown_decision, verify_command
+from signerd.pipeline.seal import cose_command, decision_of, remaining_of, seal, shown_decision, verify_command
 from signerd.pipeline.tenants import KeyRule, Tenant
 from signerd.pipeline.waits import SealWait
-from signerd.verification.bundle import verify_bundle
+from signerd.verification.bundle import verify_bundle, verify_envelope
+from signerd.verification.cose import verify_cose
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import DecisionFacts, KeyUse, ReleaseFacts, RequestFacts, Sealed, SealItem
 from signerd.wire.methods import Options
@@ -291,3 +296,122 @@ def test_a_key_that_is_near_its_end_says_so() -> None:
         )
         warnings = sealed(given, request()).result.warnings
         assert any(text.startswith("key_expires_soon: file:acme ") for text in warnings) is expected
+
+
+def dsse(*keys: str, include: tuple[Any, ...] = ()) -> SignRequest:
+    return request(order(options=Options(profile="dsse", keys=keys, include=include)))
+
+
+def test_in_profile_dsse_the_envelope_has_every_signature_and_the_companion_a_bundle() -> None:
+    held = [HeldKey.make("file:acme", kind="Ed25519"), HeldKey.make("file:b", kind="ES384"), HeldKey.make("file:c")]
+    tenant = Tenant("acme", "file:acme", rules={name.entry.key: KeyRule() for name in held})
+    given = world(tenants=[tenant], keys=held)
+    handed = item(given, dsse("file:b", "file:acme"))
+    assert handed.profile == "dsse"
+    assert [(use.key, use.source) for use in handed.decision.keys] == [
+        ("file:b", "file"),
+        ("file:acme", "file"),
+        ("file:c", "companion"),
+    ]
+    result = sealed(given, dsse("file:b", "file:acme")).result
+    publics = [PublicKey.from_spki(held[place].entry.spki) for place in (1, 0, 2)]
+    assert [identity.keyid for identity in result.signing_identity] == [public.keyid for public in publics]
+    assert verify_envelope(inline(cast("bytes", result.envelope)), publics, threshold=3).verified
+    (bundle,), (digest,), (command,) = result.bundles, result.bundle_sha256, result.verify_command
+    assert verify_bundle(inline(bundle), publics[2]).verified
+    assert hashlib.sha256(inline(bundle)).hexdigest() == digest
+    alone = rfc8785.dumps(json.loads(inline(bundle))["dsseEnvelope"])
+    assert result.envelope_sha256 == hashlib.sha256(alone).hexdigest()
+    assert "--signature-digest-algorithm" not in command.argv
+    assert (result.cosign_verifiable, result.warnings) == (True, ())
+
+
+def test_without_a_key_of_es256_nothing_is_for_cosign_and_the_result_says_so() -> None:
+    given = world(keys=[HeldKey.make("file:acme", kind="ES384")])
+    result = sealed(given, dsse()).result
+    assert (result.bundles, result.bundle_sha256, result.verify_command) == ((), (), ())
+    assert not result.cosign_verifiable
+    assert result.envelope_sha256 == hashlib.sha256(inline(cast("bytes", result.envelope))).hexdigest()
+    (warning,) = result.warnings
+    assert warning.startswith("not for cosign: ")
+    asked = request(order(options=Options(include=("envelope",))))
+    assert sealed(given, asked).result.cosign_verifiable
+
+
+def test_a_request_for_a_log_entry_is_the_companions_alone() -> None:
+    held = [HeldKey.make("file:acme", kind="Ed25519"), HeldKey.make("file:b")]
+    given = world(tenants=[Tenant("acme", "file:acme", rules={"file:b": KeyRule()})], keys=held)
+    result = sealed(given, dsse(include=("rekor_request",))).result
+    (asked,) = cast("tuple[bytes, ...]", result.rekor_request)
+    body = json.loads(asked)["hashedRekordRequestV002"]
+    signature = json.loads(inline(result.bundles[0]))["dsseEnvelope"]["signatures"][0]["sig"]
+    assert body["signature"]["content"] == signature
+
+
+def test_what_signs_in_a_companions_place_was_not_asked_for_either() -> None:
+    rules = {"file:acme": KeyRule(), "file:b": KeyRule(fallback="file:c"), "file:c": KeyRule()}
+    held = [HeldKey.make("file:acme", kind="Ed25519"), HeldKey.make("file:b"), HeldKey.make("file:c")]
+    given = world(tenants=[Tenant("acme", "file:acme", rules=rules)], keys=held)
+    (_, second), signed = down(given, dsse())
+    assert [(use.key, use.source) for use in second.decision.keys] == [("file:acme", "file"), ("file:c", "companion")]
+    assert signed.result.cosign_verifiable
+
+
+def test_a_fallback_that_the_output_does_not_carry_does_not_sign() -> None:
+    given = fallback(HeldKey.make("file:spare", algorithm="RSA-PSS-SHA256"))
+    with pytest.raises(Fault, match="worker_died"):
+        down(given, request())
+
+
+def test_in_profile_cose_each_key_has_a_message_and_nothing_else_comes() -> None:
+    held = [HeldKey.make("file:acme"), HeldKey.make("file:b", kind="Ed25519"), HeldKey.make("file:c", kind="ES384")]
+    given = world(keys=held)
+    asked = request(order(options=Options(profile="cose", keys=("file:c", "file:acme", "file:b"))))
+    handed = item(given, asked)
+    assert (handed.profile, handed.envelope, handed.rekor_request) == ("cose", False, False)
+    result = sealed(given, asked).result
+    publics = [PublicKey.from_spki(held[place].entry.spki) for place in (2, 0, 1)]
+    assert isinstance(result.cose, tuple)
+    for message, public in zip(result.cose, publics, strict=True):
+        statement = verify_cose(inline(message), public)
+        assert hashlib.sha256(statement).hexdigest() == result.statement_sha256
+    assert [identity.keyid for identity in result.signing_identity] == [public.keyid for public in publics]
+    assert (result.bundles, result.bundle_sha256, result.envelope_sha256) == ((), (), "")
+    assert (result.envelope, result.certificate_chain, result.rekor_request) == (msgspec.UNSET,) * 3
+    assert (result.cosign_verifiable, result.warnings) == (False, ())
+    assert [command.argv[0] for command in result.verify_command] == ["signerctl"] * 3
+    assert sealed(given, request()).result.cose is msgspec.UNSET
+
+
+def test_the_command_for_a_message_is_our_own() -> None:
+    command = cose_command("https://example.org/x", "-rf it's")
+    assert command.argv == (
+        *("signerctl", "verify", "--key", "key.pub", "--type", "https://example.org/x"),
+        *("--subject=-rf it's", "statement.cose"),
+    )
+    assert command.line.endswith("""'--subject=-rf it'"'"'s' statement.cose""")
+
+
+def test_a_bare_document_comes_in_an_envelope_alone() -> None:
+    held = [HeldKey.make("file:acme", kind="Ed25519"), HeldKey.make("file:b")]
+    tenant = Tenant("acme", "file:acme", rules={name.entry.key: KeyRule() for name in held})
+    given = world(tenants=[tenant], keys=held)
+    asked = request(payload())
+    handed = item(given, asked)
+    assert (handed.profile, handed.payload_type) == ("dsse", RECORD_TYPE)
+    assert [use.key for use in handed.decision.keys] == ["file:acme"], "no companion, as there is no bundle"
+    assert (handed.request.method, handed.request.predicate_type) == ("sign.payload", RECORD)
+    digest = hashlib.sha256(b'{"ok": true}').hexdigest()
+    assert [(s.name, s.sha256) for s in handed.request.subjects] == [("payload", digest)]
+    result = sealed(given, request(payload(options=Options(keys=("file:b", "file:acme"))))).result
+    envelope = json.loads(inline(cast("bytes", result.envelope)))
+    assert envelope["payloadType"] == RECORD_TYPE
+    assert base64.b64decode(envelope["payload"]) == b'{"ok":true}'
+    assert len(envelope["signatures"]) == 2
+    assert result.envelope_sha256 == hashlib.sha256(inline(cast("bytes", result.envelope))).hexdigest()
+    assert (result.bundles, result.bundle_sha256, result.verify_command) == ((), (), ())
+    assert (result.cosign_verifiable, result.warnings) == (False, ())
+    assert result.predicate_sha256 == digest
+    assert result.statement_sha256 == hashlib.sha256(b'{"ok":true}').hexdigest()
+    (leaf,) = given.sealer.leaves
+    assert json.loads(leaf)["payload_type"] == RECORD_TYPE

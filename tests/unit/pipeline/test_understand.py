@@ -10,10 +10,13 @@ from fakes.services import (
     EXEMPT,
     NEEDS_RELEASE,
     PRINCIPAL,
+    RECORD,
+    RECORD_TYPE,
     REPORT,
     World,
     complete,
     order,
+    payload,
     refusal,
     request,
     world,
@@ -91,8 +94,10 @@ def test_descriptors_are_checked_with_the_shape() -> None:
 UNSERVED: list[tuple[dict[str, Any], str]] = [
     ({"approval_id": "a"}, "approval_id"),
     ({"idempotency_key": "k"}, "idempotency_key"),
-    ({"options": Options(profile="dsse")}, "profile=dsse"),
-    ({"options": Options(profile="cose")}, "profile=cose"),
+    ({"options": Options(profile="cose", transparency="async")}, "transparency=async"),
+    ({"options": Options(profile="cose", timestamp=True)}, "timestamp"),
+    ({"options": Options(profile="cose", include=("chain", "envelope"))}, "include=envelope"),
+    ({"options": Options(profile="cose", include=("rekor_request",))}, "include=rekor_request"),
     ({"options": Options(include=("envelope", "receipt_proof"))}, "include=receipt_proof"),
     ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
 ]
@@ -101,6 +106,8 @@ SERVED = [
     Options("auto", ("file:acme",), "cosign", "none", timestamp=False, include=("envelope",)),
     Options(mode="keyful", include=("rekor_request",), transparency="async", timestamp=True),
     Options(mode="keyless", include=("chain",)),
+    Options(profile="dsse"),
+    Options(profile="cose", include=("chain",), transparency="none", timestamp=False),
 ]
 
 
@@ -307,3 +314,88 @@ def test_the_scope_must_be_the_principals() -> None:
 def test_shape_comes_before_catalogue_and_catalogue_before_scope(changes: dict[str, Any], reason: str) -> None:
     asked = request(order(scanner_image_digest=UNSET, **changes), bound=NO_SCOPE)
     assert refused(world(inline_bytes=100), asked)[1] == reason
+
+
+@pytest.mark.parametrize(
+    ("profile", "allowed"), [(UNSET, False), ("cosign", False), ("dsse", True)], ids=["none", "cosign", "dsse"]
+)
+def test_digests_by_gost_stand_in_what_is_not_for_cosign_alone(profile: Any, allowed: bool) -> None:
+    subject = Subject("artefact", digest={"sha256": DIGEST, "streebog256": "ab" * 32})
+    asked = request(order(subject=(subject,), options=Options(profile=profile)))
+    if allowed:
+        order_ = understood(world(), asked)
+        assert (order_.profile, order_.subjects[0].digest) == ("dsse", subject.digest)
+    else:
+        assert refused(world(), asked)[:2] == ("statement.invalid", "digest_unknown")
+
+
+@pytest.mark.parametrize("asked", [{"options": Options(profile="cose")}, None])
+def test_what_the_tenant_has_published_is_not_left_out_for_the_form(asked: dict[str, Any] | None) -> None:
+    for changes, name in (({"transparency": "async"}, "transparency=async"), ({"timestamp": True}, "timestamp")):
+        given = world(tenants=[Tenant("acme", "file:acme", **changes)])
+        params = payload() if asked is None else order(**asked)
+        assert refused(given, request(params)) == ("request.unsupported", "not_served", {"name": name})
+        options = Options(profile="dsse" if asked is None else "cose", transparency="none", timestamp=False)
+        params = payload(options=options) if asked is None else order(options=options)
+        assert not understood(given, request(params)).timestamp
+
+
+def test_a_bare_document_is_an_order_too() -> None:
+    asked = request(payload())
+    evidence = understood(world(), asked)
+    assert (evidence.bare, evidence.payload_type, evidence.profile) == (True, RECORD_TYPE, "dsse")
+    assert evidence.predicate_type.uri == RECORD
+    assert [(s.name, s.digest) for s in evidence.subjects] == [("payload", {})]
+    named = payload(subject=(Subject("scan", digest={"sha256": DIGEST}),))
+    assert [s.name for s in understood(world(), request(named)).subjects] == ["scan"]
+    assert not understood(world(), request()).bare
+
+
+BARE_UNSERVED: list[tuple[dict[str, Any], str]] = [
+    ({"approval_id": "a"}, "approval_id"),
+    ({"idempotency_key": "k"}, "idempotency_key"),
+    ({"options": Options(profile="cosign")}, "profile=cosign"),
+    ({"options": Options(profile="cose")}, "profile=cose"),
+    ({"options": Options(transparency="required")}, "transparency=required"),
+    ({"options": Options(timestamp=True)}, "timestamp"),
+    ({"options": Options(include=("envelope", "rekor_request"))}, "include=rekor_request"),
+    ({"options": Options(include=("receipt_proof",))}, "include=receipt_proof"),
+    ({"policy": PolicyMetadata("sha256:x", "v")}, "policy"),
+]
+
+
+@pytest.mark.parametrize(("changes", "name"), BARE_UNSERVED)
+def test_what_is_not_served_of_a_bare_document(changes: dict[str, Any], name: str) -> None:
+    assert refused(world(), request(payload(**changes))) == ("request.unsupported", "not_served", {"name": name})
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"payload_type": "application/vnd.in-toto+json"}, "predicate.unsupported", "unknown_payload_type"),
+        ({"payload_type": "application/json"}, "predicate.unsupported", "unknown_payload_type"),
+        ({"payload_type": RECORD}, "predicate.unsupported", "unknown_payload_type"),
+        ({"payload_type": ""}, "request.malformed", "out_of_range"),
+        ({"payload_type": "a/" + "x" * 300}, "request.malformed", "out_of_range"),
+        ({"subject": ()}, "request.malformed", "out_of_range"),
+        ({"subject": BAD_SUBJECT}, "statement.invalid", "name_empty"),
+        ({"payload": Descriptor(0, 5)}, "request.malformed", "descriptor_index"),
+        ({"payload": b" " * ((1 << 20) + 1)}, "request.too_large", "inline_too_large"),
+    ],
+)
+def test_a_bare_document_that_is_refused(changes: dict[str, Any], code: str, reason: str) -> None:
+    assert refused(world(), request(payload(**changes)))[:2] == (code, reason)
+
+
+def test_what_the_form_has_no_place_for_is_found_with_the_shape() -> None:
+    options = Options(profile="cose", transparency="async")
+    found = refused(world(), request(order(options=options, predicate_type="unknown")))
+    assert found == ("request.unsupported", "not_served", {"name": "transparency=async"})
+    found = refused(world(), request(payload(options=Options(timestamp=True), payload_type="a/b")))
+    assert found == ("request.unsupported", "not_served", {"name": "timestamp"})
+
+
+def test_a_bare_document_is_within_what_the_tenant_and_the_caller_may() -> None:
+    given = world(tenants=[Tenant("acme", "file:acme", predicates=frozenset({EXEMPT}))])
+    assert refused(given, request(payload()))[:2] == ("predicate.unsupported", "not_allowed")
+    assert refused(world(), request(payload(), bound=NO_SCOPE))[:2] == ("auth.scope_missing", "scope_missing")

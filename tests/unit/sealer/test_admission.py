@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from fakes.sealing import NOW, Bench, SoftKey
+from signerd.attestation.algorithms import ALGORITHMS, COSE_ALGORITHMS, COSIGN_ALGORITHMS
 from signerd.host.memfd import sealed_memfd
 from signerd.sealer.admission import LONGEST_ID, check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.job import Job, Violation
@@ -110,3 +111,84 @@ def test_time_is_the_last_thing_that_is_looked_at(bench: Bench) -> None:
     late = refusal_of(job, bench.ring, bench.clock)
     assert late is not None
     assert late.code == "request.deadline"
+
+
+def renamed(bench: Bench, algorithm: str) -> None:
+    """Have the ring say that every key is of ``algorithm``: of most that there are, no backend has keys."""
+    for keyid, pinned in bench.ring.items():
+        bench.ring[keyid] = dataclasses.replace(pinned, entry=replace(pinned.entry, algorithm=algorithm))
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_what_no_bundle_carries_does_not_sign_for_one(bench: Bench, algorithm: str) -> None:
+    renamed(bench, algorithm)
+    for profile, carried in (("cosign", COSIGN_ALGORITHMS), ("dsse", ALGORITHMS), ("cose", COSE_ALGORITHMS)):
+        item = bench.item(profile=profile)
+        job = Job(item, keys_of(item, bench.ring), bench.clock.monotonic() + 10)
+        error = refusal_of(job, bench.ring, bench.clock)
+        if algorithm in carried:
+            assert error is None
+        else:
+            assert error is not None
+            assert (error.code, error.reason) == ("key.algorithm_refused", f"not_for_{profile}")
+            assert algorithm in error.message
+
+
+@pytest.mark.parametrize("profile", ["", "cose2", "DSSE", "dsse "])
+def test_an_output_profile_that_there_is_not(bench: Bench, profile: str) -> None:
+    with pytest.raises(Violation, match=r"^output_profile$"):
+        keys_of(bench.item(profile=profile), bench.ring)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"rekor_request": True}, {"transparency": "required"}, {"transparency": "async"}, {"timestamp": True}]
+)
+def test_nothing_is_published_where_there_is_no_bundle(bench: Bench, asked: dict[str, object]) -> None:
+    def item(profile: str) -> SealItem:
+        plain = bench.item(profile=profile, rekor_request=bool(asked.get("rekor_request")))
+        return decided(plain, **{name: value for name, value in asked.items() if name != "rekor_request"})
+
+    assert len(keys_of(item("dsse"), bench.ring)) == 2
+    renamed(bench, "ES384")
+    assert len(keys_of(item("cosign"), bench.ring)) == 2
+    with pytest.raises(Violation, match=r"^nothing_to_publish$"):
+        keys_of(item("dsse"), bench.ring)
+    with pytest.raises(Violation, match=r"^nothing_to_publish$"):
+        keys_of(item("cose"), bench.ring)
+    bare = replace(item("dsse"), payload_type="application/vnd.example+json")
+    with pytest.raises(Violation, match=r"^nothing_to_publish$"):
+        keys_of(bare, bench.ring)
+
+
+BARE = "application/vnd.example.record+json"
+
+
+@pytest.mark.parametrize(
+    ("profile", "payload_type"),
+    [
+        ("cosign", BARE),
+        ("cose", BARE),
+        ("dsse", ""),
+        ("dsse", "text"),
+        ("dsse", "text/plain; charset=utf-8"),
+        ("dsse", "text/plain\n"),
+        ("dsse", "text/" + "x" * 128),
+        ("dsse", "t\u00e9xt/plain"),
+    ],
+)
+def test_a_payload_type_that_its_profile_has_no_place_for(bench: Bench, profile: str, payload_type: str) -> None:
+    with pytest.raises(Violation, match=r"^payload_type$"):
+        keys_of(bench.item(profile=profile, payload_type=payload_type), bench.ring)
+
+
+def test_a_bare_document_leaves_in_an_envelope(bench: Bench) -> None:
+    assert len(keys_of(bench.item(profile="dsse", payload_type=BARE), bench.ring)) == 2
+
+
+def test_a_message_is_by_keys_that_cose_knows_and_has_no_envelope_beside_it(bench: Bench) -> None:
+    with pytest.raises(Violation, match=r"^cose_form$"):
+        keys_of(bench.item(profile="cose", envelope=True), bench.ring)
+    first, *_ = bench.ring
+    bench.ring[first] = dataclasses.replace(bench.ring[first], public=None)
+    with pytest.raises(Violation, match=r"^cose_form$"):
+        keys_of(bench.item(profile="cose"), bench.ring)

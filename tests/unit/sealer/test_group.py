@@ -5,9 +5,8 @@ import pytest
 from fakes.sealing import NOW, Bench, HandClock, ListStore
 from signerd.contracts.services import Leaf
 from signerd.errors import Fault, SignerdError
-from signerd.sealer.group import OUTCOME_S, RETRY_S, Group, Groups
+from signerd.sealer.group import OUTCOME_S, RETRY_S, Group, Groups, closing_leaf
 from signerd.sealer.job import Job
-from signerd.sealer.leaves import outcome_leaf
 from signerd.wire.links import PeerFacts, RefusedRecord, RequestFacts
 
 REQUEST = RequestFacts("sign.dsse", PeerFacts(1000, 1), "local", "uid:1000")
@@ -46,7 +45,7 @@ def refusal(audit_id: str) -> RefusedRecord:
 
 
 def closed(job: Job, outcome: str, code: str = "") -> Leaf:
-    return outcome_leaf(job.item.audit_id, "local", NOW, outcome, code, job.bundle_digests)
+    return closing_leaf(job, outcome, code, NOW, delivered=outcome == "signed")
 
 
 def test_nothing_is_committed_where_nothing_waits(desk: Desk) -> None:

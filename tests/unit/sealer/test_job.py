@@ -6,6 +6,7 @@ import pytest
 from fakes.sealing import Bench, SoftKey
 from signerd.attestation.dsse import pae
 from signerd.attestation.statement import PAYLOAD_TYPE
+from signerd.sealer.framing import Framed
 from signerd.sealer.job import Job, Violation
 
 BENCH = Bench()
@@ -29,15 +30,15 @@ def test_the_digests_are_those_of_what_is_signed(keys: tuple[SoftKey, ...], want
     made.hash_inline(b"payload")
     message = pae(PAYLOAD_TYPE, b"payload")
     assert made.statement_sha256 == hashlib.sha256(b"payload").hexdigest()
-    assert made.pae_sha256 == hashlib.sha256(message).digest()
+    assert made.to_sign(0).sha256 == hashlib.sha256(message).digest()
     assert made.wants_message is wants
-    assert made.message == (message if wants else b"")
+    assert made.to_sign(0).message == (message if wants else b"")
 
 
 def test_descriptors_are_closed_once_and_not_while_a_thread_reads_them() -> None:
     made = job(PREHASH)
-    made.payload_fd, made.message_fd = os.memfd_create("a"), os.memfd_create("b")
-    fds = made.payload_fd, made.message_fd
+    fds = os.memfd_create("a"), os.memfd_create("b")
+    made.payload_fd, made.framed = fds[0], (Framed(b"", b"", fds[1]),)
     made.aside = True
     made.close_descriptors()
     assert [os.fstat(fd).st_size for fd in fds] == [0, 0]

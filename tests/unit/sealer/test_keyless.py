@@ -1,6 +1,7 @@
 """A keyless key in the sealer, by hand: when its worker is asked, and what of the answer is believed (T4, T24)."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fakes.sealing import NOW, TENANT, Bench, SoftKey
@@ -263,3 +264,20 @@ def test_a_certificate_of_another_issuer_is_not_taken_though_its_authority_is() 
     with pytest.raises(Refusal) as caught:
         certificates.vouch(STACK.leaf(new_key(), **WINDOW), None, NOW)
     assert caught.value.reason == "issuer_mismatch"
+
+
+def test_a_certificate_for_another_algorithm_than_the_keys_is_a_lie(bench: KeylessBench) -> None:
+    bench.ring[KEY] = dataclasses.replace(bench.ring[KEY], prehash=False)
+    private = ec.generate_private_key(ec.SECP384R1())
+    leaf = STACK.leaf(private, **WINDOW)
+    audit_id = bench.ask()
+    bench.decide()
+    (call,) = bench.backend.calls
+    message = cast("bytes", cast("SignParams", call.params).message)
+    signature = private.sign(message, ec.ECDSA(SHA384()))
+    result = SignResultParams(signature, PublicKey.from_spki(spki(private)).keyid, (leaf,))
+    call.done(msgspec.Raw(msgspec.msgpack.encode(result)))
+    error = bench.end(audit_id).error
+    assert error is not None
+    assert (error.code, error.reason) == ("key.backend_fault", "signature_refused")
+    assert "ES384" in bench.backend.condemned[0]

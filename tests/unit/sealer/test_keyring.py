@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -480,3 +481,32 @@ def test_a_worker_that_says_it_was_late_is_not_asked_again_without_end(tmp_path:
     desk.up(slow)
     assert slow.asked == ["describe", "describe"]
     assert desk.pin().unfit is None
+
+
+def pinned_unfit(folder: Path, profile: str, key: SoftKey = KEY) -> CallError | None:
+    desk = start(folder, dataclasses.replace(SPEC, profile=profile))
+    desk.up(Describer({"file:a": described(key)}))
+    return desk.ring.pins[key.public.keyid].unfit
+
+
+@pytest.mark.parametrize("profile", ["world", "fips", "eidas", "kcmvp", "gost+kcmvp"])
+def test_a_key_within_the_tenants_profile_signs(folder: Path, profile: str) -> None:
+    assert pinned_unfit(folder, profile) is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "algorithm"), [("gost", "ES256"), ("sm", "ES256"), ("eidas", "Ed25519"), ("kcmvp+sm", "Ed25519")]
+)
+def test_a_key_outside_it_is_pinned_and_does_not_sign(folder: Path, profile: str, algorithm: str) -> None:
+    unfit = pinned_unfit(folder, profile, SoftKey("file:a", algorithm))
+    assert unfit is not None
+    assert (unfit.code, unfit.reason) == ("key.algorithm_refused", "outside_profile")
+    assert profile in unfit.message
+
+
+def test_a_keyless_key_is_within_the_profile_too(folder: Path) -> None:
+    desk = start(folder, dataclasses.replace(KEYLESS, profile="gost"))
+    desk.up(Describer({"x:ci": keyless()}))
+    unfit = desk.ring.pins["x:ci"].unfit
+    assert unfit is not None
+    assert unfit.reason == "outside_profile"

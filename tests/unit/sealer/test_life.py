@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec.structs import replace
 
 from fakes.life import Keys
@@ -312,3 +314,49 @@ def test_no_rotation_ends_a_key_in_hardware_for_one_that_may_not_sign(tmp_path: 
     new, _ = made.done("rotate")
     assert (new.version, new.hardware) == (2, True)
     made.close()
+
+
+def test_no_key_outside_the_profile_is_made(tmp_path: Path) -> None:
+    made = Keys(tmp_path, KeySpec("file:a", "local", "soft", "file", profile="eidas"))
+    try:
+        assert made.refused("generate", algorithm="Ed25519") == "key.algorithm_refused outside_profile"
+        assert not list((tmp_path / "keys").glob("*"))
+        (first,) = made.done("generate", algorithm="ES384")
+        assert made.refused("rotate", algorithm="Ed25519") == "key.algorithm_refused outside_profile"
+        assert made.life.versions() == (first,)
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("eidas", "key.algorithm_refused rsa_too_short"),
+        ("gost+eidas", "key.algorithm_refused rsa_too_short"),
+        ("gost", "key.algorithm_refused outside_profile"),
+    ],
+)
+def test_a_handle_of_a_key_outside_the_profile_is_refused_once_it_is_known(
+    tmp_path: Path, profile: str, told: str
+) -> None:
+    made = Keys(tmp_path, KeySpec("file:a", "local", "soft", "file", profile="world"))
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    (tmp_path / "keys").mkdir(mode=0o700, exist_ok=True)
+    file = tmp_path / "keys" / "short.pem"
+    file.write_bytes(pem)
+    file.chmod(0o600)
+    try:
+        (first,) = made.done("generate")
+        made.specs = (KeySpec("file:a", "local", "soft", "file", profile=profile),)
+        made.restart()
+        assert made.refused("rotate", handle="file:short") == told
+        assert made.life.versions() == (first,)
+        unfit = made.ring.pins[first.keyid].unfit
+        assert (unfit is None) == ("eidas" in profile)
+        made.specs = (KeySpec("file:a", "local", "soft", "file", profile="fips"),)
+        made.restart()
+        assert made.done("rotate", handle="file:short")[0].algorithm == "RSA-PKCS1-SHA256"
+    finally:
+        made.close()

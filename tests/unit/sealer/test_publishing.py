@@ -286,3 +286,29 @@ def test_a_key_that_no_log_takes_is_not_asked_to_sign_for_one(asked: dict[str, A
         bench.sealing.admit(bench.asked(**asked), None)
     assert raised.value.reason == "unlogged_key"
     bench.close()
+
+
+def test_in_profile_dsse_the_companion_alone_is_published(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, SoftKey("file:ed", "Ed25519"), SoftKey("file:a"), SoftKey("file:b"))
+    try:
+        one = bench.signed(bench.asked("required", timestamp=True, profile="dsse", rekor_request=True))
+        assert (len(bench.log.calls), len(bench.tsa.calls)) == (1, 1)
+        bench.log.answer(entry)
+        bench.tsa.answer(stamp)
+        bench.sealing.turn()  # the mirror's entry, for later
+        ok = bench.outcome(one).ok
+        assert ok is not None
+        ed, companion, other = ok.signatures
+        assert [(bool(s.bundle), bool(s.rekor_request)) for s in ok.signatures] == [
+            (False, False),
+            (True, True),
+            (False, False),
+        ]
+        read = parse_bundle(cast("bytes", companion.bundle))
+        assert (len(read.log_entries), len(read.timestamps)) == (1, 1)
+        bench.turn()
+        (later,) = bench.mirror.calls
+        assert cast("SubmitParams", later.params).verifier == bench.keys[1].entry.spki
+        assert ed.keyid != companion.keyid != other.keyid
+    finally:
+        bench.close()

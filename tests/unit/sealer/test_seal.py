@@ -3,7 +3,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fakes.sealing import NOW, TENANT, Bench, SoftKey, open_here
+from signerd.attestation.dsse import pae, parse_envelope
+from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Fault
 from signerd.host.memfd import sealed_memfd
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.job import Violation
 from signerd.verification.bundle import verify_bundle, verify_envelope
+from signerd.verification.cose import verify_cose
 from signerd.wire.links import Close, DecisionFacts, KeyUse, PeerFacts, RefusedRecord, ReleaseFacts, RequestFacts
 from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import SignParams, SignResultParams
 
 STATEMENT = (
     b'{"_type":"https://in-toto.io/Statement/v1","predicate":{},"predicateType":"https://example.org/p",'
@@ -276,6 +280,88 @@ def test_several_signers_are_all_there_or_nothing_is(large: Bench) -> None:
     assert verify_envelope(ok.envelope, [key.public for key in large.keys], threshold=2).verified
     assert large.outcomes()[spoiled].ok is None
     assert large.kinds(spoiled) == ["decided", "outcome:fault:key.backend_fault"]
+
+
+def test_messages_are_signed_each_over_its_own_bytes(large: Bench) -> None:
+    one = large.admit(STATEMENT, profile="cose")
+    spoiled = large.admit(STATEMENT, profile="cose")
+    dsse = large.admit(STATEMENT)
+    large.turn()
+    asked = [cast("SignParams", call.params).message for call in large.backend.calls]
+    assert len(set(asked)) == 4, "the same request twice, and other bytes for an envelope"
+    first, second, rest = large.backend.calls[:2], large.backend.calls[2:4], large.backend.calls[4:]
+    large.backend.calls = list(second)
+    large.backend.answer(lambda s: s if len(s) != 64 else bytes(64), of="file:ed")
+    large.backend.calls = [*first, *large.backend.calls, *rest]
+    large.backend.answer()
+    large.turn()
+    ok = large.outcomes()[one].ok
+    assert ok is not None
+    for signature, key in zip(ok.signatures, large.keys, strict=True):
+        assert isinstance(signature.bundle, bytes)
+        assert verify_cose(signature.bundle, key.public) == STATEMENT
+    assert ok.envelope is None
+    assert large.outcomes()[spoiled].ok is None
+    assert large.kinds(spoiled) == ["decided", "outcome:fault:key.backend_fault"]
+    assert large.outcomes()[dsse].ok is not None
+
+
+def test_a_dsse_signature_is_no_answer_to_a_request_for_a_message(bench: Bench) -> None:
+    """T17: a worker that signs other bytes than it was asked for is refuted, whatever it has signed rightly."""
+    one = bench.admit(STATEMENT, profile="cose")
+    bench.turn()
+    (call,) = bench.backend.calls
+    bench.backend.calls = []
+    digest = hashlib.sha256(pae(PAYLOAD_TYPE, STATEMENT)).digest()
+    (key,) = bench.keys
+    call.done(msgspec.Raw(msgspec.msgpack.encode(SignResultParams(key.sign(digest), key.entry.keyid))))
+    bench.turn()
+    assert bench.outcomes()[one].ok is None
+    assert bench.backend.condemned
+
+
+def test_a_large_message_frees_every_descriptor(large: Bench) -> None:
+    large.settle()
+    before = open_here()
+    inline = large.admit(LARGE, profile="cose")
+    one = hand_over(large, profile="cose")
+    large.settle()
+    large.turn()
+    large.backend.answer()
+    large.settle()
+    ok, plain = large.outcomes()[one].ok, large.outcomes()[inline].ok
+    assert ok is not None
+    assert plain is not None
+    fds = next(fds for outcome, fds in large.sealing.outcomes if outcome.audit_id == one)
+    assert len(fds) == 2
+    large.sealing.outcomes.clear()
+    for signature, other in zip(ok.signatures, plain.signatures, strict=True):
+        assert isinstance(signature.bundle, Descriptor)
+        assert os.pread(fds[signature.bundle.fd], signature.bundle.size + 1, 0) == other.bundle
+    for fd in fds:
+        os.close(fd)
+    large.sealing.close(Close(one, "signed"))
+    large.sealing.close(Close(inline, "signed"))
+    large.settle()
+    assert open_here() == before
+
+
+def test_a_bare_document_leaves_in_an_envelope_alone(large: Bench) -> None:
+    bare = "application/vnd.example.record+json"
+    one = large.admit(b"{}", profile="dsse", payload_type=bare)
+    large.turn()
+    large.backend.answer()
+    large.turn()
+    ok = large.outcomes()[one].ok
+    assert ok is not None
+    assert [signature.bundle for signature in ok.signatures] == [b"", b""]
+    assert isinstance(ok.envelope, bytes)
+    envelope = parse_envelope(ok.envelope)
+    assert (envelope.payload_type, envelope.payload) == (bare, b"{}")
+    for signature, key in zip(envelope.signatures, large.keys, strict=True):
+        key.public.verify(signature.sig, pae(bare, b"{}"))
+    (leaf,) = [leaf for leaf in large.store.leaves if leaf.kind == "decided"]
+    assert msgspec.json.decode(leaf.text)["payload_type"] == bare
 
 
 def test_a_large_payload_gives_the_same_bytes_and_frees_every_descriptor(large: Bench) -> None:

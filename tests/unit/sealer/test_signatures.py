@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import pytest
@@ -27,7 +28,7 @@ def job(*, envelope: bool = True) -> Job:
     bench.close()
     made = Job(item, tuple(key.pinned() for key in KEYS), 2000.0)
     made.hash_inline(PAYLOAD)
-    signed = (KEYS[0].sign(made.pae_sha256), KEYS[1].sign(pae(PAYLOAD_TYPE, PAYLOAD)))
+    signed = (KEYS[0].sign(made.to_sign(0).sha256), KEYS[1].sign(pae(PAYLOAD_TYPE, PAYLOAD)))
     made.signatures = [Made(one, key.public) for one, key in zip(signed, KEYS, strict=True)]
     return made
 
@@ -63,7 +64,7 @@ def test_any_other_signature_refutes_the_worker(place: int, spoil: Callable[[byt
 def test_another_keys_signature_refutes_it_whatever_it_says(claimed: str) -> None:
     made = job()
     with pytest.raises(Refuted):
-        verified(made, 0, answer(STRANGER.sign(made.pae_sha256), claimed), NOW)
+        verified(made, 0, answer(STRANGER.sign(made.to_sign(0).sha256), claimed), NOW)
 
 
 def test_the_right_signature_under_another_id_refutes_it() -> None:
@@ -132,3 +133,53 @@ def test_securesystemslib_accepts_the_combined_envelope() -> None:
     assert isinstance(envelope, bytes)
     trusted: list[Key] = [SSlibKey.from_crypto(k.private.public_key(), keyid=k.public.envelope_keyid) for k in KEYS]
     assert len(Envelope.from_dict(json.loads(envelope)).verify(trusted, threshold=2)) == 2
+
+
+def dsse(*keys: SoftKey) -> Job:
+    bench = Bench(*keys)
+    item = bench.item(PAYLOAD, profile="dsse")
+    bench.close()
+    made = Job(item, tuple(key.pinned() for key in keys), 2000.0)
+    made.hash_inline(PAYLOAD)
+    framed = pae(PAYLOAD_TYPE, PAYLOAD)
+    made.signatures = [Made(k.sign(made.to_sign(0).sha256 if k.public.prehash else framed), k.public) for k in keys]
+    return made
+
+
+def test_in_profile_dsse_only_the_companion_has_a_bundle() -> None:
+    sealed = assemble(dsse(KEYS[1], KEYS[0], STRANGER), PAYLOAD)
+    assert isinstance(sealed.envelope, bytes)
+    assert verify_envelope(sealed.envelope, [*[key.public for key in KEYS], STRANGER.public], threshold=3).verified
+    assert sealed.envelope_sha256 == hashlib.sha256(sealed.envelope).hexdigest()
+    first, companion, third = sealed.signatures
+    for signature in (first, third):
+        assert (signature.bundle, signature.bundle_sha256, signature.envelope_sha256) == (b"", "", "")
+    assert verify_bundle(cast("bytes", companion.bundle), KEYS[0].public).verified
+    assert [signature.keyid for signature in sealed.signatures] == [
+        key.public.keyid for key in (KEYS[1], KEYS[0], STRANGER)
+    ]
+
+
+def test_without_a_key_of_es256_there_is_an_envelope_and_no_bundle() -> None:
+    sealed = assemble(dsse(KEYS[1]), PAYLOAD)
+    assert [signature.bundle for signature in sealed.signatures] == [b""]
+    assert isinstance(sealed.envelope, bytes)
+    assert verify_envelope(sealed.envelope, [KEYS[1].public]).verified
+
+
+@pytest.mark.needs("securesystemslib")
+@pytest.mark.parametrize("threshold", [2, 3])
+def test_securesystemslib_counts_each_signer_of_it(threshold: int) -> None:
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer import Key, SSlibKey  # type: ignore[attr-defined]  # it re-exports without saying so
+
+    keys = (KEYS[1], KEYS[0], STRANGER)[:threshold]
+    envelope = assemble(dsse(*keys), PAYLOAD).envelope
+    assert isinstance(envelope, bytes)
+    trusted: list[Key] = [SSlibKey.from_crypto(k.private.public_key(), keyid=k.public.envelope_keyid) for k in keys]
+    assert len(Envelope.from_dict(json.loads(envelope)).verify(trusted, threshold=threshold)) == threshold
+    fewer = json.loads(envelope)
+    fewer["signatures"].pop()
+    with pytest.raises(VerificationError):
+        Envelope.from_dict(fewer).verify(trusted, threshold=threshold)

@@ -101,6 +101,15 @@ def test_a_small_document_becomes_a_statement_inline() -> None:
     assert answer.predicate_sha256 == hashlib.sha256(text).hexdigest()
 
 
+def test_of_a_bare_document_the_canonical_form_is_all() -> None:
+    text = b'{"b": 1.50, "a": "\\u00e9"}'
+    call = CheckDocument(7, URI, text, b"", bare=True)
+    answer, fd = check(call, (), {URI: Provided("checked", Checked())})
+    assert fd is None
+    assert answer.statement == rfc8785.dumps({"b": 1.5, "a": "é"})
+    assert answer.predicate_sha256 == hashlib.sha256(text).hexdigest()
+
+
 def test_a_large_one_comes_and_goes_by_sealed_memfd() -> None:
     document = {"components": [{"name": f"n{number}", "n": number} for number in range(30_000)]}
     text = json.dumps(document).encode()

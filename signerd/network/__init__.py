@@ -1,0 +1,1 @@
+"""How whoever may use the network uses it. Needs the extra ``signerd[network]``."""
