@@ -22,7 +22,7 @@ from signerd.errors import SignerdError
 from signerd.host.closing import close_foreign, held
 from signerd.sealer.admission import check_id, mac_key_of, refusal_of
 from signerd.sealer.backends import Backend
-from signerd.sealer.group import Group, Groups
+from signerd.sealer.group import MOST_CROSSING, Group, Groups
 from signerd.sealer.job import Pinned, Violation
 from signerd.sealer.leaves import outcome_leaf
 from signerd.sealer.mac_leaves import decided_mac_leaf
@@ -46,7 +46,6 @@ AT_ONCE_BYTES: Final = 4 * 1024
 GRACE_S: Final = 0.5
 """Seconds that a worker has beyond the request's time: the front end says first that this is over, and withdraws."""
 CUT_SHORT: Final = frozenset({"cancelled", "fault", "refused", "unknown"})
-MOST_CROSSING: Final = 65_536
 _ANSWER: Final = CallError("key.backend_fault", "answer", "the key's backend failed")
 _GIVEN_UP: Final = "the request was given up"
 _made: Final = msgspec.msgpack.Decoder(HmacResult)

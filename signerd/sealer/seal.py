@@ -20,7 +20,7 @@ from signerd.sealer.aside import Aside
 from signerd.sealer.backends import Backend
 from signerd.sealer.cose import assemble_cose
 from signerd.sealer.framing import COSE
-from signerd.sealer.group import Group, Groups, closing_leaf
+from signerd.sealer.group import MOST_CROSSING, Group, Groups, closing_leaf
 from signerd.sealer.job import Job, Made, Pinned, Violation
 from signerd.sealer.judging import Judging
 from signerd.sealer.publishing import Publishing
@@ -35,8 +35,6 @@ __all__ = ["Sealing"]
 
 _log = logging.getLogger(__name__)
 DELIVERED: Final = frozenset({"signed", "signed_undelivered"})
-MOST_CROSSING: Final = 65_536
-"""Requests that all connections together may have in flight; no more can be closed while their answer is on its way."""
 CUT_SHORT: Final = frozenset({"cancelled", "fault", "refused", "unknown"})
 _REFUTED: Final = CallError("key.backend_fault", "signature_refused", "the key's backend failed")
 
