@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from signerd.attestation.macs import mac_for
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import UNLOGGED, status_at
 from signerd.errors import SignerdError
@@ -43,6 +44,7 @@ _DESCRIBED: Final = frozenset({"active", "retiring", "suspended", "pending"})
 _NOT_DESCRIBED: Final = CallError("key.backend_unavailable", "not_described", "the key's backend is not available")
 _ANOTHER: Final = CallError("key.backend_fault", "key_replaced", "the key is not the one that has been known")
 _UNLOGGED: Final = CallError("key.backend_fault", "ring_unlogged", "the key ring does not agree with the log")
+_OUTSIDE: Final = CallError("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
 _NO_HARDWARE: Final = CallError("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
 
 
@@ -361,6 +363,9 @@ class Keyring:
 
 def _outside(spec: KeySpec, entry: RingEntry) -> CallError | None:
     """Return why the tenant's profile does not allow the key, if it does not."""
+    if entry.makes_macs:
+        allowed = all([entry.algorithm in mac_for(spec.profile, purpose) for purpose in spec.purposes])
+        return None if allowed else _OUTSIDE
     try:
         check_key(spec.profile, entry.algorithm, entry.spki)
     except SignerdError as error:

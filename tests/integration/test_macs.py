@@ -20,6 +20,7 @@ from running.configured import until
 from running.daemon import Running, running
 from running.macs import SECRETS, macs_config
 from signerd_client import AsyncSigner, Signer
+from signerd_key_hmac.algorithms import compute
 
 HOOK = SECRETS["hook"][1]
 
@@ -332,3 +333,60 @@ def test_the_command_and_the_clients_agree_with_openssl(daemon: Running, tmp_pat
             return (await signer.hmac_verify("signing", "hmac:hook", data, bytes(32))).valid
 
     assert anyio.run(asynchronous) is False
+
+
+RFC_7836 = "a1aa5f7de402d7b3d323f2991c8d4534013137010a83754fd0af6d7cd4922ed9"
+"""Appendix B, HMAC_GOSTR3411_2012_256 by a secret of the bytes 0 to 31."""
+
+
+def test_a_joined_profile_has_the_macs_of_each_part_and_a_secret_is_one_key(
+    daemon_factory: type[Running], tmp_path: Path
+) -> None:
+    base = tmp_path / "daemon"
+    (base / "gost").mkdir(parents=True, mode=0o700)
+    secrets = {
+        "gost": ("HMAC-GOST3411-2012-256", bytes(range(32))),
+        "gost512": ("HMAC-GOST3411-2012-512", bytes(range(64))),
+        "sm": ("HMAC-SM3", bytes(range(1, 33))),
+        "twin": ("HMAC-SM3", bytes(range(32))),
+    }
+    more = f"""
+[plugins.entitlement-file.tenants.joined]
+plan = "p"
+[plugins.entitlement-file.plans.p]
+concurrency = 8
+size = 1024
+[plugins.auth-peercred.callers]
+{os.geteuid()} = {{ tenant = "joined" }}
+[backends.gost]
+certificate = "none"
+scheme = "hmac"
+settings = {{ directory = "{base}/gost" }}
+[tenants.joined]
+profile = "gost+sm"
+keys = {[f"hmac:{name}" for name in secrets]}
+"""
+    for name, (algorithm, secret) in secrets.items():
+        file = base / "gost" / f"{name}.{algorithm.lower()}"
+        file.touch(mode=0o600)
+        file.write_bytes(secret)
+        more += f"""
+[keys."hmac:{name}"]
+backend = "gost"
+tenant = "joined"
+purposes = ["signing"]
+algorithm = "{algorithm}"
+"""
+    daemon = daemon_factory(base, config=macs_config(base, more=more))
+    data = bytes.fromhex("0126bdb87800af214341456563780100")
+    with Client(daemon.socket) as client:
+        client.greet()
+        for name, (algorithm, secret) in list(secrets.items())[:3]:
+            made = client.result("hmac.compute", asked(data, "signing", f"hmac:{name}"))
+            assert (made["algorithm"], made["mac"]) == (algorithm, compute(algorithm, secret, [data]))
+            checked = asked(data, "signing", f"hmac:{name}", mac=made["mac"])
+            assert client.result("hmac.verify", checked)["valid"] is True
+        assert client.result("hmac.compute", asked(data, "signing", "hmac:gost"))["mac"].hex() == RFC_7836
+        # The same secret as a second key, though for another algorithm: whichever came second is none.
+        assert client.error("hmac.compute", asked(data, "signing", "hmac:twin"))["code"] == "key.not_found"
+    assert "known_key" in daemon.said or "this very key is in the ring already" in daemon.said
