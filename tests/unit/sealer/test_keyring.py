@@ -510,3 +510,54 @@ def test_a_keyless_key_is_within_the_profile_too(folder: Path) -> None:
     unfit = desk.ring.pins["x:ci"].unfit
     assert unfit is not None
     assert unfit.reason == "outside_profile"
+
+
+SECRET_ID = "sha256:" + "ab" * 32
+SECRET = KeySpec("file:a", "local", "soft", "file", purposes=frozenset({"signing"}), mac="HMAC-SHA256")
+
+
+def secret(**changes: Any) -> msgspec.Raw:
+    made = DescribeResult("HMAC-SHA256", SECRET_ID, b"", ("hmac",))
+    return msgspec.Raw(msgspec.msgpack.encode(msgspec.structs.replace(made, **changes)))
+
+
+def test_a_key_that_makes_macs_is_pinned_by_its_id_and_its_purposes(folder: Path) -> None:
+    desk = start(folder, SECRET)
+    desk.up(Describer({"file:a": secret()}))
+    pinned = desk.pin()
+    assert (pinned.public, pinned.purposes, pinned.unfit) == (None, frozenset({"signing"}), None)
+    assert (pinned.entry.keyid, pinned.entry.spki, pinned.entry.makes_macs) == (SECRET_ID, b"", True)
+    again = desk.restart(SECRET)
+    assert again.pin().unfit is not None
+    again.up(Describer({"file:a": secret(keyid="sha256:" + "cd" * 32)}))
+    unfit = again.pin().unfit
+    assert unfit is not None
+    assert unfit.reason == "key_replaced"
+
+
+@pytest.mark.parametrize(("before", "after"), [(SPEC, SECRET), (SECRET, SPEC)])
+def test_no_configuration_makes_one_kind_of_key_the_other(folder: Path, before: KeySpec, after: KeySpec) -> None:
+    table = {SPEC.mac: described(KEY), SECRET.mac: secret()}
+    desk = start(folder, before)
+    desk.up(Describer({"file:a": table[before.mac]}))
+    again = desk.restart(after)
+    again.up(Describer({"file:a": table[before.mac]}))
+    unfit = again.pin().unfit
+    assert unfit is not None
+    assert unfit.reason == "key_replaced"
+
+
+def test_a_profile_judges_it_by_each_of_its_purposes(folder: Path) -> None:
+    def unfit(profile: str, *purposes: str) -> str:
+        spec = dataclasses.replace(SECRET, profile=profile, purposes=frozenset(purposes))
+        place = folder / f"{profile}-{len(purposes)}"
+        place.mkdir()
+        desk = start(place, spec)
+        desk.up(Describer({"file:a": secret()}))
+        found = desk.pin().unfit
+        return "" if found is None else found.reason
+
+    assert unfit("fips", "signing") == ""
+    assert unfit("gost", "webhook-interop") == ""
+    assert unfit("sm", "signing") == "outside_profile"
+    assert unfit("gost", "webhook-interop", "signing") == "outside_profile"
