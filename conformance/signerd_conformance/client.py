@@ -1,34 +1,30 @@
-"""``signerd-conformance-client``: the client protocol of sigstore-conformance, served by ``signerd.verification``.
+"""``signerd-conformance-client``: the client protocol of sigstore-conformance, served by ``signerd.verification`` and,
+for what is signed, by a daemon that it starts.
 
-Source: ``sigstore-conformance/docs/cli_protocol.md``. The exit code decides: 0 verified, 6 not, 2 usage. Without
-``--trusted-root`` the roots of the public Sigstore instances hold that the installed sigstore-python brings: they age
-with that package and not with this one. Nothing is fetched, and no line of it is imported.
+Source: ``sigstore-conformance/docs/cli_protocol.md``. The exit code decides: 0 done or verified, 6 not verified, 2
+usage, else as the daemon's error codes have it. Without ``--trusted-root`` and ``--signing-config`` the files of the
+public Sigstore instances hold that the installed sigstore-python brings: they age with that package and not with this
+one. Nothing of them is fetched.
 """
 
 import argparse
 import re
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
 from signerd.attestation.bundle import LARGEST_BUNDLE
-from signerd.errors import Refusal, exit_code
+from signerd.errors import SignerdError, exit_code
 from signerd.verification.bundle import Verification, printable, verify_bundle
 from signerd.verification.certificates import Identity
 from signerd.verification.keys import PublicKey
-from signerd.verification.trusted_root import LARGEST_TRUSTED_ROOT, TrustedRoot, parse_trusted_root
+from signerd_conformance.public_instance import bounded, root_of
 
 __all__ = ["main"]
 
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _LARGEST_KEY: Final = 64 * 1024
-_UNSIGNED: Final = (
-    "no file is signed unseen; a daemon signs Statements, by signerctl sign --mode keyless --identity-token FILE"
-)
-
-_NO_ROOT: Final = "--trusted-root FILE is needed: no sigstore-python is here whose public roots could be taken"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,14 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error("--key, or --certificate-identity with --certificate-oidc-issuer, is needed")
     try:
         if options.command == "sign-bundle":
-            raise Refusal("request.unsupported", "keyless_not_served", _UNSIGNED)
+            _sign(options)
+            return 0
         verification = _verify(options)
     except OSError as exc:
         print(f"signerd-conformance-client: {printable(str(exc))}", file=sys.stderr)
         return 2
-    except Refusal as refusal:
-        print(f"signerd-conformance-client: {printable(str(refusal))}", file=sys.stderr)
-        return exit_code(refusal.code)
+    except SignerdError as error:
+        print(f"signerd-conformance-client: {printable(str(error))}", file=sys.stderr)
+        return exit_code(error.code)
     failure = verification.failure
     if failure is not None:
         print(f"does not verify: {failure.name} ({failure.reason}): {failure.detail}", file=sys.stderr)
@@ -56,38 +53,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _sign(options: argparse.Namespace) -> None:
+    # Imported where it is used: who verifies alone needs nothing of it.
+    from signerd_conformance.sign_bundle import sign_bundle
+
+    sign_bundle(
+        Path(options.artifact),
+        options.identity_token,
+        options.bundle,
+        in_toto=options.in_toto,
+        staging=options.staging,
+        trusted_root=options.trusted_root,
+        signing_config=options.signing_config,
+    )
+
+
 def _verify(options: argparse.Namespace) -> Verification:
     named = _DIGEST.fullmatch(options.artifact)
     content = None if named else Path(options.artifact).read_bytes()
     signer: PublicKey | Identity
     if options.key is not None:
-        signer = PublicKey.from_pem(_bounded(options.key, _LARGEST_KEY))
+        signer = PublicKey.from_pem(bounded(options.key, _LARGEST_KEY))
     else:
         signer = Identity(options.certificate_identity, options.certificate_oidc_issuer)
     return verify_bundle(
-        _bounded(options.bundle, LARGEST_BUNDLE),
+        bounded(options.bundle, LARGEST_BUNDLE),
         signer,
         artifact_sha256=named[1] if named else None,
         artifact=content,
-        trusted_root=_root(options),
+        trusted_root=root_of(options.trusted_root, options.staging),
     )
-
-
-def _root(options: argparse.Namespace) -> TrustedRoot:
-    if options.trusted_root is not None:
-        return parse_trusted_root(_bounded(options.trusted_root, LARGEST_TRUSTED_ROOT))
-    host = "tuf-repo-cdn.sigstage.dev" if options.staging else "tuf-repo-cdn.sigstore.dev"
-    try:
-        held = distribution("sigstore").locate_file(f"sigstore/_store/https%3A%2F%2F{host}/trusted_root.json")
-        return parse_trusted_root(_bounded(Path(str(held)), LARGEST_TRUSTED_ROOT))
-    except (PackageNotFoundError, FileNotFoundError):
-        raise Refusal("request.malformed", "no_trusted_root", _NO_ROOT) from None
-
-
-def _bounded(path: Path, limit: int) -> bytes:
-    """Read no more than one byte over the limit, which the reader of the bytes then refuses."""
-    with path.open("rb") as file:
-        return file.read(limit + 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--staging", action="store_true", help="the staging instance in place of production")
     shared.add_argument("--bundle", metavar="FILE", type=Path, required=True)
     shared.add_argument("--trusted-root", metavar="FILE", type=Path)
-    sign = commands.add_parser("sign-bundle", parents=[shared], help="refused: nothing is signed unseen")
-    sign.add_argument("--in-toto", action="store_true")
+    sign = commands.add_parser("sign-bundle", parents=[shared], help="have a Statement about a file signed")
+    sign.add_argument("--in-toto", action="store_true", help="the file is the Statement")
     sign.add_argument("--identity-token", metavar="TOKEN", required=True)
     sign.add_argument("--signing-config", metavar="FILE", type=Path)
     sign.add_argument("artifact", metavar="FILE")

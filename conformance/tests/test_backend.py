@@ -109,6 +109,15 @@ def test_the_pkcs11_backend_passes_with_softhsm(algorithm: str, hsm: SoftHsm) ->
     assert seen(findings, "generate").startswith(algorithm)
 
 
+@pytest.mark.needs("gost-engine")
+@pytest.mark.parametrize("algorithm", ["GOST3410-2012-256", "GOST3410-2012-512"])
+def test_the_gost_backend_passes(algorithm: str, tmp_path: Path) -> None:
+    start = Start(WORKER, settings("gost", {"directory": str(tmp_path / "keys")}))
+    findings = judge(Bench(start, ("gost:new",), algorithm))
+    assert failed(findings) == set(), findings
+    assert seen(findings, "generate").startswith(algorithm)
+
+
 def test_an_honest_worker_passes_and_every_other_mode_is_known_here() -> None:
     assert failed(judge(liar("honest"))) == set()
     assert set(CAUGHT) == set(MODES) - {"honest"}

@@ -7,7 +7,7 @@ import pytest
 
 from fakes.sigstore import ISSUER, SAN, Sigstore
 from signerd.attestation.statement import Subject, build_statement
-from signerd_conformance import client
+from signerd_conformance import public_instance
 from signerd_conformance.client import main
 
 Capture = pytest.CaptureFixture[str]
@@ -63,9 +63,9 @@ def test_wrong_usage(capsys: Capture) -> None:
 
 @pytest.mark.usefixtures("place")
 def test_signing_says_why_not(capsys: Capture) -> None:
-    given = ["sign-bundle", "--identity-token", "t", "--bundle", "out.json", "--in-toto", "artefact"]
-    assert main(given) == 2
-    assert "keyless_not_served" in capsys.readouterr().err
+    given = ["sign-bundle", "--identity-token", "t", "--bundle", "out.json", "--trusted-root", "root.json", "artefact"]
+    assert main(given) == 3
+    assert "key.forbidden (token_malformed)" in capsys.readouterr().err
     assert not Path("out.json").exists()
 
 
@@ -83,6 +83,6 @@ def test_without_any_root_it_says_what_is_needed(monkeypatch: pytest.MonkeyPatch
     def missing(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(client, "distribution", missing)
+    monkeypatch.setattr(public_instance, "distribution", missing)
     assert main(["verify-bundle", "--bundle", "bundle.json", *IDENTITY, "artefact"]) == 2
     assert "no_trusted_root" in capsys.readouterr().err

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from signerd_client.asynchronous import AsyncSigner
     from signerd_client.blocking import Signer
+    from signerd_client.presence import Approval
     from signerd_client.requests import PayloadRequest, SignRequest
     from signerd_client.results import BatchOutcome, Signed
     from signerd_client.subjects import Subject, SubjectFile
+    from signerd_client.verifying import VerifyOutcome, VerifyRequest
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Approval",
     "AsyncSigner",
     "BatchOutcome",
     "PayloadRequest",
@@ -24,10 +27,13 @@ __all__ = [
     "Signer",
     "Subject",
     "SubjectFile",
+    "VerifyOutcome",
+    "VerifyRequest",
     "__version__",
 ]
 
 _HOMES = {
+    "Approval": "presence",
     "AsyncSigner": "asynchronous",
     "BatchOutcome": "results",
     "PayloadRequest": "requests",
@@ -36,6 +42,8 @@ _HOMES = {
     "Signer": "blocking",
     "Subject": "subjects",
     "SubjectFile": "subjects",
+    "VerifyOutcome": "verifying",
+    "VerifyRequest": "verifying",
 }
 
 

@@ -3,20 +3,21 @@
 import select
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from signerd.errors import Fault, SignerdError
 from signerd.wire.macs import MacPurpose
-from signerd.wire.messages import Hello
+from signerd.wire.messages import Hello, Limits
 from signerd.wire.methods import (
     BundleVerified,
     DaemonHealth,
     DaemonInfo,
     KeyDescription,
     KeyList,
+    LaterEntries,
     MacComputed,
     MacVerified,
     SessionBound,
@@ -26,13 +27,16 @@ from signerd_client import operations
 from signerd_client.address import socket_path
 from signerd_client.channel import Channel, Opening
 from signerd_client.operations import Operation
+from signerd_client.presence import Approval, Touch
 from signerd_client.requests import MacData, PayloadRequest, SignRequest
 from signerd_client.results import BatchOutcome, Signed, fresh
 from signerd_client.session import Answer, Session
+from signerd_client.verifying import VerifyOutcome, VerifyRequest
 
 __all__ = ["Signer"]
 
 T = TypeVar("T")
+R = TypeVar("R", SignRequest, PayloadRequest)
 
 _RETRY_S: Final = 0.01
 
@@ -95,13 +99,36 @@ class Signer:
         """The daemon's hello: version, limits, methods, profiles."""
         return self._session.greeting
 
-    def sign_dsse(self, request: SignRequest, *, deadline_s: float | None = None) -> Signed:
-        """Have one Statement signed."""
-        return self._run(operations.sign(request, self._session.limits), deadline_s)
+    def sign_dsse(
+        self,
+        request: SignRequest,
+        *,
+        deadline_s: float | None = None,
+        wait_for_presence: bool = False,
+        on_presence: Callable[[Approval], None] | None = None,
+    ) -> Signed:
+        """Have one Statement signed.
 
-    def sign_payload(self, request: PayloadRequest, *, deadline_s: float | None = None) -> Signed:
-        """Have one document of a catalogued payload type signed bare; ``envelope`` of what comes holds it."""
-        return self._run(operations.sign_payload(request, self._session.limits), deadline_s)
+        A key may need that somebody touches an authenticator: that is ``key.presence_required``, and the request is
+        repeated with the ``approval_id`` of its details. With ``wait_for_presence`` this is done here, until the
+        approval is given or its time is over; each repeat is a request of its own, under ``deadline_s``.
+        ``on_presence`` is called once with the approval that is waited for: tell somebody to touch the key.
+        """
+        asked = operations.sign
+        return self._signed(asked, request, deadline_s, wait_for_presence, on_presence)
+
+    def sign_payload(
+        self,
+        request: PayloadRequest,
+        *,
+        deadline_s: float | None = None,
+        wait_for_presence: bool = False,
+        on_presence: Callable[[Approval], None] | None = None,
+    ) -> Signed:
+        """Have one document of a catalogued payload type signed bare; ``envelope`` of what comes holds it. Presence is
+        waited for as in :meth:`sign_dsse`."""
+        asked = operations.sign_payload
+        return self._signed(asked, request, deadline_s, wait_for_presence, on_presence)
 
     def sign_batch(
         self,
@@ -139,16 +166,34 @@ class Signer:
         ``artifact_sha256`` is the digest of what it must be about, ``predicate_type`` its type, literally. A bundle
         that does not verify is an answer: look at ``verified``, then at ``checks`` for the reasons.
         """
-        operation = operations.verify(
-            bundle,
-            self._session.limits,
+        request = VerifyRequest(
+            bundle=bundle,
             key=key,
             identity=identity,
             policy=policy,
             artifact_sha256=artifact_sha256,
             predicate_type=predicate_type,
         )
-        return self._run(operation, deadline_s)
+        return self._run(operations.verify(request, self._session.limits), deadline_s)
+
+    def verify_batch(
+        self, requests: Sequence[VerifyRequest], *, deadline_s: float | None = None
+    ) -> list[VerifyOutcome]:
+        """Have many bundles verified; an outcome for each, in their order, and no error of one is raised.
+
+        What the daemon does not take in one request goes in several, one after the other, each under ``deadline_s``; an
+        error of a whole request is the outcome of each of its items.
+        """
+        outcomes: list[VerifyOutcome] = []
+        for operation in operations.verify_many(requests, self._session.limits):
+            part = self._run(operation, deadline_s)
+            outcomes += part
+        return outcomes
+
+    def transparency_entry(self, audit_id: str, *, deadline_s: float | None = None) -> LaterEntries:
+        """Tell what came of a record whose entries come after its answer (``transparency: async``): ``state`` is
+        ``logged``, ``pending`` or ``failed``, and once they are there each bundle is there with its entries."""
+        return self._run(operations.entry(audit_id), deadline_s)
 
     def hmac_compute(
         self, purpose: MacPurpose, key: str, data: MacData, *, deadline_s: float | None = None
@@ -200,6 +245,24 @@ class Signer:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _signed(
+        self,
+        asked: Callable[[R, Limits], Operation[Signed]],
+        request: R,
+        deadline_s: float | None,
+        wait: bool,  # as its callers were asked
+        told: Callable[[Approval], None] | None,
+    ) -> Signed:
+        touch = Touch(told)
+        while True:
+            try:
+                return self._run(asked(request, self._session.limits), deadline_s)
+            except SignerdError as error:
+                if not wait:
+                    raise
+                pause, request = touch.again(request, error)
+            time.sleep(pause)
 
     def _run(self, operation: Operation[T], deadline_s: float | None) -> T:
         with self._lock:

@@ -67,6 +67,15 @@ def parser() -> argparse.ArgumentParser:
     keys.add_argument("--public", metavar="FILE", help="write the public key there, as PEM")
     _add_hash(commands, options)
     _add_hmac(commands)
+    later = _add(commands, "transparency", [], "entries that come after the answer").add_subparsers(
+        dest="kind", required=True, metavar="KIND"
+    )
+    entry = _add(later, "entry", [options], "what came of a record signed with --transparency async")
+    entry.add_argument("audit_id", metavar="AUDIT_ID", help="the receipt's audit_id")
+    entry.add_argument("--out", metavar="FILE", help="where the whole bundle goes; a directory for several")
+    entry.add_argument(
+        "--bundle", metavar="FILE", help="the bundle as it was answered: one of more than 1 MiB is not kept elsewhere"
+    )
     _add(commands, "info", [options], "what runs, what it takes, whom it takes you for")
     return top
 
@@ -114,6 +123,18 @@ def _signing() -> argparse.ArgumentParser:
     return signing
 
 
+def _touching() -> argparse.ArgumentParser:
+    """Return the options of what somebody may have to touch an authenticator for."""
+    touching = argparse.ArgumentParser(add_help=False)
+    touching.add_argument(
+        "--wait", action="store_true", help="where somebody must touch an authenticator: say so, and wait for it"
+    )
+    touching.add_argument(
+        "--approval", metavar="ID", help="repeat a request that got this approval id: it signs once the key is touched"
+    )
+    return touching
+
+
 def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.ArgumentParser) -> None:
     kinds = _add(commands, "sign", [], "have a statement signed").add_subparsers(
         dest="kind", required=True, metavar="KIND"
@@ -134,7 +155,8 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
         "--envelope", metavar="FILE", help="where the envelope with all signatures goes; needed with --profile dsse"
     )
     single.add_argument("--receipt", metavar="FILE", help="write the receipt there")
-    parents = [options, signing, single]
+    touching = _touching()
+    parents = [options, signing, single, touching]
     statement = _add(kinds, "statement", parents, "a predicate of any catalogued type")
     statement.add_argument("--type", metavar="TYPE", required=True, help="URI or short name of the predicate")
     statement.add_argument("--predicate", dest="document", metavar="FILE", required=True, help="its JSON")
@@ -145,7 +167,7 @@ def _add_sign(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     ):
         typed = _add(kinds, kind, parents, text)
         typed.add_argument("document", metavar="FILE", help=f"{text}, JSON")
-    _add_payload(kinds, [options, signing])
+    _add_payload(kinds, [options, signing, touching])
     batch = _add(kinds, "batch", [options, signing], "many, an outcome for each")
     batch.add_argument(
         "document",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from signerd.errors import SignerdError
 from signerd.wire import macs, methods, params
@@ -23,16 +23,17 @@ from signerd_client.requests import (
     payload_call,
     plain_call,
     sign_call,
-    verify_call,
 )
 from signerd_client.results import BatchOutcome, Signed, batch_outcomes, decode, decode_signed
 from signerd_client.session import Answer
+from signerd_client.verifying import VerifyOutcome, VerifyRequest, verify_batch_calls, verify_call, verify_outcomes
 
 __all__ = [
     "Operation",
     "batch",
     "bind",
     "describe",
+    "entry",
     "health",
     "hmac_compute",
     "hmac_verify",
@@ -41,6 +42,7 @@ __all__ = [
     "sign",
     "sign_payload",
     "verify",
+    "verify_many",
 ]
 
 T = TypeVar("T")
@@ -106,6 +108,11 @@ def describe(key: str) -> Operation[methods.KeyDescription]:
     return _plain("keys.describe", methods.KeyDescription, params.KeysDescribe(key))
 
 
+def entry(audit_id: str) -> Operation[methods.LaterEntries]:
+    """``transparency.entry``."""
+    return _plain("transparency.entry", methods.LaterEntries, methods.EntryOf(audit_id))
+
+
 def sign(request: SignRequest, limits: Limits) -> Operation[Signed]:
     """``sign.dsse``."""
     return Operation(sign_call(request, limits), decode_signed)
@@ -116,30 +123,32 @@ def sign_payload(request: PayloadRequest, limits: Limits) -> Operation[Signed]:
     return Operation(payload_call(request, limits), decode_signed)
 
 
-def verify(
-    bundle: bytes | memoryview,
-    limits: Limits,
-    *,
-    key: str | None,
-    identity: tuple[str, str] | None,
-    policy: str | None,
-    artifact_sha256: str | None,
-    predicate_type: str | None,
-) -> Operation[methods.BundleVerified]:
+def verify(request: VerifyRequest, limits: Limits) -> Operation[methods.BundleVerified]:
     """``verify.bundle``."""
-    wanted = params.VerifyBundle(
-        b"",
-        artifact_sha256 or UNSET,
-        predicate_type or UNSET,
-        key or UNSET,
-        UNSET if identity is None else params.Identity(*identity),
-        policy or UNSET,
-    )
 
     def read(raw: Raw, descriptors: Sequence[int]) -> methods.BundleVerified:
         return decode("verify.bundle", methods.BundleVerified, raw, descriptors)
 
-    return Operation(verify_call(bundle, wanted, limits), read)
+    return Operation(verify_call(request, limits), read)
+
+
+def verify_many(requests: Sequence[VerifyRequest], limits: Limits) -> Iterator[Operation[list[VerifyOutcome]]]:
+    """``verify.batch``, as many as the daemon's limits make it; an error of a whole one is that of each of its
+    items."""
+    offset = 0
+    for count, call in verify_batch_calls(requests, limits):
+        yield _verify_operation(call, offset, count)
+        offset += count
+
+
+def _verify_operation(call: Call, offset: int, count: int) -> Operation[list[VerifyOutcome]]:
+    def read(raw: Raw, descriptors: Sequence[int]) -> list[VerifyOutcome]:
+        return verify_outcomes(raw, descriptors, offset, count)
+
+    def failed(error: SignerdError) -> list[VerifyOutcome]:
+        return [VerifyOutcome(offset + index, error=error) for index in range(count)]
+
+    return Operation(call, read, failed)
 
 
 def hmac_compute(purpose: macs.MacPurpose, key: str, data: MacData, limits: Limits) -> Operation[methods.MacComputed]:

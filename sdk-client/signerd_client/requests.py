@@ -20,16 +20,17 @@ from signerd_client.subjects import Subject, SubjectFile
 
 __all__ = [
     "FRAME_MARGIN",
+    "Attachments",
     "Call",
     "MacData",
     "PayloadRequest",
     "SignRequest",
     "batch_calls",
+    "binary",
     "mac_call",
     "payload_call",
     "plain_call",
     "sign_call",
-    "verify_call",
 ]
 
 FRAME_MARGIN: Final = 4096
@@ -97,13 +98,14 @@ class Call:
         close_all(descriptors)
 
 
-class _Attachments:
+class Attachments:
     """The descriptors of one frame while it is built."""
 
     def __init__(self) -> None:
         self.descriptors: list[int] = []
 
     def add(self, descriptor: int) -> int:
+        """Take a descriptor over; returns its index in the frame."""
         self.descriptors.append(descriptor)
         return len(self.descriptors) - 1
 
@@ -114,10 +116,11 @@ class _Attachments:
         close_all(surplus)
 
     def call(self, method: str, encoded: bytes) -> Call:
+        """Return the call with all of them."""
         return Call(method, Raw(encoded), tuple(self.descriptors))
 
 
-def _subjects(asked: Sequence[Subject | SubjectFile], attached: _Attachments) -> tuple[params.Subject, ...]:
+def _subjects(asked: Sequence[Subject | SubjectFile], attached: Attachments) -> tuple[params.Subject, ...]:
     subjects = []
     for subject in asked:
         if isinstance(subject, Subject):
@@ -129,11 +132,11 @@ def _subjects(asked: Sequence[Subject | SubjectFile], attached: _Attachments) ->
     return tuple(subjects)
 
 
-def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -> params.SignDsse:
+def _sign_params(request: SignRequest, limits: Limits, attached: Attachments) -> params.SignDsse:
     return params.SignDsse(
         _subjects(request.subject, attached),
         request.predicate_type,
-        _bin(request.predicate, limits, attached),
+        binary(request.predicate, limits, attached),
         request.scanner_image_digest or UNSET,
         request.poe or UNSET,
         request.options or UNSET,
@@ -143,10 +146,10 @@ def _sign_params(request: SignRequest, limits: Limits, attached: _Attachments) -
     )
 
 
-def _payload_params(request: PayloadRequest, limits: Limits, attached: _Attachments) -> params.SignPayload:
+def _payload_params(request: PayloadRequest, limits: Limits, attached: Attachments) -> params.SignPayload:
     return params.SignPayload(
         request.payload_type,
-        _bin(request.payload, limits, attached),
+        binary(request.payload, limits, attached),
         UNSET if request.subject is None else _subjects(request.subject, attached),
         request.scanner_image_digest or UNSET,
         request.poe or UNSET,
@@ -157,7 +160,7 @@ def _payload_params(request: PayloadRequest, limits: Limits, attached: _Attachme
     )
 
 
-def _bin(value: bytes | memoryview, limits: Limits, attached: _Attachments) -> bytes | params.Descriptor:
+def binary(value: bytes | memoryview, limits: Limits, attached: Attachments) -> bytes | params.Descriptor:
     """Return ``value`` as it goes into a frame: itself, or its place among the descriptors."""
     if len(value) <= limits.inline_bytes:
         return bytes(value)
@@ -171,7 +174,7 @@ def plain_call(method: str, value: msgspec.Struct | None = None) -> Call:
 
 def sign_call(request: SignRequest, limits: Limits) -> Call:
     """Return the ``sign.dsse`` call of ``request``; OSError where a memfd cannot be made."""
-    attached = _Attachments()
+    attached = Attachments()
     try:
         return attached.call("sign.dsse", ENCODER.encode(_sign_params(request, limits, attached)))
     except BaseException:
@@ -181,21 +184,9 @@ def sign_call(request: SignRequest, limits: Limits) -> Call:
 
 def payload_call(request: PayloadRequest, limits: Limits) -> Call:
     """Return the ``sign.payload`` call of ``request``; OSError where a memfd cannot be made."""
-    attached = _Attachments()
+    attached = Attachments()
     try:
         return attached.call("sign.payload", ENCODER.encode(_payload_params(request, limits, attached)))
-    except BaseException:
-        attached.cut(0)
-        raise
-
-
-def verify_call(bundle: bytes | memoryview, wanted: params.VerifyBundle, limits: Limits) -> Call:
-    """Return the ``verify.bundle`` call of ``bundle`` with the rest of ``wanted``; OSError where a memfd cannot be
-    made."""
-    attached = _Attachments()
-    try:
-        value = msgspec.structs.replace(wanted, bundle=_bin(bundle, limits, attached))
-        return attached.call("verify.bundle", ENCODER.encode(value))
     except BaseException:
         attached.cut(0)
         raise
@@ -206,14 +197,14 @@ def mac_call(data: MacData, wanted: macs.HmacCompute | macs.HmacVerify, limits: 
 
     OSError where a memfd cannot be made or the descriptor is none. A file's descriptor stays the caller's.
     """
-    attached = _Attachments()
+    attached = Attachments()
     try:
         where: bytes | params.Descriptor
         if isinstance(data, int):
             size = os.fstat(data).st_size
             where = params.Descriptor(attached.add(os.dup(data)), size)
         else:
-            where = _bin(data, limits, attached)
+            where = binary(data, limits, attached)
         method = "hmac.compute" if isinstance(wanted, macs.HmacCompute) else "hmac.verify"
         return attached.call(method, ENCODER.encode(msgspec.structs.replace(wanted, data=where)))
     except BaseException:
@@ -241,7 +232,7 @@ def _batch_call(
     requests: Sequence[SignRequest], options: params.Options | None, limits: Limits
 ) -> tuple[int, Call]:
     room = limits.frame_bytes - FRAME_MARGIN - (len(ENCODER.encode(options)) if options else 0)
-    attached = _Attachments()
+    attached = Attachments()
     items: list[Raw] = []
     try:
         for request in requests:

@@ -29,6 +29,7 @@ __all__ = [
     "keyful_bundle",
     "keyless_bundle",
     "parse_bundle",
+    "with_log_entries",
 ]
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -204,6 +205,30 @@ def _beside(log_entries: Sequence[LogEntry], timestamps: Sequence[bytes]) -> byt
     if log_entries:
         members.append(b'"tlogEntries":[' + b",".join([log_entry_json(entry) for entry in log_entries]) + b"]")
     return b",".join(members)
+
+
+def with_log_entries(bundle: bytes | memoryview, entries: Sequence[bytes | memoryview]) -> bytes:
+    """Return a bundle with ``entries`` (``TransparencyLogEntry`` as JSON) beside those that it has, RFC 8785; one that
+    it has already does not come twice, which no reader would take.
+
+    Its envelope stays byte for byte what it was. Refuses as
+    :func:`~signerd.attestation.canonical.canonicalise` does; ``verification.failed``, reason ``bundle_malformed``, for
+    what has no material.
+    """
+    whole = canonicalise(bundle).value
+    material = whole.get("verificationMaterial")
+    beside = material.setdefault("tlogEntries", []) if isinstance(material, dict) else None
+    if not isinstance(beside, list):
+        _refuse("bundle_malformed", "a bundle without verification material")
+    for entry in entries:
+        added = canonicalise(entry).value
+        if all(_place(one) != _place(added) for one in beside):
+            beside.append(added)
+    return canonical_json(whole)
+
+
+def _place(entry: object) -> tuple[object, object]:
+    return (entry.get("logId"), entry.get("logIndex")) if isinstance(entry, dict) else (None, None)
 
 
 def parse_bundle(text: bytes | memoryview) -> Bundle:

@@ -14,6 +14,7 @@ from signerd.contracts.values import (
     Enrolment,
     Entitlement,
     KeyDescription,
+    LogFound,
     MacChecked,
     MacResult,
     Principal,
@@ -29,6 +30,7 @@ __all__ = [
     "Authenticator",
     "Enroller",
     "EntitlementSource",
+    "Finder",
     "Generator",
     "KeyBackend",
     "Keyless",
@@ -194,7 +196,8 @@ class TransparencyLog(Protocol):
     """Publishes what was signed and brings the proof back; lives in a publisher, and holds no state.
 
     ``kind`` is ``log`` (the proof is a ``TransparencyLogEntry`` of protobuf-specs as JSON) or ``stamp`` (a DER
-    ``TimeStampResp``, RFC 3161). Faults are ``transparency.unavailable`` only.
+    ``TimeStampResp``, RFC 3161). Faults are ``transparency.unavailable`` only. A log that is a :class:`Finder` too says
+    so: its attribute ``capabilities`` holds ``find``; it may be absent.
     """
 
     kind: str
@@ -206,6 +209,15 @@ class TransparencyLog(Protocol):
         in DER; a stamp is over the bytes of ``signature``. What was submitted before has a proof again. May be called
         many times at once, and is cut short when the publisher's caller gives up.
         """
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """Capability ``find`` of a log."""
+
+    def find(self, payload_digest: bytes) -> Maybe[LogFound]:
+        """Return the entries over this digest among the log's newest, each checked as those of ``submit`` are; at most
+        eight. How far back it looks is the plugin's to bound."""
 
 
 @runtime_checkable

@@ -135,6 +135,9 @@ class AuditStore(Protocol):
     def admin_leaves(self) -> Sequence[bytes]:
         """Return the text of every ``admin`` leaf, oldest first."""
 
+    def presence_leaves(self) -> Sequence[bytes]:
+        """Return the text of every ``presence`` leaf, oldest first."""
+
     def leaves_at(self, indices: Sequence[int]) -> Sequence[bytes]:
         """Return the texts of these leaves, in the log's order."""
 

@@ -7,6 +7,7 @@ __all__ = [
     "Enrolment",
     "Entitlement",
     "KeyDescription",
+    "LogFound",
     "MacChecked",
     "MacResult",
     "Peer",
@@ -116,6 +117,15 @@ class KeyDescription(msgspec.Struct, frozen=True):
     chain: tuple[bytes, ...] = ()
     prehash: str | None = None
     hardware: bool = False
+
+
+class LogFound(msgspec.Struct, frozen=True):
+    """What a log has about some bytes: an entry each as JSON, proven. Looked at were those from ``first`` to before
+    ``size``, the newest; there may be others before ``first``."""
+
+    proofs: tuple[bytes, ...]
+    first: int
+    size: int
 
 
 class Rotated(msgspec.Struct, frozen=True):

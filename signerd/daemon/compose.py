@@ -148,6 +148,8 @@ def _rules(config: Config, tenant: ConfiguredTenant) -> Mapping[str, KeyRule]:
             key.fallback,
             key.warn_days * DAY_MS,
             _keyless(key),
+            key.presence,
+            bool(key.rp_id),
             frozenset(key.purposes or ()),
         )
         for name in tenant.keys

@@ -42,6 +42,7 @@ from signerd.wire.methods import (
     METHODS,
     SERVED,
     AuditQuery,
+    EntryOf,
     SocketName,
     decode_params,
 )
@@ -205,6 +206,9 @@ class Frontend:
             if isinstance(params, AuditQuery):
                 self._audit_query(session, request.id, params)
                 return
+            if isinstance(params, EntryOf):
+                self._entries(session, request, params)
+                return
             result = self._reads.handlers[request.method](session, params)
         except SignerdError as error:
             self._note(session, request, error)
@@ -344,6 +348,17 @@ class Frontend:
 
     def _verify(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
         self._reads.verifying.start(session, request, fds, partial(self._note, session, request))
+
+    def _entries(self, session: Session, request: Request, params: EntryOf) -> None:
+        def ended(answer: tuple[bytes, tuple[int, ...]] | SignerdError) -> None:
+            if isinstance(answer, SignerdError):
+                self._note(session, request, answer)
+                session.refuse(request.id, answer)
+            else:
+                session.answer(Response(request.id, Raw(answer[0])), answer[1])
+
+        tenant = cast("Principal", session.principal).tenant
+        self._sealer.entries(tenant, params.audit_id, session.inline_max, ended)
 
     def _audit_query(self, session: Session, request_id: int, params: AuditQuery) -> None:
         # Whoever may use the admin socket sees the records of all tenants.

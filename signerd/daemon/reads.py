@@ -24,6 +24,7 @@ from signerd.pipeline.quota import DAY_MS
 from signerd.pipeline.seal import keyless_command, remaining_of, verify_command
 from signerd.pipeline.services import Services
 from signerd.pipeline.signers import no_such_key
+from signerd.pipeline.tenants import KeyRule
 from signerd.verification.keys import PublicKey
 from signerd.wire import methods
 from signerd.wire.keyless import Keyless
@@ -36,6 +37,8 @@ NEVER = 2**53 - 1
 """``expires_at`` of a binding by peer credentials: it ends with the connection."""
 
 NOT_VALIDATED = "a compliance profile restricts algorithms; it does not make the module that computes them validated"
+
+_NO_RULE = KeyRule()
 
 Read = Callable[[Session, msgspec.Struct], msgspec.Struct]
 
@@ -166,6 +169,7 @@ class Reads:
             raise (known and asked in known.rules and self.snapshot.why_absent(asked)) or no_such_key()
         if entry.status == UNLOGGED:
             check_validity(entry, now)  # its fault: neither keyid nor public key are known to be ours
+        rule = self.services.tenants[tenant].rules.get(entry.key, _NO_RULE)
         pem = "" if entry.keyless or entry.makes_macs else PublicKey.from_spki(entry.spki).pem
         return methods.KeyDescription(
             key=entry.key,
@@ -177,7 +181,7 @@ class Reads:
             status=status_at(entry, now),
             added_at=entry.added_at,
             profile=self.services.tenants[tenant].profile,
-            uses=_uses(entry),
+            uses=("approval",) if rule.approves else _uses(entry),
             hardware=methods.Hardware(attested=entry.hardware),
             verify_command=(self._verify_command(tenant, entry),) if entry.algorithm in COSIGN_ALGORITHMS else (),
             version=entry.version,
@@ -186,6 +190,7 @@ class Reads:
             retire_at=entry.retire_at or UNSET,
             cause=entry.cause or UNSET,
             invalid_since=entry.invalid_since or UNSET,
+            presence=rule.presence or UNSET,
         )
 
     def _verify_command(self, tenant: str, entry: RingEntry) -> methods.VerifyCommand:

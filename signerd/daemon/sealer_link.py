@@ -25,6 +25,7 @@ from signerd.wire.links import (
     Answer,
     Close,
     CloseMany,
+    EntryCall,
     Failed,
     Open,
     Opened,
@@ -32,10 +33,10 @@ from signerd.wire.links import (
     Recorded,
     RefusedRecord,
     RefuseMany,
-    Sealed,
     SealedMany,
     SealItem,
     SealMany,
+    SealOutcome,
     StillVerifying,
 )
 from signerd.wire.mac_links import MacedMany, MacItem, MacMany, MacOutcome
@@ -203,6 +204,16 @@ class SealerLink:
         self._administered[number] = then
         self._link.queue(encode_frame(AdminCall(number, method, params, uid, inline_max)))
 
+    def entries(self, tenant: str, audit_id: str, inline_max: int, then: Administered) -> None:
+        """Ask what came of a record of ``tenant`` that is published later; ``then`` as of :meth:`administer`."""
+        if self._link is None or not self._open:
+            then(_unavailable("sealer_down"))
+            return
+        number = self._next_query
+        self._next_query += 1
+        self._administered[number] = then
+        self._link.queue(encode_frame(EntryCall(number, tenant, audit_id, inline_max)))
+
     # The link itself.
 
     def flush(self) -> None:
@@ -304,7 +315,7 @@ class SealerLink:
                 self._mac_ended(made)
             return
         for outcome in message.outcomes:
-            self._sealed(outcome.audit_id, outcome.ok, outcome.error, fds)
+            self._sealed(outcome, fds)
 
     def _heard_of(self, audit_ids: tuple[str, ...]) -> None:
         """Begin to wait anew for items that take their time."""
@@ -335,7 +346,8 @@ class SealerLink:
         self._closes.append(Close(outcome.audit_id, "fault", error.code))
         then(told(error))
 
-    def _sealed(self, audit_id: str, ok: Sealed | None, error: CallError | None, fds: tuple[int, ...]) -> None:
+    def _sealed(self, outcome: SealOutcome, fds: tuple[int, ...]) -> None:
+        audit_id, ok, error = outcome.audit_id, outcome.ok, outcome.error
         then, _ = self._seals.pop(audit_id, (None, 0.0))
         if then is None:
             for fd in fds:
@@ -346,7 +358,9 @@ class SealerLink:
         else:
             # Every item is closed once by this side: the sealer then knows that no close of it is still to come.
             self._closes.append(Close(audit_id, "fault", "internal" if error is None else error.code))
-            then(told(error) if error is not None else _unavailable("sealer_answer"))
+            failure = _unavailable("sealer_answer") if error is None else told(error, outcome.details)
+            failure.retry_after_ms = outcome.retry_after_ms or None
+            then(failure)
 
 
 def told(error: CallError, details: Mapping[str, Detail] | None = None) -> SignerdError:

@@ -10,6 +10,7 @@ from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
 from signerd.host.config_macs import mac_problems, makes_macs_alone, signing_problems
 from signerd.host.config_model import Backend, Config, Key, Tenant
+from signerd.host.config_presence import presence_problems
 from signerd.host.config_profiles import profile_problems
 from signerd.host.config_trust import Trust, TrustedService, Verification
 from signerd.host.tables import quoted
@@ -55,6 +56,7 @@ def cross_problems(config: Config) -> list[str]:
         *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
         *_keys(config),
         *signing_problems(config),
+        *presence_problems(config),
         *profile_problems(config),
         *_needed(config),
         *_approvals(config.approvals),

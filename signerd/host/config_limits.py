@@ -52,6 +52,12 @@ WORKER_BACKOFF_FIRST_S: Final = 0.1
 WORKER_BACKOFF_LONGEST_S: Final = 30.0
 """What keeps crashing is tried twice a minute, which costs nothing and ends by itself."""
 
+OUTBOX_BYTES: Final = 512 * 1024 * 1024
+"""Of bundles that wait for their entries, or whose entries have come and may be fetched: a hundred thousand usual ones.
+Beyond it the oldest are dropped; their entries stay."""
+OUTBOX_DAYS: Final = 30.0
+"""How long an entry that came later can be fetched. The audit log names it for ever."""
+
 
 class Limits(msgspec.Struct, frozen=True):
     """``[limits]``: each with a default of that name in this module, where its reason stands."""
@@ -76,3 +82,5 @@ class Limits(msgspec.Struct, frozen=True):
     worker_call_network_s: Seconds = WORKER_CALL_NETWORK_S
     worker_backoff_first_s: Seconds = WORKER_BACKOFF_FIRST_S
     worker_backoff_longest_s: Seconds = WORKER_BACKOFF_LONGEST_S
+    outbox_bytes: Bytes = OUTBOX_BYTES
+    outbox_days: Annotated[float, Meta(gt=0, le=3650)] = OUTBOX_DAYS

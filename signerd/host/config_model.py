@@ -37,6 +37,8 @@ MAX_AGE_DAYS: Final = 365
 """A year: long enough for a release's life, short enough that a key which leaked unnoticed ends by itself."""
 WARN_DAYS: Final = 60
 """Two months: a rotation of a hardware key needs people, and some of them are away."""
+PRESENCE_S: Final = 60.0
+"""Somebody looks up, reads what is to be signed, and touches; who needs longer is not there."""
 
 
 class Daemon(msgspec.Struct, frozen=True):
@@ -255,6 +257,19 @@ class Key(msgspec.Struct, frozen=True):
     """With `purposes`: the one algorithm of such a key. The tenant's profile must allow it for each of its purposes."""
     keyless: Keyless | None = None
     """Of a backend that signs by certificates: whose certificates count, see Keyless. Such a key has no versions."""
+    presence: KeyReference | None = None
+    """It signs only what somebody has approved by a touch: the key with `rp_id`, of the same tenant, whose assertion
+    over these very bytes is asked for each time."""
+    presence_s: Seconds = PRESENCE_S
+    """With `presence`: how long the touch may take, and then the caller to repeat its request."""
+    rp_id: Annotated[str, Meta(max_length=253)] = ""
+    """Makes it the credential of a FIDO2 authenticator, which approves and never signs by itself: the relying party
+    that it was enrolled for."""
+    origin: Annotated[str, Meta(max_length=2048)] = ""
+    """With `rp_id`: the origin of assertions that come by WebAuthn. Empty: none of these counts."""
+    user_verification: bool = False
+    """With `rp_id`: demand that the authenticator verified its user (a PIN, a fingerprint), where a touch is not
+    enough."""
 
 
 class Config(msgspec.Struct, frozen=True):

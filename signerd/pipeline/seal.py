@@ -70,6 +70,7 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         identity=built.admission.identity,
         rekor_request=wants(order, "rekor_request"),
         profile=order.profile,
+        approval_id=order.params.approval_id or "",
     )
     answer, fds = await sealed(item, built.payload_fd)
     return Signed(request.record_id, _result(built, decision, answer, services.clock.now_ms()), fds)
@@ -78,11 +79,14 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
 def _fallback(built: BuiltStatement, services: Services) -> BuiltStatement | None:
     """Return the same with the fallback of each key that has one, degraded; None where no key has one that may sign.
 
-    Which of several keys could not be reached is not told: none of their signatures was released.
+    Which of several keys could not be reached is not told: none of their signatures was released. An approval that the
+    request brought is used up, and was for the keys that it names.
     """
     admission = built.admission
     cleared = admission.cleared
     order, plan = cleared.entitled.order, cleared.entitled.entitlement.plan
+    if order.params.approval_id is not UNSET:
+        return None
     names = [rule.fallback if (rule := order.tenant.rules.get(key.key)) else None for key in admission.keys]
     if not any(names):
         return None
@@ -178,6 +182,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
         certificate_chain=_chain(order, answer),
         rekor_request=tuple([s.rekor_request for _, s in pairs]) if wants(order, "rekor_request") else UNSET,
         cose=tuple([_bin(message) for message in cose]) if cose else UNSET,
+        presence=answer.presence or UNSET,
     )
 
 

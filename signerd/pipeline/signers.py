@@ -38,8 +38,8 @@ def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry,
 
     Another tenant's key is ``key.not_found`` (T14), and so is a part of the profile that no key covers
     (``part_uncovered``). Every key must be valid now, and its algorithm within the tenant's profile and the output
-    profile. ``key.forbidden``: ``other_plan``, ``hardware_required``, ``keyless_cose``. ``request.unsupported``
-    (``no_bundle``) where something is to be published and no signature has a bundle.
+    profile. ``key.forbidden``: ``approval_only``, ``other_plan``, ``hardware_required``, ``keyless_cose``.
+    ``request.unsupported`` (``no_bundle``) where something is to be published and no signature has a bundle.
     """
     options = order.params.options
     tenant = order.tenant
@@ -72,13 +72,15 @@ def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEn
         raise (name in tenant.rules and services.ring.why_absent(name)) or no_such_key()
     if entry.makes_macs:
         raise Refusal("key.forbidden", "mac_key", "the key makes MACs; it signs nothing")
+    rule = tenant.rules.get(name)
+    if rule is not None and rule.approves:
+        raise Refusal("key.forbidden", "approval_only", "the key approves what others sign, and signs nothing itself")
     check_validity(entry, services.clock.now_ms())
     check_key(tenant.profile, entry.algorithm, entry.spki)
     check_output(order.profile, entry.algorithm)
     if entry.keyless and order.profile == "cose":
         # What it signs names its key, which is known only once it has signed.
         raise Refusal("key.forbidden", "keyless_cose", "a keyless key does not sign in the output profile cose")
-    rule = tenant.rules.get(name)
     if rule is not None and rule.plans is not None and plan not in rule.plans:
         raise Refusal("key.forbidden", "other_plan", "the key does not sign for this plan")
     if tenant.require_hardware and not entry.hardware:
@@ -126,12 +128,17 @@ def _cover(keys: list[RingEntry], plan: str, order: Order, services: Services) -
 
 
 def _companion(keys: Sequence[RingEntry], plan: str, order: Order, services: Services) -> list[RingEntry]:
-    """Return the key that is added, if any; one that cannot sign now is passed over, as nobody has asked for it."""
+    """Return the key that is added, if any; one that cannot sign now is passed over, as nobody has asked for it, and so
+    is one that somebody must touch an authenticator for, unless the others need the same touch."""
     if bundled_keys(order, keys) or len(keys) == MOST_SIGNATURES:
         return []
     if not allows(order.tenant.profile, COMPANION_ALGORITHM):
         return []
+    rules = order.tenant.rules
+    approvers = {None, *[rules[key.key].presence for key in keys if key.key in rules]}
     for name, entry in _known(order, services):
+        if rules[name].presence not in approvers:
+            continue
         if entry is not None and entry.algorithm == COMPANION_ALGORITHM and not entry.keyless:
             try:
                 return [replace(choose_key(name, plan, order, services), source=COMPANION)]
@@ -143,8 +150,9 @@ def _companion(keys: Sequence[RingEntry], plan: str, order: Order, services: Ser
 def _known(order: Order, services: Services) -> Iterator[tuple[str, RingEntry | None]]:
     """Yield the tenant's keys that sign, in the order of its configuration."""
     for name, rule in order.tenant.rules.items():
-        if not rule.purposes:
-            yield name, services.ring.find(order.principal.tenant, name)
+        if rule.approves or rule.purposes:
+            continue
+        yield name, services.ring.find(order.principal.tenant, name)
 
 
 def _is_of(part: str, key: RingEntry) -> bool:

@@ -148,8 +148,6 @@ def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str
 
 
 def _refuse_unserved(params: SignDsse | SignPayload, profile: str, publishers: frozenset[str]) -> None:
-    if params.approval_id is not UNSET:
-        raise _unserved("approval_id")
     if params.idempotency_key is not UNSET:
         raise _unserved("idempotency_key")
     options = params.options

@@ -42,10 +42,11 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
     """Return the pinned versions that an item is decided for, in its order.
 
     Raises Violation for a payload type that its output profile has no place for, no key at all, a tenant that is not
-    the request's, a key or version that is not in the ring or not that tenant's, one that makes MACs, a plan that the
-    key does not sign for (T14), a keyless key whose time nothing would prove, a token that no key has a use for, an
-    output profile that there is not or that has no place for a key, something to publish and no bundle that it could be
-    of, a key of which no log takes signatures where one is to have them.
+    the request's, a key or version that is not in the ring or not that tenant's, one that makes MACs, a credential that
+    approves and does not sign, a plan that the key does not sign for (T14), a keyless key whose time nothing would
+    prove, a token that no key has a use for, an output profile that there is not or that has no place for a key,
+    something to publish and no bundle that it could be of, a key of which no log takes signatures where one is to have
+    them.
     """
     audit_id, decision = item.audit_id, item.decision
     if not decision.keys or item.request.tenant != decision.tenant:
@@ -92,6 +93,8 @@ def _key_of(item: SealItem, use: KeyUse, ring: Mapping[str, Pinned]) -> Pinned:
         raise Violation("foreign_key", item.audit_id) from None
     decision = item.decision
     _check_use(item.audit_id, decision.tenant, decision.plan, use, pinned)
+    if pinned.credential is not None:
+        raise Violation("approver_key", item.audit_id)
     if pinned.entry.makes_macs:
         raise Violation("mac_key", item.audit_id)
     ephemeral = decision.transparency != "required" and not decision.timestamp
@@ -155,8 +158,8 @@ class Admitted(Protocol):
     0 is for ever)."""
 
     @property
-    def keys(self) -> tuple[Pinned, ...]:
-        """The keys as they were then."""
+    def involved(self) -> tuple[Pinned, ...]:
+        """All keys that have a part in it, as they were then."""
         ...
 
     @property
@@ -180,7 +183,7 @@ def refusal_of(job: Admitted, ring: Mapping[str, Pinned], clock: Clock) -> CallE
     expires = job.expires_at
     if expires and now >= expires:
         return CallError("auth.token_expired", "expired", "the session's credential has expired; bind again")
-    for used in job.keys:
+    for used in job.involved:
         try:
             pinned = ring[used.entry.keyid or used.entry.key]
         except KeyError:

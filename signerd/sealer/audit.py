@@ -57,6 +57,7 @@ CREATE INDEX IF NOT EXISTS leaves_signed ON leaves (time, tenant)
 CREATE INDEX IF NOT EXISTS leaves_start ON leaves (leaf_index) WHERE kind = 'start';
 CREATE INDEX IF NOT EXISTS leaves_ring ON leaves (leaf_index) WHERE kind = 'ring';
 CREATE INDEX IF NOT EXISTS leaves_admin ON leaves (leaf_index) WHERE kind = 'admin';
+CREATE INDEX IF NOT EXISTS leaves_presence ON leaves (leaf_index) WHERE kind = 'presence';
 """
 _ROW: Final = "(?,?,?,?,?,?,?,?,?)"
 _LAST_RESORT_PAGES: Final = 16_384
@@ -207,6 +208,15 @@ class SqliteAuditStore:
         """Return the text of every ``admin`` leaf, oldest first."""
         try:
             rows = self._reach().execute("SELECT leaf FROM leaves WHERE kind = 'admin' ORDER BY leaf_index").fetchall()
+        except sqlite3.Error as exc:
+            _unavailable(exc)
+        return [row[0] for row in rows]
+
+    def presence_leaves(self) -> Sequence[bytes]:
+        """Return the text of every ``presence`` leaf, oldest first."""
+        one = "SELECT leaf FROM leaves WHERE kind = 'presence' ORDER BY leaf_index"
+        try:
+            rows = self._reach().execute(one).fetchall()
         except sqlite3.Error as exc:
             _unavailable(exc)
         return [row[0] for row in rows]

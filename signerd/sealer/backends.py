@@ -74,6 +74,7 @@ class Backend:
         self._frames: dict[int, tuple[Call, ...]] = {}
         self._late: dict[int, tuple[Call, ...]] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self._busy_until: dict[int, float] = {}
         self._next_id = 1
         self.methods: frozenset[str] = frozenset()
         """What the worker's hello named."""
@@ -113,6 +114,7 @@ class Backend:
             _, frame_id = heapq.heappop(self._deadlines)
             calls = self._frames.pop(frame_id, None)
             if calls is not None:
+                self._busy_until.pop(frame_id, None)
                 self._late[frame_id] = calls
                 if calls[0].seconds is None:
                     self._supervision.missed()
@@ -218,21 +220,22 @@ class Backend:
         self.flush()
 
     def _send(self, calls: Sequence[Call]) -> None:
-        # A descriptor is named by its index in its frame, so a call that brings one has a frame of its own.
-        plain = [call for call in calls if not call.fds and not call.alone]
+        # A descriptor is named by its index in its frame, so a call that brings one has a frame of its own; and so has
+        # one that takes its time: the others of its frame would be answered with it.
+        plain = [call for call in calls if not (call.fds or call.deadline_s or call.alone)]
         most = self.spec.calls_per_frame
         for start in range(0, len(plain), most):
             self._send_frame(tuple(plain[start : start + most]), ())
         for call in calls:
             if call.alone:
                 self._send_alone(call)
-            elif call.fds:
+            elif call.fds or call.deadline_s:
                 self._send_frame((call,), call.fds)
 
     def _send_frame(self, calls: tuple[Call, ...], fds: tuple[int, ...]) -> None:
         assert self._link is not None
         params = BatchParams(tuple([BatchCall(c.method, msgspec.Raw(_encode(c.params))) for c in calls]))
-        frame_id = self._expect(calls, self.spec.deadline_s)
+        frame_id = self._expect(calls, calls[0].deadline_s or self.spec.deadline_s)
         self._link.queue(encode_frame(Request(frame_id, "batch", msgspec.Raw(_encode(params)))), fds)
 
     def _send_alone(self, call: Call) -> None:
@@ -249,7 +252,10 @@ class Backend:
         frame_id = self._next_id
         self._next_id += 1
         self._frames[frame_id] = calls
-        heapq.heappush(self._deadlines, (self._clock.monotonic() + seconds, frame_id))
+        begins = max([self._clock.monotonic(), *self._busy_until.values()])
+        if calls[0].deadline_s:
+            self._busy_until[frame_id] = begins + seconds
+        heapq.heappush(self._deadlines, (begins + seconds, frame_id))
         return frame_id
 
     def _take(self, frame: memoryview | bytes) -> None:
@@ -329,6 +335,7 @@ class Backend:
     def _calls_of(self, frame_id: int) -> tuple[Call, ...] | None:
         """Return what a frame asked for, once; None for a late answer. Any other answer is a lie (T17)."""
         calls = self._frames.pop(frame_id, None)
+        self._busy_until.pop(frame_id, None)
         if calls is not None:
             let_go(calls)
         elif frame_id in self._late:
@@ -365,6 +372,7 @@ class Backend:
         frames, self._frames = self._frames, {}
         late, self._late = self._late, {}
         self._deadlines.clear()
+        self._busy_until.clear()
         for calls in [*frames.values(), *late.values()]:
             let_go(calls)
         for calls in frames.values():

@@ -36,4 +36,11 @@ def sealed_cose(job: Job, messages: list[tuple[bytes | Descriptor, str]]) -> Sea
     for pinned, made, (message, digest) in zip(job.keys, job.signatures, messages, strict=True):
         assert made is not None
         signatures.append(sealed_signature(pinned, made, message, digest, ""))
-    return Sealed(tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index)
+    return Sealed(
+        tuple(signatures),
+        job.statement_sha256,
+        job.decision_digest,
+        job.leaf_hash,
+        job.index,
+        presence=job.presence.shown if job.presence else None,
+    )

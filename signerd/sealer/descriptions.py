@@ -6,6 +6,7 @@ import msgspec
 
 from signerd.attestation.macs import MACS, is_mac_keyid
 from signerd.errors import Refusal
+from signerd.verification import fido2
 from signerd.verification.keys import PublicKey
 from signerd.wire.decoding import BROKEN
 from signerd.wire.worker_calls import DescribeResult, RotateResult
@@ -24,17 +25,25 @@ class Lie(Exception):
     """The worker contradicts itself; it is to be condemned with this text."""
 
 
-def read_description(raw: msgspec.Raw, mac: str = "") -> DescribeResult:
+def read_description(raw: msgspec.Raw, approves: bool = False, mac: str = "") -> DescribeResult:
     """Return a result of ``describe`` or ``generate`` whose keyid and algorithm are those of its SPKI.
 
     With ``mac``, that of a secret key which makes MACs by this algorithm: it has no SPKI, and its keyid is the worker's
     word, the same one for good.
 
     Raises Lie for one that is not, or out of shape, and ``key.algorithm_refused`` or ``request.malformed`` for a key
-    that signerd does not use.
+    that signerd does not use. ``key.forbidden`` where a FIDO2 credential is described and none is configured
+    (``approval_only``), or the other way round (``no_credential``).
     """
     described = _decode(_description, raw)
-    return _checked_mac(described, mac) if mac else _checked(described)
+    if mac:
+        return _checked_mac(described, mac)
+    credential = described.algorithm in fido2.ALGORITHMS.values()
+    if approves and not credential:
+        raise Refusal("key.forbidden", "no_credential", "the key is no FIDO2 credential, and the configuration says so")
+    if credential and not approves:
+        raise Refusal("key.forbidden", "approval_only", "the key is a FIDO2 credential, and has no rp_id configured")
+    return _checked(described)
 
 
 def read_keyless(raw: msgspec.Raw) -> DescribeResult:
@@ -85,6 +94,8 @@ def _checked(described: DescribeResult) -> DescribeResult:
     if "keyless" in described.capabilities:
         raise Refusal("key.forbidden", "keyless", "the key is keyless, and the configuration does not say so")
     public = PublicKey.from_spki(described.spki)
-    if public.keyid != described.keyid or public.algorithm != described.algorithm:
-        raise Lie("described a key with an id or algorithm that is not the key's")
+    if described.algorithm not in (public.algorithm, fido2.ALGORITHMS.get(public.algorithm)):
+        raise Lie("described a key with an algorithm that is not the key's")
+    if public.keyid != described.keyid:
+        raise Lie("described a key with an id that is not the key's")
     return described

@@ -26,6 +26,7 @@ from signerd.wire.links import (
     AdminCall,
     Answer,
     CloseMany,
+    EntryCall,
     Open,
     Query,
     Recorded,
@@ -41,7 +42,9 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError
 __all__ = ["OUTCOMES_PER_FRAME", "Front", "answer_of"]
 
 _log = logging.getLogger(__name__)
-_message: Final = msgspec.msgpack.Decoder(Open | SealMany | MacMany | CloseMany | RefuseMany | Query | AdminCall)
+_message: Final = msgspec.msgpack.Decoder(
+    Open | SealMany | MacMany | CloseMany | RefuseMany | Query | AdminCall | EntryCall
+)
 
 OUTCOMES_PER_FRAME: Final = 8
 """Answers go out in groups of this size: the first callers need not wait for the last."""
@@ -59,12 +62,14 @@ class Front:
         macs: MacSealing,
         query: Callable[[Query], None],
         admin: Callable[[AdminCall], None],
+        entry: Callable[[EntryCall], None],
     ) -> None:
         self._link = link
         self._sealing = sealing
         self._macs = macs
         self._query = query
         self._admin = admin
+        self._entry = entry
         self.opened = False
 
     def read(self) -> None:
@@ -145,6 +150,8 @@ class Front:
             self._query(message)
         elif isinstance(message, AdminCall):
             self._admin(message)
+        elif isinstance(message, EntryCall):
+            self._entry(message)
 
     @staticmethod
     def _admit(

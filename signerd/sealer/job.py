@@ -16,14 +16,18 @@ from signerd.errors import SignerdError
 from signerd.sealer.framing import COSE, Framed, cose_protected, framed_inline
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.leaves import decided_leaf
+from signerd.verification.fido2 import Credential
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
+from signerd.verification.signed import own_hash
 from signerd.wire.links import SealItem
 from signerd.wire.params import Descriptor
+from signerd.wire.presence import PresenceFacts
 from signerd.wire.ring import RingEntry
+from signerd.wire.signed import UserPresence
 from signerd.wire.worker_calls import CallError
 
-__all__ = ["Job", "Made", "Pinned", "Violation"]
+__all__ = ["Job", "Made", "Pinned", "Presented", "Violation"]
 
 
 class Violation(Exception):  # a broken or hostile front end, not an error of ours
@@ -41,8 +45,10 @@ class Pinned:
 
     Of a keyless key ``public`` is None, and ``certificates`` says whose word is taken for the key that signed.
     ``unfit`` says why it does not sign now: its backend has not described it yet, or has another key in its place.
-    ``plans`` are those that it signs for; None is every plan. ``purposes`` are those of a key that makes MACs, which
-    has no public half and signs nothing.
+    ``plans`` are those that it signs for; None is every plan. ``presence`` is the reference of the credential whose
+    holder must approve each signature within ``presence_s`` seconds, empty where nobody must. A ``credential`` approves
+    in this way, and never signs a job itself. ``purposes`` are those of a key that makes MACs, which has no public half
+    and signs nothing either.
     """
 
     entry: RingEntry
@@ -52,7 +58,39 @@ class Pinned:
     unfit: CallError | None = None
     plans: frozenset[str] | None = None
     certificates: Certificates | None = None
+    presence: str = ""
+    presence_s: float = 0.0
+    credential: Credential | None = None
     purposes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """An approval that was given: the assertion verified, and its counter is on the record."""
+
+    approval_id: str
+    approver: Pinned
+    assertion: bytes
+    counter: int
+
+    @property
+    def envelope_keyid(self) -> str:
+        """The assertion's keyid in the combined envelope: no verifier takes it for a signature of the PAE itself."""
+        return f"fido2:{self.approver.entry.keyid}"
+
+    @property
+    def facts(self) -> PresenceFacts:
+        """What the ``decided`` leaf says of it."""
+        entry = self.approver.entry
+        digest = hashlib.sha256(self.assertion).hexdigest()
+        return PresenceFacts(self.approval_id, digest, self.counter, entry.key, entry.keyid)
+
+    @property
+    def shown(self) -> UserPresence:
+        """What the caller is told of it."""
+        return UserPresence(
+            self.approval_id, self.approver.entry.key, self.envelope_keyid, self.counter, self.assertion
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +107,10 @@ class Job:
     """A ``SealItem`` with what became of it so far.
 
     It is answered when its ``decided`` leaf is durable and no signature is missing, or at the first error after
-    that. ``framed`` is what the keys sign: one for all, or one for each. ``proofs`` has what was published of each
-    signature. ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside`` is above zero,
-    so many threads read the memfds, which therefore stay open.
+    that. ``framed`` is what the keys sign: one for all, or one for each. ``log_digests`` are those by which a log would
+    have it. ``proofs`` has what was published of each signature, ``presence`` the approval that it is signed by.
+    ``ended`` is the outcome by which the front end gave the job up meanwhile. While ``aside`` is above zero, so many
+    threads read the memfds, which therefore stay open.
     """
 
     item: SealItem
@@ -88,10 +127,17 @@ class Job:
     missing: int = 0
     bundle_digests: tuple[str, ...] = ()
     envelope_digest: str = ""
+    log_digests: tuple[str, ...] = ()
     error: CallError | None = None
     ended: str = ""
     answered: bool = False
     aside: int = 0
+    presence: Presented | None = None
+
+    @property
+    def involved(self) -> tuple[Pinned, ...]:
+        """The keys that sign, and the credential whose holder approved: what must be valid until the release."""
+        return self.keys if self.presence is None else (*self.keys, self.presence.approver)
 
     @property
     def expires_at(self) -> int:
@@ -101,7 +147,8 @@ class Job:
     def unfit(self, pinned: Pinned) -> CallError | None:
         """Return why the key cannot sign this: its output profile, or its length."""
         try:
-            check_output(self.item.profile, pinned.entry.algorithm)
+            if pinned.credential is None:
+                check_output(self.item.profile, pinned.entry.algorithm)
         except SignerdError as error:
             return CallError(error.code, error.reason, error.public)
         longest = None if pinned.public is None else pinned.public.longest_message
@@ -118,7 +165,14 @@ class Job:
         """Return the ``decided`` leaf, and keep the decision's digest. ``now`` is Unix milliseconds."""
         item = self.item
         leaf, self.decision_digest = decided_leaf(
-            item.request, item.decision, item.audit_id, self.statement_sha256, item.payload_type, now
+            item.request,
+            item.decision,
+            item.audit_id,
+            self.statement_sha256,
+            item.payload_type,
+            now,
+            self.presence.facts if self.presence else None,
+            self.log_digests,
         )
         return leaf
 
@@ -159,25 +213,53 @@ class Job:
         """Whether a key signs the framed payload itself and not its SHA-256."""
         return not all([pinned.prehash for pinned in self.keys])
 
+    @property
+    def pae_sha256(self) -> bytes:
+        """SHA-256 of the PAE, once it is known; in profile ``cose`` where somebody approves it, and not else."""
+        return self.framed[-1].sha256
+
     def to_sign(self, place: int) -> Framed:
         """Return what the key at ``place`` signs."""
         return self.framed[place if len(self.framed) > 1 else 0]
 
     def frames(self, length: int) -> list[tuple[bytes, bool]]:
         """Return what stands before a payload of ``length`` bytes in each of ``framed``, and whether a key wants all of
-        that: one PAE for all keys, or each key's own ``Sig_structure``, as it names the key."""
+        that: one PAE for all keys, or each key's own ``Sig_structure``, as it names the key, and behind these the PAE
+        where somebody approves it."""
+        pae = pae_header(self.item.payload_type, length)
         if self.item.profile != COSE:
-            return [(pae_header(self.item.payload_type, length), self.wants_message)]
+            return [(pae, self.wants_message)]
+        # Whatever the keys sign, it is the PAE that somebody approves.
+        approved = [(pae, False)] if self.item.approval_id or any([pinned.presence for pinned in self.keys]) else []
         return [
-            (signature_structure(cose_protected(pinned.public), length), not pinned.prehash)
-            for pinned in self.keys
-            if pinned.public is not None
+            *[
+                (signature_structure(cose_protected(pinned.public), length), not pinned.prehash)
+                for pinned in self.keys
+                if pinned.public is not None
+            ],
+            *approved,
         ]
 
     def hash_inline(self, payload: bytes) -> None:
         """Compute the payload's digest and what is signed of it."""
         self.statement_sha256 = hashlib.sha256(payload).hexdigest()
         self.framed = tuple([framed_inline(frame, payload, whole=whole) for frame, whole in self.frames(len(payload))])
+        self.note_digests()
+
+    def note_digests(self) -> None:
+        """Note by which digests a log would have entries about this (hex), where one is asked: each key's own hash over
+        the PAE. Whatever cuts the job short, its record says what to look for (T4)."""
+        if self.item.decision.transparency is UNSET:
+            return
+        found = set()
+        for place in self.bundled:
+            pinned, framed = self.keys[place], self.to_sign(place)
+            hashed = own_hash(pinned.entry.algorithm)
+            if pinned.prehash or hashed is hashlib.sha256:
+                found.add(framed.sha256.hex())
+            elif hashed is not None:
+                found.add(hashed(memoryview(framed.message)).hexdigest())
+        self.log_digests = tuple(sorted(found))
 
     def close_descriptors(self) -> None:
         """Close the memfds that the job owns; harmless when done twice, and while ``aside``."""

@@ -7,7 +7,6 @@ signs nothing before the ring does.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
@@ -21,7 +20,7 @@ from signerd.errors import SignerdError
 from signerd.sealer.backends import Backend
 from signerd.sealer.descriptions import KEYLESS_ALGORITHM, Lie, read_description, read_keyless, signs_digest
 from signerd.sealer.job import Pinned
-from signerd.sealer.keyless import Certificates
+from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.versions import Versions
 from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import KEY
@@ -30,7 +29,7 @@ from signerd.verification.keys import PublicKey
 from signerd.wire.ring import RingEntry
 from signerd.wire.worker_calls import CallError, DescribeParams, DescribeResult, GenerateParams
 
-__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "KeySpec", "Keyring", "entry_of", "keyless_entry"]
+__all__ = ["DESCRIBED_AT_ONCE", "MOST_ABSENT", "Keyring", "entry_of", "keyless_entry"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,29 +45,6 @@ _ANOTHER: Final = CallError("key.backend_fault", "key_replaced", "the key is not
 _UNLOGGED: Final = CallError("key.backend_fault", "ring_unlogged", "the key ring does not agree with the log")
 _OUTSIDE: Final = CallError("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
 _NO_HARDWARE: Final = CallError("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
-
-
-@dataclass(frozen=True, slots=True)
-class KeySpec:
-    """What the configuration says of a key. ``generate`` is an algorithm, empty for a key that must be there.
-
-    ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum. ``certificates`` is there for a keyless key,
-    ``purposes`` and ``mac``, its algorithm, for one that makes MACs.
-    """
-
-    key: str
-    tenant: str
-    backend: str
-    source: str
-    generate: str = ""
-    plans: frozenset[str] | None = None
-    require_hardware: bool = False
-    max_age_ms: int = 0
-    warn_ms: int = 0
-    profile: str = "world"
-    certificates: Certificates | None = None
-    purposes: frozenset[str] = frozenset()
-    mac: str = ""
 
 
 class _Pins(dict[str, Pinned]):
@@ -115,15 +91,23 @@ class Keyring:
             unfit = self._lost.get(keyid) if keyid in self._prehash or keyid in self._lost else _NOT_DESCRIBED
             unfit = unfit or _outside(keyless, standing)
             prehash = self._prehash.get(keyid, False)
-            return Pinned(standing, None, keyless.backend, prehash, unfit, keyless.plans, keyless.certificates)
+            return keyless.pinned(standing, None, prehash, unfit)
         entry = self._versions.find(keyid)
         spec = None if entry is None else self.specs.get(entry.key)
         if entry is None or spec is None:
             raise KeyError(keyid)
         public = None if entry.makes_macs else PublicKey.from_spki(entry.spki)
         prehash = self._prehash.get(keyid, False)
-        unfit = self._unfit(entry, spec)
-        return Pinned(self.shown(entry), public, spec.backend, prehash, unfit, spec.plans, purposes=spec.purposes)
+        return spec.pinned(self.shown(entry), public, prehash, self._unfit(entry, spec))
+
+    def signing(self, key: str) -> Pinned | None:
+        """Return the newest version of ``key`` that signs now, else the newest; None where there is none."""
+        versions = [entry for entry in self._versions.of(key) if not self._versions.planted(entry)]
+        if key not in self.specs or not versions:
+            return None
+        now = self._clock.now_ms()
+        active = [entry for entry in versions if status_at(self.shown(entry), now) == "active"]
+        return self.pins[(active or versions)[-1].keyid]
 
     def _unfit(self, entry: RingEntry, spec: KeySpec) -> CallError | None:
         if entry.tenant != spec.tenant or entry.makes_macs is not bool(spec.mac):
@@ -300,7 +284,7 @@ class Keyring:
             self._gone(spec, None, result)
         else:
             try:
-                described = read_description(result, spec.mac)
+                described = read_description(result, spec.enrolled is not None, spec.mac)
                 self._told.pop(spec.key, None)
                 self._absent.pop(spec.key, None)
                 if not self._versions.of(spec.key):  # no order has made one meanwhile
@@ -322,7 +306,7 @@ class Keyring:
 
     def _known(self, backend: Backend, spec: KeySpec, entry: RingEntry, result: msgspec.Raw) -> None:
         try:
-            described = read_description(result, spec.mac)
+            described = read_description(result, spec.enrolled is not None, spec.mac)
             if described.keyid != entry.keyid or entry.tenant != spec.tenant:
                 _log.error("key %s is not the one that the ring has held (%s): it does not sign", spec.key, entry.keyid)
                 self.described(entry.keyid, _ANOTHER)

@@ -65,6 +65,7 @@ def hash_payload(job: Job) -> None:
             framing.close()
         raise
     job.statement_sha256 = statement.hexdigest()
+    job.note_digests()
 
 
 class _Framing:
@@ -134,7 +135,14 @@ def assemble(job: Job) -> LargeSealed:
         _close(fds)
         raise
     sealed = Sealed(
-        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined, digest
+        tuple(signatures),
+        job.statement_sha256,
+        job.decision_digest,
+        job.leaf_hash,
+        job.index,
+        combined,
+        digest,
+        job.presence.shown if job.presence else None,
     )
     return LargeSealed(sealed, tuple(fds))
 

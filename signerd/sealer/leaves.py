@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from signerd.attestation.log_entry import LogEntry
 from signerd.contracts.services import Leaf
 from signerd.wire.links import DecisionFacts, RefusedRecord, RequestFacts
+from signerd.wire.presence import PresenceFacts
 
 __all__ = [
     "LEAF_VERSION",
@@ -29,7 +29,6 @@ __all__ = [
     "decision_digest",
     "encode",
     "outcome_leaf",
-    "published_leaf",
     "refused_leaf",
     "start_leaf",
 ]
@@ -68,6 +67,8 @@ class _Decided(msgspec.Struct, frozen=True, omit_defaults=True):
     statement_sha256: str
     time: int
     v: int
+    presence: PresenceFacts | None = None
+    log_digests: tuple[str, ...] = ()
 
 
 class _Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,20 +96,6 @@ class _Refused(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int = 1
 
 
-class _Published(msgspec.Struct, frozen=True):
-    bundle_sha256: str
-    entry_sha256: str
-    keyid: str
-    kind: str
-    log_id: str
-    log_index: int
-    publisher: str
-    record: str
-    tenant: str
-    time: int
-    v: int
-
-
 class _Start(msgspec.Struct, frozen=True):
     kind: str
     plugins: Sequence[PluginFacts]
@@ -129,9 +116,12 @@ def decided_leaf(
     statement_sha256: str,
     payload_type: str,
     time: int,
+    presence: PresenceFacts | None = None,
+    log_digests: tuple[str, ...] = (),
 ) -> tuple[Leaf, str]:
     """Return the ``decided`` leaf and the ``decision_digest``. ``statement_sha256`` is the sealer's own
-    computation.
+    computation, and so are ``log_digests``: those of the PAE by which a log would have an entry about it. ``presence``
+    is the approval by which it is signed.
     """
     decided = encode(decision)
     text = encode(
@@ -144,6 +134,8 @@ def decided_leaf(
             statement_sha256,
             time,
             LEAF_VERSION,
+            presence,
+            log_digests,
         )
     )
     return Leaf(text, audit_id, "decided", decision.tenant, time), sha256(decided).hexdigest()
@@ -177,32 +169,6 @@ def outcome_leaf(
         )
     )
     return Leaf(text, audit_id, "outcome", tenant, time, outcome, code)
-
-
-def published_leaf(
-    audit_id: str, tenant: str, publisher: str, keyid: str, bundle_sha256: str, entry: LogEntry, time: int
-) -> Leaf:
-    """Return the leaf of what was published after its answer: which bundle of which ``record``, where it stands in
-    which log, and the SHA-256 of the log's own leaf bytes.
-
-    The record itself has ended before, and begins and ends once: so this leaf is found by its kind and tenant.
-    """
-    text = encode(
-        _Published(
-            bundle_sha256,
-            sha256(entry.body).hexdigest(),
-            keyid,
-            "published",
-            entry.log_id.hex(),
-            entry.log_index,
-            publisher,
-            audit_id,
-            tenant,
-            time,
-            LEAF_VERSION,
-        )
-    )
-    return Leaf(text, "", "published", tenant, time)
 
 
 def refused_leaf(refusal: RefusedRecord, time: int) -> Leaf:

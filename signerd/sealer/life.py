@@ -16,7 +16,8 @@ from signerd.errors import Refusal, SignerdError, error_from
 from signerd.host.config_checks import names_pin
 from signerd.sealer.backends import Backend
 from signerd.sealer.descriptions import Lie, read_description, read_rotation
-from signerd.sealer.keyring import Keyring, KeySpec, entry_of
+from signerd.sealer.key_spec import KeySpec
+from signerd.sealer.keyring import Keyring, entry_of
 from signerd.sealer.transitions import changed, check_new, check_order, new_version
 from signerd.sealer.versions import Versions, planted_refusal
 from signerd.sealer.worker_call import Call, CallResult
@@ -156,9 +157,9 @@ class Life:
         if isinstance(result, CallError):
             raise error_from(result.code, result.reason, result.message, operator=result.operator or None)
         if order.operation == "generate":
-            return read_description(result, spec.mac), ""
+            return read_description(result, spec.enrolled is not None, spec.mac), ""
         if order.handle:
-            return read_description(result, spec.mac), order.handle
+            return read_description(result, spec.enrolled is not None, spec.mac), order.handle
         rotated = read_rotation(result, spec.mac)
         self._check_handle(rotated.key, spec)
         return rotated, rotated.key

@@ -67,7 +67,7 @@ class MacJob:
     answered: bool = False
 
     @property
-    def keys(self) -> tuple[Pinned, ...]:
+    def involved(self) -> tuple[Pinned, ...]:
         """The one key."""
         return (self.pinned,)
 

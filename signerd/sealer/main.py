@@ -33,6 +33,7 @@ from signerd.sealer.aside import Aside
 from signerd.sealer.audit import AuditReader, SqliteAuditStore
 from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.checkpoint import Checkpoints
+from signerd.sealer.entries import EntryDesk
 from signerd.sealer.front import Front, answer_of
 from signerd.sealer.grants import Grants
 from signerd.sealer.job import Violation
@@ -40,9 +41,11 @@ from signerd.sealer.keyring import Keyring
 from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
+from signerd.sealer.lookups import Lookups, begun
 from signerd.sealer.macs import MacSealing
 from signerd.sealer.news import News
 from signerd.sealer.plugins import certified, plugin_facts
+from signerd.sealer.presence import Presence
 from signerd.sealer.publishing import publisher_spec, publishing_of, said
 from signerd.sealer.ring import FILE_NAME as RING_FILE
 from signerd.sealer.ring import RingStore
@@ -84,7 +87,8 @@ class Process:
         self._reader: AuditReader | None = None
         self._pin_confirmed: set[str] = set()
         self.backends = {b.name: Backend(self._spec(b), clock, self._backend_changed) for b in config.backends}
-        self.publishers = {p.name: Backend(publisher_spec(config, p), clock, said) for p in config.publishers}
+        self._met: set[str] = set()
+        self.publishers = {p.name: Backend(publisher_spec(config, p), clock, self._said) for p in config.publishers}
         self._workers = [*self.backends.values(), *self.publishers.values()]
         for worker in self._workers:
             worker.tick(clock.monotonic())
@@ -93,19 +97,21 @@ class Process:
         self._verifying = Aside()
         self._copying = Aside(COPY_NICE)
         self._checkpoints = Checkpoints(audit, self._store, self._copying)
-        self._begin_log()
+        lookups = self._begin_log()
         self._ring_store = RingStore(state / RING_FILE)
         versions = Versions(self._ring_store, self._store, clock)
         self.ring = Keyring(key_specs(config), versions, clock)
         self.life = Life(self.ring, versions, self.backends, clock)
-        publishing = publishing_of(config, self.publishers, state, self._store, clock)
+        publishing = publishing_of(config, self.publishers, state, self._store, clock, lookups)
+        presence = Presence(self._store, self.ring.pins, self.ring.signing, self.backends, clock)
         self.sealing = Sealing(
-            self._store, self.ring.pins, self.backends, clock, self._aside, publishing, self._verifying
+            self._store, self.ring.pins, self.backends, clock, self._aside, publishing, self._verifying, presence
         )
         self.macs = MacSealing(self._store, self.ring.pins, self.backends, clock)
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
-        self.front = Front(link, self.sealing, self.macs, self._query, self._desk(admins).call)
+        entries = EntryDesk(self, state, config)
+        self.front = Front(link, self.sealing, self.macs, self._query, self._desk(admins).call, entries.call)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
         self.news = News(self.front.send, self.ring, self.grants)
@@ -223,19 +229,28 @@ class Process:
         wait = max(0.0, min(looks) - self._clock.monotonic()) * 1000 + 1
         return dict(self._poller.poll(wait))
 
-    def _begin_log(self) -> None:
-        """Close what a crash left open, with the ``start`` leaf that bounds the next search, in one group."""
+    def _begin_log(self) -> Lookups | None:
+        """Close what a crash left open, with the ``start`` leaf that bounds the next search, in one group; what a log
+        may have of it is written down before (T4). Returns what is to be looked for."""
         now = self._clock.now_ms()
-        leaves = [outcome_leaf(leaf.audit_id, leaf.tenant, now, "unknown") for leaf in self._store.open_records()]
+        left = self._store.open_records()
+        lookups = begun(self._config, left, self._state, self._store, self._clock)
+        leaves = [outcome_leaf(leaf.audit_id, leaf.tenant, now, "unknown") for leaf in left]
         if leaves:
             _log.warning("%d records were open and are closed as unknown", len(leaves))
         self._store.append_many([*leaves, start_leaf(__version__, plugin_facts(self._config), now)])
+        return lookups
 
     def _open_if_ready(self, now: float) -> None:
         if self.news.told:
             self.news.tell()
-        elif self.front.opened and (self.ring.settled or now >= self._open_limit):
+        elif self.front.opened and (self._settled or now >= self._open_limit):
             self.news.open(self._store, self.backends.values(), self._clock.now_ms() // DAY_MS)
+
+    @property
+    def _settled(self) -> bool:
+        """Whether every worker has said whether it works: who is served then need not be told to try again."""
+        return self.ring.settled and self._met >= self.publishers.keys()
 
     def _backend_changed(self, backend: Backend) -> None:
         if backend.up:
@@ -243,6 +258,10 @@ class Process:
         else:
             self.ring.backend_down(backend)
         self.news.backend(backend)
+
+    def _said(self, publisher: Backend) -> None:
+        self._met.add(publisher.spec.name)
+        said(publisher)
 
     def _spec(self, configured: ConfiguredBackend) -> BackendSpec:
         return backend_spec(self._config, configured, self._pin_confirmed)

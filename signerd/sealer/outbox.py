@@ -1,7 +1,9 @@
 """The transparency outbox: what is to be published after its answer, durable before that leaves.
 
 A row stays until its log has it, through restarts and kills; publishers hold no state. An entry is stored before the
-audit log says ``published``, and the row ends after that: a kill in between says it twice, never not at all.
+audit log says ``published``, and the row ends after that: a kill in between says it twice, never not at all. What a
+log has not taken for a week is given up, and the audit log says so. Ended rows stay for a while, so that a caller can
+fetch what came of them.
 """
 
 import logging
@@ -15,8 +17,10 @@ import msgspec
 from signerd.attestation.log_entry import LogEntry, log_entry_json, parse_log_entry
 from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Fault, SignerdError
+from signerd.host.config_limits import OUTBOX_BYTES, OUTBOX_DAYS
 from signerd.sealer.database import failure_reason, open_writable
-from signerd.sealer.leaves import published_leaf
+from signerd.sealer.kept import KEPT_SCHEMA, Kept, KeptBundles
+from signerd.sealer.later_leaves import published_leaf, unpublished_leaf
 from signerd.wire.worker_calls import CallError
 
 __all__ = ["FILE_NAME", "Outbox", "Row"]
@@ -30,6 +34,8 @@ MOST_FLYING: Final = 64
 FIRST_S: Final = 1.0
 LONGEST_S: Final = 300.0
 """Seconds between attempts: doubled from the first to the longest."""
+MOST_ATTEMPTS: Final = 2024
+"""A week of them: what a log has not taken for so long it never will. A publisher that is down attempts nothing."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS outbox (
@@ -49,6 +55,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (publisher, due_at) WHERE published_at = 0;
 """
+"""``published_at`` is when the row ended: with an ``entry``, or given up without one."""
+DAY_MS: Final = 86_400_000
 _COLUMNS: Final = "audit_id, tenant, publisher, keyid, bundle_sha256, payload_digest, signature, verifier"
 _PUT: Final = f"INSERT INTO outbox ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)"  # noqa: S608  # constants
 _DUE: Final = (
@@ -81,7 +89,15 @@ Send = Callable[[Row, Callable[[LogEntry | CallError], None]], None]
 class Outbox:
     """The outbox's file; the only writer, under the lock of the state directory."""
 
-    def __init__(self, path: Path, names: Sequence[str], store: AuditStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        names: Sequence[str],
+        store: AuditStore,
+        clock: Clock,
+        kept_bytes: int = OUTBOX_BYTES,
+        kept_days: float = OUTBOX_DAYS,
+    ) -> None:
         """Open or make it. ``names`` are the logs that there are; Fault as :meth:`put_many`."""
         self._store = store
         self._clock = clock
@@ -92,7 +108,8 @@ class Outbox:
         self._up: frozenset[str] = frozenset()
         self._retry_at = 0.0
         try:
-            self._database = open_writable(path, _SCHEMA)
+            self._database = open_writable(path, _SCHEMA + KEPT_SCHEMA)
+            self._kept = KeptBundles(self._database, kept_bytes, int(kept_days * DAY_MS))
             for name in names:
                 self._look(name)
         except (sqlite3.Error, OSError) as exc:
@@ -101,13 +118,19 @@ class Outbox:
         if lost:
             _log.warning("outbox: no publisher %s is configured, for which entries wait", ", ".join(sorted(lost)))
 
-    def put_many(self, rows: Sequence[Row]) -> None:
-        """Make all durable in one commit.
+    def put_many(self, rows: Sequence[Row], kept: Sequence[Kept] = ()) -> None:
+        """Make all durable in one commit: the rows, and the bundles that their entries are to be put into.
 
         Else ``transparency.unavailable``, with ``outbox_`` and a word for the error, and nothing of it is kept.
         """
         values = [tuple([getattr(row, name) for name in Row.__struct_fields__[:8]]) for row in rows]
-        self._write([(_PUT, value) for value in values])
+
+        def beside() -> None:
+            self._kept.put(kept)
+            # As many go as come, and one: it never is a long transaction, and never grows for ever.
+            self._kept.forget(self._clock.now_ms(), 2 * len(rows))
+
+        self._write([(_PUT, value) for value in values], beside)
         for row in rows:
             self._due[row.publisher] = 0
 
@@ -163,17 +186,16 @@ class Outbox:
         now = self._clock.now_ms()
         failed, arrived = self._failed, self._arrived
         if failed:
+            over = [row for row in failed if row.attempts + 1 >= MOST_ATTEMPTS]
+            if over:
+                self._store.append_many([unpublished_leaf(*_named(row), row.attempts + 1, now) for row in over])
+                self._write([(_ENDED, (now, row.id)) for row in over])
             self._write([(_PUT_OFF, (row.attempts + 1, now + _pause_ms(row.attempts), row.id)) for row in failed])
             self._failed = []
             self._landed(failed)
         if arrived:
             self._write([(_STORED, (log_entry_json(entry), row.id)) for row, entry in arrived])
-            self._store.append_many(
-                [
-                    published_leaf(row.audit_id, row.tenant, row.publisher, row.keyid, row.bundle_sha256, entry, now)
-                    for row, entry in arrived
-                ]
-            )
+            self._store.append_many([published_leaf(*_named(row), entry, now) for row, entry in arrived])
             self._write([(_ENDED, (now, row.id)) for row, _ in arrived])
             self._arrived = []
             self._landed([row for row, _ in arrived])
@@ -190,14 +212,19 @@ class Outbox:
         rows = self._database.execute(_NEXT, (name, len(flying) + 1)).fetchall()
         self._due[name] = min((due for number, due in rows if number not in flying), default=None)
 
-    def _write(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+    def _write(
+        self, statements: Sequence[tuple[str, tuple[object, ...]]], beside: Callable[[], None] = lambda: None
+    ) -> None:
         try:
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 for statement, values in statements:
                     self._database.execute(statement, values)
+                beside()
                 self._database.execute("COMMIT")
+                self._kept.settle(committed=True)
             except BaseException:
+                self._kept.settle(committed=False)
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
@@ -210,6 +237,10 @@ _STORED: Final = "UPDATE outbox SET entry = ? WHERE id = ?"
 _ENDED: Final = "UPDATE outbox SET published_at = ? WHERE id = ?"
 _WAITING: Final = "SELECT DISTINCT publisher FROM outbox WHERE published_at = 0"
 _NEXT: Final = "SELECT id, due_at FROM outbox WHERE published_at = 0 AND publisher = ? ORDER BY due_at, id LIMIT ?"
+
+
+def _named(row: Row) -> tuple[str, str, str, str, str]:
+    return row.audit_id, row.tenant, row.publisher, row.keyid, row.bundle_sha256
 
 
 def _pause_ms(attempts: int) -> int:

@@ -13,13 +13,14 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from signerd.attestation.algorithms import COSIGN_ALGORITHMS
 from signerd.attestation.canonical import canonical_json
 from signerd.wire.ring import RingEntry
 
 __all__ = ["publication"]
 
 _TIMES: Final = ("expires_at", "retire_at", "revoked_at", "cause", "invalid_since")
-_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _TRUSTED_ROOT: Final = {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
 
 
@@ -49,14 +50,20 @@ def _jwk(entry: RingEntry) -> dict[str, object]:
 
 
 def _public(entry: RingEntry) -> dict[str, object]:
-    """Return the members of a public key: RFC 7518, section 6, and RFC 8037 for Ed25519."""
+    """Return the members of a public key: RFC 7518, section 6, and RFC 8037 for Ed25519.
+
+    A key of an algorithm that JOSE has no name for is of a ``kty`` of ours, with its SPKI: who does not know that
+    skips it (RFC 7517, section 5).
+    """
+    if entry.algorithm not in COSIGN_ALGORITHMS:
+        return {"alg": entry.algorithm, "kty": "x-spki", "spki": _base64url(entry.spki)}
     key = load_der_public_key(entry.spki)
     if isinstance(key, ed25519.Ed25519PublicKey):
         return {"alg": "EdDSA", "crv": "Ed25519", "kty": "OKP", "x": _base64url(key.public_bytes_raw())}
     if isinstance(key, ec.EllipticCurvePublicKey):
         numbers, size = key.public_numbers(), (key.key_size + 7) // 8
         x, y = (_base64url(number.to_bytes(size)) for number in (numbers.x, numbers.y))
-        return {"alg": entry.algorithm, "crv": _CURVES[entry.algorithm], "kty": "EC", "x": x, "y": y}
+        return {"alg": entry.algorithm, "crv": _CURVES[key.curve.name], "kty": "EC", "x": x, "y": y}
     assert isinstance(key, rsa.RSAPublicKey)  # the ring has no other
     values = key.public_numbers()
     n, e = (_base64url(number.to_bytes((number.bit_length() + 7) // 8)) for number in (values.n, values.e))

@@ -7,6 +7,7 @@ checked here again, as for every worker (T17, T24).
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from signerd.attestation.log_entry import LogEntry, parse_log_entry
+from signerd.attestation.log_entry import LogEntry
 from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import Refusal, SignerdError
 from signerd.host.config_model import Config
@@ -23,24 +24,26 @@ from signerd.host.config_model import Publisher as ConfiguredPublisher
 from signerd.host.spawn import spawn
 from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.job import Job
+from signerd.sealer.kept import LARGEST_KEPT, Kept
+from signerd.sealer.lookups import Find, Lookup, Lookups
 from signerd.sealer.outbox import FILE_NAME, Outbox, Row
+from signerd.sealer.proofs import proof_of
 from signerd.sealer.signatures import signed_of
 from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import TRANSPARENCY
-from signerd.verification import rekor2
 from signerd.verification.certificates import SigningCertificate
 from signerd.verification.keys import PublicKey
-from signerd.verification.merkle import leaf_hash, verify_inclusion
 from signerd.verification.signed import Signed
-from signerd.verification.stamp import parse_stamp
 from signerd.wire.decoding import BROKEN
 from signerd.wire.links import DecisionFacts, Sealed
-from signerd.wire.worker_calls import CallError, SubmitParams, SubmitResult
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import CallError, FindParams, FindResult, SubmitParams, SubmitResult
 
-__all__ = ["Publisher", "Publishing", "proof_of", "publisher_spec", "publishing_of", "said"]
+__all__ = ["Publisher", "Publishing", "publisher_spec", "publishing_of", "said"]
 
 _log = logging.getLogger(__name__)
 _result: Final = msgspec.msgpack.Decoder(SubmitResult)
+_found: Final = msgspec.msgpack.Decoder(FindResult)
 _REFUTED: Final = CallError("transparency.unavailable", "proof_refused", "the publisher failed")
 
 
@@ -55,14 +58,18 @@ class Publisher:
 
 
 class Publishing:
-    """Asks the publishers of ``publishers``; without an outbox there is none, and nothing is published."""
+    """Asks the publishers of ``publishers``; without an outbox there is none, and nothing is published. ``lookups``
+    are what earlier processes have left to be looked for."""
 
-    def __init__(self, publishers: Sequence[Publisher] = (), outbox: Outbox | None = None) -> None:
+    def __init__(
+        self, publishers: Sequence[Publisher] = (), outbox: Outbox | None = None, lookups: Lookups | None = None
+    ) -> None:
         self._logs = [publisher for publisher in publishers if publisher.kind == "log"]
         self._stamps = [publisher for publisher in publishers if publisher.kind == "stamp"]
         self._kinds = {publisher.kind for publisher in publishers if publisher.needed}
         self._outbox = outbox
-        self._held: list[tuple[Job, list[Row], Callable[[CallError | None], None]]] = []
+        self._lookups = lookups
+        self._held: list[tuple[Job, list[Row], list[Kept], Callable[[CallError | None], None]]] = []
 
     def serves(self, decision: DecisionFacts) -> bool:
         """Whether what the decision says is to be published can be."""
@@ -109,9 +116,11 @@ class Publishing:
         job.missing -= 1
         settle(job)
 
-    def later(self, job: Job, sealed: Sealed, then: Callable[[CallError | None], None]) -> bool:
-        """Have the outbox publish what the answer does not wait for; ``then`` is called once that is durable, or with
-        why it is not. False where there is nothing."""
+    def later(
+        self, job: Job, sealed: Sealed, fds: Sequence[int], then: Callable[[CallError | None], None]
+    ) -> bool:
+        """Have the outbox publish what the answer does not wait for, and keep the bundles for it; ``then`` is called
+        once that is durable, or with why it is not. False where there is nothing. ``fds`` hold large bundles."""
         decision = job.item.decision
         logs = [p for p in self._logs if decision.transparency == "async" or not p.needed]
         if decision.transparency is msgspec.UNSET or not logs:
@@ -124,49 +133,66 @@ class Publishing:
             for made, one in [(sealed.signatures[place], one) for place, one in signed_of(job).items()]
             for log in logs
         ]  # fmt: skip
-        self._held.append((job, rows, then))
+        kept = [
+            Kept(job.item.audit_id, decision.tenant, made.keyid, made.bundle_sha256, made.envelope_sha256, copy)
+            for made in sealed.signatures
+            if made.bundle
+            for copy in [_copied(made.bundle, fds)]
+        ]
+        self._held.append((job, rows, kept, then))
         return True
 
+    def unknown(self, job: Job) -> None:
+        """Note, for the next process, to look for the entries of a job whose answer waits for a log and will not be
+        given: they may be there. Where that cannot be noted, the operator is told."""
+        decision = job.item.decision
+        if self._lookups is None or decision.transparency != "required" or job.proofs is None:
+            return
+        keyids = tuple([key.keyid for key in decision.keys]) if all([key.keyid for key in decision.keys]) else ()
+        wanted = [
+            Lookup(job.item.audit_id, decision.tenant, log, bytes.fromhex(digest), keyids)
+            for log in self._lookups.logs
+            for digest in job.log_digests
+        ]
+        try:
+            self._lookups.put_many(wanted)
+        except SignerdError as error:
+            _log.error("lookups: %s", error)
+
     def turn(self) -> None:
-        """Make durable what waits for it, all in one commit, and let the outbox do what is due."""
+        """Make durable what waits for it, all in one commit, and let the outbox and the lookups do what is due."""
+        up = [log for log in self._logs if log.backend.up]
+        if self._lookups is not None:
+            self._lookups.turn({log.name: _finder(log) for log in up})
         if self._outbox is None:
             return
         held, self._held = self._held, []
-        rows = [row for job, group, _ in held if not job.answered for row in group]
+        wanted = [(rows, kept) for job, rows, kept, _ in held if not job.answered]
         error = None
-        if rows:
+        if wanted:
             try:
-                self._outbox.put_many(rows)
+                self._outbox.put_many(
+                    [row for rows, _ in wanted for row in rows], [one for _, kept in wanted for one in kept]
+                )
             except SignerdError as exc:
                 error = CallError(exc.code, exc.reason, exc.public, str(exc.args[0]))
-        for _, _, then in held:
+        for _, _, _, then in held:
             then(error)
-        self._outbox.turn({log.name: partial(_send, log) for log in self._logs if log.backend.up})
+        self._outbox.turn({log.name: partial(_send, log) for log in up})
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
         if self._held:
             return float("-inf")
-        return None if self._outbox is None else self._outbox.next_look()
+        looks = [part.next_look() for part in (self._outbox, self._lookups) if part is not None]
+        return min([look for look in looks if look is not None], default=None)
 
 
-def proof_of(kind: str, signed: Signed, proof: bytes) -> LogEntry | bytes:
-    """Return the log entry or the stamp; refuses one that is not about this very signature."""
-    if kind == "stamp":
-        stamp = parse_stamp(proof)
-        if stamp.hash(signed.signature).digest() != stamp.imprint:
-            raise _foreign("a stamp over other bytes")
-        return proof
-    entry = parse_log_entry(proof)
-    if entry.version != rekor2.VERSION or entry.root_hash is None or not entry.checkpoint:
-        raise _foreign("an entry without a proof")
-    rekor2.check_body(entry, signed)
-    verify_inclusion(leaf_hash(entry.body), entry.proof_index, entry.tree_size, entry.hashes, entry.root_hash)
-    return entry
-
-
-def _foreign(what: str) -> Refusal:
-    return Refusal("verification.failed", "proof_foreign", what)
+def _copied(bundle: bytes | Descriptor, fds: Sequence[int]) -> bytes | None:
+    """Return the bytes of a bundle, or None for one that is too large to be kept."""
+    if isinstance(bundle, bytes):
+        return bundle
+    return os.pread(fds[bundle.fd], bundle.size, 0) if bundle.size <= LARGEST_KEPT else None
 
 
 def _checked(publisher: Publisher, signed: Signed, result: CallResult) -> LogEntry | bytes | CallError:
@@ -200,6 +226,27 @@ def _send(log: Publisher, row: Row, done: Callable[[LogEntry | CallError], None]
         done(entry)
 
     log.backend.call_many([Call("submit", _params(log, signed), told)])
+
+
+def _finder(log: Publisher) -> Find | None:
+    """Return how a log is asked what it has; None where its plugin cannot look."""
+    if "find" not in log.backend.methods:
+        return None
+
+    def find(one: Lookup, done: Callable[[FindResult | CallError], None]) -> None:
+        def told(result: CallResult) -> None:
+            if isinstance(result, CallError):
+                done(result)
+                return
+            try:
+                done(_found.decode(result))
+            except BROKEN:
+                log.backend.condemn("an answer out of shape")
+                done(_REFUTED)
+
+        log.backend.call_many([Call("find", FindParams(one.digest), told)])
+
+    return find
 
 
 def _read_verifier(verifier: bytes) -> tuple[PublicKey, bytes | None]:
@@ -239,14 +286,21 @@ def publisher_spec(config: Config, configured: ConfiguredPublisher) -> BackendSp
 
 
 def publishing_of(
-    config: Config, backends: Mapping[str, Backend], state: Path, store: AuditStore, clock: Clock
+    config: Config,
+    backends: Mapping[str, Backend],
+    state: Path,
+    store: AuditStore,
+    clock: Clock,
+    lookups: Lookups | None = None,
 ) -> Publishing:
     """Return what is published by the configuration, and the outbox beside it; without publishers there is none."""
     if not config.publishers:
-        return Publishing()
+        return Publishing(lookups=lookups)
     made = [Publisher(p.name, p.kind, p.needed, backends[p.name]) for p in config.publishers]
     logs = [p.name for p in made if p.kind == "log"]
-    return Publishing(made, Outbox(state / FILE_NAME, logs, store, clock))
+    limits = config.limits
+    outbox = Outbox(state / FILE_NAME, logs, store, clock, limits.outbox_bytes, limits.outbox_days)
+    return Publishing(made, outbox, lookups)
 
 
 def said(publisher: Backend) -> None:

@@ -7,7 +7,6 @@ that is not (promises 2 and 4).
 """
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, cast
@@ -17,25 +16,27 @@ from signerd.errors import SignerdError
 from signerd.sealer import large
 from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.aside import Aside
+from signerd.sealer.asking import calls_of
 from signerd.sealer.backends import Backend
 from signerd.sealer.cose import assemble_cose
 from signerd.sealer.framing import COSE
 from signerd.sealer.group import MOST_CROSSING, Group, Groups, closing_leaf
 from signerd.sealer.job import Job, Made, Pinned, Violation
 from signerd.sealer.judging import Judging
+from signerd.sealer.presence import Presence
 from signerd.sealer.publishing import Publishing
 from signerd.sealer.signatures import Refuted, assemble
 from signerd.sealer.tree import leaf_hash
 from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
-from signerd.wire.params import Descriptor
-from signerd.wire.worker_calls import CallError, SignContext, SignParams
+from signerd.wire.worker_calls import CallError
 
 __all__ = ["Sealing"]
 
 _log = logging.getLogger(__name__)
 DELIVERED: Final = frozenset({"signed", "signed_undelivered"})
 CUT_SHORT: Final = frozenset({"cancelled", "fault", "refused", "unknown"})
+_NONE: Final[Mapping[str, str | int]] = {}
 _REFUTED: Final = CallError("key.backend_fault", "signature_refused", "the key's backend failed")
 
 
@@ -56,6 +57,7 @@ class Sealing:
         aside: Aside,
         publishing: Publishing | None = None,
         verifying: Aside | None = None,
+        presence: Presence | None = None,
     ) -> None:
         self._publishing = publishing or Publishing()
         self._ring = ring
@@ -63,6 +65,8 @@ class Sealing:
         self._clock = clock
         self._aside = aside
         self.judging = Judging(verifying or aside, clock)
+        # Without credentials nothing is approved: a key that needs presence does not sign.
+        self._presence = Presence(store, ring, lambda _: None, backends, clock) if presence is None else presence
         self._groups: Groups[Job] = Groups(store, clock)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
@@ -102,7 +106,12 @@ class Sealing:
 
     def ask(self, job: Job) -> None:
         """Put the job into the group and have its keys sign meanwhile; what will be published, and what a certificate
-        is published for, not before it is on the record (T4)."""
+        is published for, not before it is on the record (T4). A key that needs presence signs by an approval alone."""
+        told = self._presence.judge(job)
+        if told is not None:
+            del self._jobs[job.item.audit_id]
+            self._refuse(job, *told)
+            return
         job.signatures = [None] * len(job.keys)
         job.missing = len(job.keys)
         self._groups.decide(job)
@@ -110,19 +119,8 @@ class Sealing:
             self._call(job)
 
     def _call(self, job: Job) -> None:
-        """Have each of the job's keys sign: the digest where the key takes it, or all that was framed for it."""
-        for place, pinned in enumerate(job.keys):
-            framed = job.to_sign(place)
-            fds: tuple[int, ...] = ()
-            message: bytes | Descriptor = framed.sha256
-            if not pinned.prehash and framed.fd is None:
-                message = bytes(framed.message)
-            elif not pinned.prehash:
-                assert framed.fd is not None
-                message, fds = Descriptor(0, len(framed.message)), (os.dup(framed.fd),)
-            params = SignParams(pinned.entry.name, message, _context(job.item) if pinned.certificates else None)
-            call = Call("sign", params, partial(self.judge, job, place), fds)
-            self._calls.setdefault(pinned.backend, []).append(call)
+        for backend, call in calls_of(job, self.judge):
+            self._calls.setdefault(backend, []).append(call)
 
     def _hashed(self, job: Job, error: SignerdError | None) -> None:
         """Take a large payload that was hashed aside."""
@@ -187,6 +185,7 @@ class Sealing:
         self._send()
         self.commit()
         self._publishing.turn()
+        self._presence.turn()
 
     def _send(self) -> None:
         calls, self._calls = self._calls, {}
@@ -204,7 +203,8 @@ class Sealing:
 
     def next_look(self) -> float | None:
         """Return when :meth:`turn` has something to do although nothing comes, in monotonic seconds."""
-        looks = [self._groups.next_look(), self._publishing.next_look(), self.judging.next_look()]
+        parts = (self._groups, self._publishing, self._presence, self.judging)
+        looks = [part.next_look() for part in parts]
         if self._calls:
             return float("-inf")
         return min([look for look in looks if look is not None], default=None)
@@ -292,7 +292,7 @@ class Sealing:
 
     def _release(self, job: Job, result: Sealed, fds: tuple[int, ...] = ()) -> None:
         """Answer, once what is to be published later is durable too."""
-        if not self._publishing.later(job, result, partial(self._released, job, result, fds)):
+        if not self._publishing.later(job, result, fds, partial(self._released, job, result, fds)):
             self._released(job, result, fds, None)
 
     def _released(self, job: Job, result: Sealed, fds: tuple[int, ...], error: CallError | None) -> None:
@@ -313,13 +313,16 @@ class Sealing:
 
     # How things end badly.
 
-    def _refuse(self, job: Job, error: CallError) -> None:
+    def _refuse(
+        self, job: Job, error: CallError, details: Mapping[str, str | int] = _NONE, retry_after_ms: int = 0
+    ) -> None:
         """Refuse before ``decided``: one leaf, and the answer once it is durable."""
         item = job.item
         job.close_descriptors()
         outcome = outcome_of(error.code)
         self._groups.refuse(RefusedRecord(item.audit_id, item.request, outcome, error.code, error.reason))
-        self._early[item.audit_id] = SealOutcome(item.audit_id, error=error)
+        told = SealOutcome(item.audit_id, error=error, details=dict(details), retry_after_ms=retry_after_ms)
+        self._early[item.audit_id] = told
         self._remember(item.audit_id)
 
     def _fail(self, job: Job) -> None:
@@ -346,6 +349,7 @@ class Sealing:
     def _recorded(self, refusals: Sequence[RefusedRecord], error: CallError | None) -> None:
         ids = []
         for refusal in refusals:
+            self._presence.recorded(refusal.audit_id, error is None)
             early = self._early.pop(refusal.audit_id, None)
             if early is None:
                 ids.append(refusal.audit_id)
@@ -382,18 +386,14 @@ class Sealing:
         for job in [*self._jobs.values(), *self._undelivered.values()]:
             job.answered = True
             if job.durable:
+                self._publishing.unknown(job)
                 self._end(job, "unknown", "")
             else:
-                item = job.item
-                lost = RefusedRecord(item.audit_id, item.request, "fault", "audit.unavailable", "link_closed")
-                self._groups.refuse(lost)
+                lost = (job.item.audit_id, job.item.request, "fault", "audit.unavailable", "link_closed")
+                self._groups.refuse(RefusedRecord(*lost))
                 job.close_descriptors()
         self._jobs.clear()
         self._undelivered.clear()
         error = self._groups.append_rest()
         if error is not None:
             _log.error("audit log: %s while closing", error)
-
-
-def _context(item: SealItem) -> SignContext:
-    return SignContext(item.decision.tenant, item.audit_id, item.identity.token if item.identity else "")

@@ -99,7 +99,14 @@ def assemble(job: Job, payload: bytes) -> Sealed:
         combined = encode_envelope(payload_b64, payload_type, signers(job))
     digest = hashlib.sha256(combined).hexdigest() if combined and item.profile == "dsse" else ""
     return Sealed(
-        tuple(signatures), job.statement_sha256, job.decision_digest, job.leaf_hash, job.index, combined, digest
+        tuple(signatures),
+        job.statement_sha256,
+        job.decision_digest,
+        job.leaf_hash,
+        job.index,
+        combined,
+        digest,
+        job.presence.shown if job.presence else None,
     )
 
 
@@ -136,8 +143,11 @@ def sealed_signature(
 
 
 def signers(job: Job) -> list[Signature]:
-    """Return the signatures of the combined envelope, each with the keyid that tells its signer apart."""
-    return [Signature(made.signature, made.public.envelope_keyid) for made in job.signatures if made is not None]
+    """Return the signatures of the combined envelope, each with the keyid that tells its signer apart; the assertion of
+    whoever approved them comes last."""
+    signed = [Signature(made.signature, made.public.envelope_keyid) for made in job.signatures if made is not None]
+    given = job.presence
+    return signed if given is None else [*signed, Signature(given.assertion, given.envelope_keyid)]
 
 
 def signed_of(job: Job) -> dict[int, Signed]:

@@ -2,8 +2,10 @@
 
 from signerd.host.config_model import Config, Key
 from signerd.host.keyless_trust import read_trust
+from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.keyless import Certificates
-from signerd.sealer.keyring import DAY_MS, KeySpec
+from signerd.sealer.keyring import DAY_MS
+from signerd.verification.fido2 import Credential
 
 __all__ = ["key_specs"]
 
@@ -27,6 +29,9 @@ def key_specs(config: Config) -> list[KeySpec]:
             key.warn_days * DAY_MS,
             tenants[key.tenant].profile,
             _certificates(key),
+            key.presence or "",
+            key.presence_s if key.presence else 0.0,
+            Credential(b"", key.rp_id, key.origin, key.user_verification) if key.rp_id else None,
             frozenset(key.purposes or ()),
             key.algorithm or "",
         )

@@ -18,6 +18,9 @@ class Call(NamedTuple):
     """A method of the worker protocol, its params, and who takes the outcome. ``fds`` is at most one, closed by
     ``closing`` where it is no memfd.
 
+    ``deadline_s`` is for a call that waits for a person: it replaces the backend's own, and whatever is asked meanwhile
+    has its time after it, for a worker answers in order. 0 is the backend's own.
+
     One that is ``alone`` is in no batch, and answered when it is done. ``seconds`` is a deadline of its own: to miss it
     says nothing of the worker, as a caller's file may be why. ``over`` is called once when the worker has nothing more
     to do with it, which may be long after ``done``.
@@ -27,6 +30,7 @@ class Call(NamedTuple):
     params: msgspec.Struct
     done: Callable[[CallResult], None]
     fds: tuple[int, ...] = ()
+    deadline_s: float = 0.0
     alone: bool = False
     seconds: float | None = None
     closing: Closing | None = None

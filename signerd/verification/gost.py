@@ -89,7 +89,7 @@ class GostKey:
                 "gost_payload_too_large",
                 f"a GOST signature is verified over {LARGEST_MESSAGE} bytes at most",
             )
-        return Streebog(self.parameters.curve.size, message).digest()
+        return _hashed(self.parameters.curve.size, bytes(message))
 
     def verify(self, signature: bytes, message: bytes | memoryview) -> bool:
         """Whether ``signature`` is this key's over ``message``; refuses as :meth:`digest` does."""
@@ -118,6 +118,12 @@ class GostKey:
         s = int.from_bytes(signature[: curve.size], "big")
         r = int.from_bytes(signature[curve.size :], "big")
         return (s, r) if 0 < s < curve.q and 0 < r < curve.q else None
+
+
+@lru_cache(maxsize=2)
+def _hashed(size: int, message: bytes) -> bytes:
+    # An envelope may have many signatures, and a policy many keys: the message is hashed once for all of them.
+    return Streebog(size, message).digest()
 
 
 @lru_cache(maxsize=_KEYS_KEPT)

@@ -51,14 +51,14 @@ def key_details(key: PublicKey) -> str:
     """Return the name of what ``key`` signs with, as a Rekor v2 log takes it.
 
     Refuses ``key.algorithm_refused`` (``not_logged``) for a key that no such log takes: Ed25519, which it takes over a
-    digest alone (Ed25519ph), and RSA of other sizes.
+    digest alone (Ed25519ph), RSA of other sizes, and what Sigstore has no name for.
     """
     if key.algorithm == "RSA-PKCS1-SHA256":
         loaded = load_der_public_key(key.spki)
         size = loaded.key_size if isinstance(loaded, rsa.RSAPublicKey) else 0
         names = {f"PKIX_RSA_PKCS1V15_{size}_SHA256"} & KEY_DETAILS[key.algorithm]
     else:
-        names = set() if key.algorithm == "Ed25519" else set(KEY_DETAILS[key.algorithm])
+        names = set() if key.algorithm == "Ed25519" else set(KEY_DETAILS.get(key.algorithm, ()))
     if len(names) != 1:
         raise Refusal("key.algorithm_refused", "not_logged", "no transparency log takes signatures by this type of key")
     return names.pop()

@@ -9,7 +9,7 @@ from signerd.attestation.dsse import Envelope, pae
 from signerd.errors import Refusal
 from signerd.verification.keys import Message, PublicKey
 
-__all__ = ["KEY_DETAILS", "Signed", "own_digest", "verify_message"]
+__all__ = ["KEY_DETAILS", "Signed", "own_digest", "own_hash", "verify_message"]
 
 _HASHES: Final[dict[str, tuple[str, Callable[[bytes | memoryview], "hashlib._Hash"]]]] = {
     "ES256": ("SHA2_256", hashlib.sha256),
@@ -71,6 +71,12 @@ class Signed:
         if named is None:
             raise Refusal("key.algorithm_refused", "no_digest", "a key of this type signs without hashing first")
         return cls(signature, key, certificate, None, named[0], digest)
+
+
+def own_hash(algorithm: str) -> "Callable[[bytes | memoryview], hashlib._Hash] | None":
+    """Return the hash of a key's algorithm; None for one that signs without hashing first, and for an unknown one."""
+    named = _HASHES.get(algorithm)
+    return None if named is None else named[1]
 
 
 def own_digest(key: PublicKey, message: bytes | memoryview) -> bytes | None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_publ
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from cryptography.x509.oid import NameOID
 
+from signerd.attestation.algorithms import COSIGN_ALGORITHMS
 from signerd.attestation.dsse import encode_base64
 from signerd.errors import Refusal
 from signerd.verification.keys import PublicKey
@@ -154,6 +155,8 @@ def _log(part: LogPart) -> dict[str, object]:
 
 
 def _details(key: PublicKey) -> str:
+    if key.algorithm not in COSIGN_ALGORITHMS:
+        raise Refusal("request.malformed", "key_type", f"no log or authority of Sigstore's has a {key.algorithm} key")
     loaded = load_der_public_key(key.spki)
     if isinstance(loaded, rsa.RSAPublicKey):
         if loaded.key_size not in (2048, 3072, 4096):

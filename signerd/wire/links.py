@@ -13,6 +13,7 @@ from signerd.wire.backends import BackendState
 from signerd.wire.keyless import IdentityToken, Keyless
 from signerd.wire.params import Descriptor
 from signerd.wire.ring import Grant, RingEntry
+from signerd.wire.signed import UserPresence
 from signerd.wire.worker_calls import CallError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Close",
     "CloseMany",
     "DecisionFacts",
+    "EntryCall",
     "Failed",
     "KeyUse",
     "Open",
@@ -132,6 +134,7 @@ class SealItem(msgspec.Struct, frozen=True):
     In the output ``profile`` dsse the envelope is what leaves, and the first ES256 key alone has a bundle.
     In the output ``profile`` cose each key signs a ``Sig_structure`` (RFC 9052), and its COSE_Sign1 is its ``bundle``.
     What is of another payload type than a Statement's leaves in an envelope alone.
+    ``approval_id`` is that of the approval by user presence that the caller was given, else empty.
     """
 
     audit_id: str
@@ -145,6 +148,7 @@ class SealItem(msgspec.Struct, frozen=True):
     rekor_request: bool = False
     identity: IdentityToken | None = None
     profile: str = "cosign"
+    approval_id: str = ""
 
 
 class SealMany(msgspec.Struct, frozen=True, tag_field="type", tag="seal_many"):
@@ -217,8 +221,18 @@ class AdminCall(msgspec.Struct, frozen=True, tag_field="type", tag="admin_call")
     inline_max: int
 
 
+class EntryCall(msgspec.Struct, frozen=True, tag_field="type", tag="entry_call"):
+    """Ask what came of a record of ``tenant`` that is published after its answer; ``inline_max`` as of a call of the
+    admin plane, and the answer is that of one."""
+
+    id: int
+    tenant: str
+    audit_id: str
+    inline_max: int
+
+
 class AdminAnswer(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="admin_answer"):
-    """Its end: ``result`` is msgpack, whose descriptors come with this frame; or ``error`` with its ``details``."""
+    """The end of a call: ``result`` is msgpack, whose descriptors come with this frame; or ``error``, ``details``."""
 
     id: int
     result: bytes = b""
@@ -277,15 +291,21 @@ class Sealed(msgspec.Struct, frozen=True):
     index: int
     envelope: bytes | Descriptor | None = None
     envelope_sha256: str = ""
+    presence: UserPresence | None = None
 
 
 class SealOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Exactly one of ``ok`` and ``error``. ``recorded`` is false where not even the error could be recorded."""
+    """Exactly one of ``ok`` and ``error``; ``details`` and ``retry_after_ms`` (0: no hint) go with the error.
+
+    ``recorded`` is false where not even the error could be recorded.
+    """
 
     audit_id: str
     ok: Sealed | None = None
     error: CallError | None = None
     recorded: bool = True
+    details: dict[str, str | int] = {}
+    retry_after_ms: int = 0
 
 
 class SealedMany(msgspec.Struct, frozen=True, tag_field="type", tag="sealed_many"):

@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw
 from signerd.errors import Refusal
 from signerd.wire import admin
 from signerd.wire.decoding import decode_strict, malformed
+from signerd.wire.later import EntryOf, LaterBundle, LaterEntries
 from signerd.wire.macs import HmacCompute, HmacVerify, MacComputed, MacVerified
 from signerd.wire.params import (
     AuditFilters,
@@ -64,6 +65,7 @@ from signerd.wire.signed import (
     Remaining,
     SigningIdentity,
     SignResult,
+    UserPresence,
     VerifyCommand,
 )
 from signerd.wire.verified import BundleVerified, VerificationCheck, VerifiedBatch, VerifyOutcome
@@ -90,6 +92,7 @@ __all__ = [
     "Descriptor",
     "EntitlementStatus",
     "EntitlementSummary",
+    "EntryOf",
     "Hardware",
     "HmacCompute",
     "HmacVerify",
@@ -98,6 +101,8 @@ __all__ = [
     "KeyList",
     "KeySummary",
     "KeysDescribe",
+    "LaterBundle",
+    "LaterEntries",
     "MacComputed",
     "MacVerified",
     "MethodSpec",
@@ -120,6 +125,7 @@ __all__ = [
     "SigningIdentity",
     "SocketName",
     "Subject",
+    "UserPresence",
     "VerificationCheck",
     "VerifiedBatch",
     "VerifyBatch",
@@ -172,6 +178,7 @@ METHODS: Final[Mapping[str, MethodSpec]] = MappingProxyType(
         "keys.describe": MethodSpec(KeysDescribe, KeyDescription, "signer.keys", True),
         "verify.bundle": MethodSpec(VerifyBundle, BundleVerified, "attestor.verify", True),
         "verify.batch": MethodSpec(VerifyBatch, VerifiedBatch, "attestor.verify", True),
+        "transparency.entry": MethodSpec(EntryOf, LaterEntries, "attestor.write", True),
         "audit.query": MethodSpec(AuditQuery, AuditRecords, "signer.audit", True, _BOTH),
         "daemon.info": MethodSpec(NoParams, DaemonInfo, None, True, _BOTH),
         "daemon.health": MethodSpec(NoParams, DaemonHealth, None, False, _BOTH),

@@ -156,7 +156,8 @@ class KeyDescription(msgspec.Struct, frozen=True):
     profile: str
     """compliance profile"""
     uses: tuple[str, ...]
-    """what it may sign: `dsse` always, `cose` where it may sign in that output profile"""
+    """what it may sign: `dsse` always, `cose` where it may sign in that output profile; `approval` alone of a FIDO2
+    credential, which signs nothing itself"""
     hardware: Hardware
     """see Hardware"""
     verify_command: tuple[VerifyCommand, ...]
@@ -173,6 +174,8 @@ class KeyDescription(msgspec.Struct, frozen=True):
     """why it was revoked: `unspecified`, `superseded`, `compromised` or `cessation`"""
     invalid_since: int | UnsetType = UNSET
     """Unix milliseconds; compromised, and nothing made from then on is valid whatever a timestamp says"""
+    presence: str | UnsetType = UNSET
+    """reference of the FIDO2 credential whose holder must approve each signature by a touch"""
 
 
 class PluginInfo(msgspec.Struct, frozen=True):

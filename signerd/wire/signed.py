@@ -23,6 +23,7 @@ __all__ = [
     "Remaining",
     "SignResult",
     "SigningIdentity",
+    "UserPresence",
     "VerifyCommand",
 ]
 
@@ -148,6 +149,21 @@ class Receipt(msgspec.Struct, frozen=True):
     """hex of SHA-256 of the decision's RFC 8785 form"""
 
 
+class UserPresence(msgspec.Struct, frozen=True):
+    """Who approved a signature that needs it, and the evidence."""
+
+    approval_id: str
+    """the approval that was used up"""
+    key: str
+    """reference of the credential"""
+    keyid: str
+    """`fido2:`, then the keyid of the credential's key: what the assertion has in the combined envelope"""
+    counter: int
+    """the authenticator's signature counter; 0 where it keeps none"""
+    assertion: Bin
+    """deterministic CBOR `[fmt, authenticatorData, clientDataJSON, signature]`, over SHA-256 of the PAE"""
+
+
 class SignResult(msgspec.Struct, frozen=True):
     """A signed statement, or a signed payload."""
 
@@ -183,6 +199,8 @@ class SignResult(msgspec.Struct, frozen=True):
     """with `include: rekor_request`: a `hashedRekordRequestV002` for each bundle, JSON as a Rekor v2 log takes it"""
     cose: tuple[Bin, ...] | UnsetType = UNSET
     """in profile `cose`: a COSE_Sign1 message (RFC 9052) for each signature, in the order of `keys`"""
+    presence: UserPresence | UnsetType = UNSET
+    """see UserPresence; absent where no key needs one"""
 
 
 class BatchError(msgspec.Struct, frozen=True):

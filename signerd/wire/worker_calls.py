@@ -14,6 +14,7 @@ from signerd.wire.verified import BundleVerified
 
 __all__ = [
     "LINK_FRAME_BYTES",
+    "MOST_FOUND",
     "PAYLOAD_INLINE",
     "STATEMENT_BYTES",
     "BatchCall",
@@ -28,6 +29,8 @@ __all__ = [
     "DocumentChecked",
     "EnrolParams",
     "EnrolResult",
+    "FindParams",
+    "FindResult",
     "GenerateParams",
     "JudgeBundle",
     "RotateParams",
@@ -166,6 +169,24 @@ class SubmitResult(msgspec.Struct, frozen=True):
     """``submit``'s result, checked by the publisher: a ``TransparencyLogEntry`` as JSON, or a DER ``TimeStampResp``."""
 
     proof: bytes
+
+
+class FindParams(msgspec.Struct, frozen=True):
+    """``find`` (capability of a log): which entries are over this digest."""
+
+    payload_digest: bytes
+
+
+class FindResult(msgspec.Struct, frozen=True):
+    """``find``'s result: entries as JSON, checked by the publisher, among those from ``first`` to before ``size``."""
+
+    proofs: tuple[bytes, ...]
+    first: int
+    size: int
+
+
+MOST_FOUND: Final = 8
+"""Entries of one answer to ``find``: with the longest proofs they fit into a frame."""
 
 
 class BatchCall(msgspec.Struct, frozen=True):

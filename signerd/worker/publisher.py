@@ -7,14 +7,15 @@ when its link does, and dies with its parent.
 """
 
 import os
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Literal, TypeVar, cast
 
 import msgspec
 import trio
 
 import signerd
-from signerd.contracts.providers import TransparencyLog
+from signerd.contracts.providers import Finder, TransparencyLog
+from signerd.contracts.values import LogFound
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.certificate import NONE
 from signerd.host.guard import Guard
@@ -26,11 +27,14 @@ from signerd.wire.messages import VERSION, Hello, Limits, Message, Request, Resp
 from signerd.wire.worker_auth import NONCE_BYTES
 from signerd.wire.worker_calls import (
     LINK_FRAME_BYTES,
+    MOST_FOUND,
     BatchCall,
     BatchParams,
     BatchResult,
     CallError,
     CallOutcome,
+    FindParams,
+    FindResult,
     SubmitParams,
     SubmitResult,
 )
@@ -57,6 +61,8 @@ _LIMITS: Final = Limits(
 _message: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 _batch: Final = msgspec.msgpack.Decoder(BatchParams)
 _submit: Final = msgspec.msgpack.Decoder(SubmitParams)
+_find: Final = msgspec.msgpack.Decoder(FindParams)
+T = TypeVar("T")
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -83,6 +89,7 @@ class Publisher:
         self._link = link
         self._provider = provider
         self._guard = Guard("publisher", name, seconds=call_s)
+        self._finds = "find" in getattr(provider, "capabilities", ())
         self._greeted = False
         self._sending = trio.Lock()
 
@@ -134,7 +141,7 @@ class Publisher:
             software=SOFTWARE,
             version=VERSION,
             limits=_LIMITS,
-            methods=("submit", "batch"),
+            methods=("submit", "batch", "find") if self._finds else ("submit", "batch"),
             profiles=(),
             nonce=os.urandom(NONCE_BYTES),
         )
@@ -150,7 +157,7 @@ class Publisher:
                         nursery.start_soon(self._outcome, item, place, outcomes)
                 result = _encode(BatchResult(tuple(outcomes)))
             else:
-                result = _encode(await self._submit(method, params))
+                result = _encode(await self._call(method, params))
             frame = encode_frame(Response(request_id, msgspec.Raw(result)))
             if len(frame) - 4 > LINK_FRAME_BYTES:
                 raise Refusal("request.too_large", "answer_size", "the answers are longer than a frame")
@@ -160,28 +167,44 @@ class Publisher:
 
     async def _outcome(self, item: BatchCall, place: int, outcomes: list[CallOutcome]) -> None:
         try:
-            done = await self._submit(item.method, bytes(item.params))
+            done = await self._call(item.method, bytes(item.params))
             outcomes[place] = CallOutcome(ok=msgspec.Raw(_encode(done)))
         except SignerdError as exc:
             outcomes[place] = CallOutcome(error=CallError(exc.code, exc.reason, exc.public, str(exc.args[0])))
 
-    async def _submit(self, method: str, params: bytes) -> SubmitResult:
-        if method != "submit":
-            raise Refusal("request.unsupported", "method", "a publisher does not serve this method")
-        wanted = decode_strict(_submit, msgspec.Raw(params))
-        try:
-            said = self._guard(
+    async def _call(self, method: str, params: bytes) -> SubmitResult | FindResult:
+        if method == "submit":
+            wanted = decode_strict(_submit, msgspec.Raw(params))
+            proof = await self._provided(
                 self._provider.submit, bytes, wanted.payload_digest, wanted.signature, wanted.verifier
             )
-            proof = said if isinstance(said, bytes) else await self._guard.awaited(said, bytes)
+            self._check_proofs((proof,))
+            return SubmitResult(proof)
+        if method == "find" and self._finds:
+            sought = decode_strict(_find, msgspec.Raw(params))
+            found = await self._provided(cast("Finder", self._provider).find, LogFound, sought.payload_digest)
+            self._check_proofs(found.proofs)
+            if len(found.proofs) > MOST_FOUND or not 0 <= found.first <= found.size:
+                raise self._fault("plugin_answer", f"{len(found.proofs)} entries of {found.first} to {found.size}")
+            return FindResult(found.proofs, found.first, found.size)
+        raise Refusal("request.unsupported", "method", "a publisher does not serve this method")
+
+    async def _provided(self, call: Callable[..., object], kind: type[T], *args: object) -> T:
+        """Have the plugin do it; a Fault of its kind where it does not."""
+        try:
+            said = self._guard(call, kind, *args)
+            done = said if isinstance(said, kind) else await self._guard.awaited(cast("Awaitable[object]", said), kind)
         except SignerdError as exc:
             if exc.code.startswith("transparency."):
                 raise
             raise self._fault("plugin_code", f"raised {exc.code}, which is no code of a publisher") from exc
-        assert isinstance(proof, bytes)
-        if not 0 < len(proof) <= PROOF_BYTES:
-            raise self._fault("plugin_answer", f"a proof of {len(proof)} bytes")
-        return SubmitResult(proof)
+        assert isinstance(done, kind)
+        return done
+
+    def _check_proofs(self, proofs: Sequence[bytes]) -> None:
+        for proof in proofs:
+            if not 0 < len(proof) <= PROOF_BYTES:
+                raise self._fault("plugin_answer", f"a proof of {len(proof)} bytes")
 
     def _fault(self, reason: str, operator: str) -> Fault:
         text = f"{self._guard.name}: {operator}"

@@ -12,7 +12,8 @@ from signerd.sealer import audit as audit_file
 from signerd.sealer import ring as ring_file
 from signerd.sealer.audit import SqliteAuditStore
 from signerd.sealer.backends import Backend, BackendSpec
-from signerd.sealer.keyring import Keyring, KeySpec
+from signerd.sealer.key_spec import KeySpec
+from signerd.sealer.keyring import Keyring
 from signerd.sealer.life import Life
 from signerd.sealer.ring import RingStore
 from signerd.sealer.versions import Versions

@@ -124,15 +124,23 @@ class LogDouble:
         parts = path.split("/")
         if parts[0] != "tile":
             return Reply(404)
+        if parts[1] == "entries":
+            row = [len(leaf).to_bytes(2) + leaf for leaf in self.leaves]
+            return _tile(parts, row)
         row = [leaf_hash(leaf) for leaf in self.leaves]
         for _ in range(8 * int(parts[1])):
             row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
-        partial = parts[-1].isdecimal() and parts[-2].endswith(".p")
-        groups = [*parts[2:-2], parts[-2].removesuffix(".p")] if partial else parts[2:]
-        number = int("".join(group.removeprefix("x") for group in groups))
-        tile = row[number * 256 : number * 256 + 256]
-        width = int(parts[-1]) if partial else 256
-        return Reply(200, b"".join(tile[:width])) if len(tile) >= width else Reply(404)
+        return _tile(parts, row)
+
+
+def _tile(parts: list[str], row: list[bytes]) -> Reply:
+    """A tile of ``row`` by its path, whole or partial."""
+    partial = parts[-1].isdecimal() and parts[-2].endswith(".p")
+    groups = [*parts[2:-2], parts[-2].removesuffix(".p")] if partial else parts[2:]
+    number = int("".join(group.removeprefix("x") for group in groups))
+    tile = row[number * 256 : number * 256 + 256]
+    width = int(parts[-1]) if partial else 256
+    return Reply(200, b"".join(tile[:width])) if len(tile) >= width else Reply(404)
 
 
 class AuthorityDouble:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fakes.gost import SoftGost
@@ -62,11 +62,14 @@ class HandClock:
         self.seconds += seconds
 
 
+_CURVES: dict[str, ec.EllipticCurve] = {"ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+
+
 class SoftKey:
-    """A key pair with its place in the ring. An Ed25519 or GOST key signs the message, a P-256 key its SHA-256."""
+    """A key pair with its place in the ring. A P-256 key signs the message's SHA-256, the others the message."""
 
     def __init__(self, key: str = "file:default", algorithm: str = "ES256", tenant: str = TENANT) -> None:
-        private = ec.generate_private_key(ec.SECP256R1())
+        private = ec.generate_private_key(_CURVES.get(algorithm, ec.SECP256R1()))
         self.private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | SoftGost = private
         if algorithm == "Ed25519":
             self.private = ed25519.Ed25519PrivateKey.generate()
@@ -84,6 +87,8 @@ class SoftKey:
         """Sign what a worker is handed."""
         if isinstance(self.private, ed25519.Ed25519PrivateKey | SoftGost):
             return self.private.sign(message)
+        if self.entry.algorithm in _CURVES:
+            return self.private.sign(message, ec.ECDSA(SHA384() if self.entry.algorithm == "ES384" else SHA512()))
         return self.private.sign(message, ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True))
 
     def pinned(self, backend: str = "soft") -> Pinned:
@@ -165,6 +170,12 @@ class ListStore:
 
     def ring_leaves(self) -> list[tuple[int, bytes]]:
         return [(index, leaf.text) for index, leaf in enumerate(self.leaves) if leaf.kind == "ring"]
+
+    def admin_leaves(self) -> list[bytes]:
+        return [leaf.text for leaf in self.leaves if leaf.kind == "admin"]
+
+    def presence_leaves(self) -> list[bytes]:
+        return [leaf.text for leaf in self.leaves if leaf.kind == "presence"]
 
     def leaves_at(self, indices: Sequence[int]) -> list[bytes]:
         return [self.leaves[index].text for index in sorted(indices)]

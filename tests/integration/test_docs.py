@@ -26,6 +26,7 @@ from running.authority import code_signing_authority
 from running.daemon import RELEASE, Running
 from signerd.attestation.log_entry import LogEntry
 from signerd.cli.main import main as signerd
+from signerd.contracts.services import Leaf
 from signerd.daemon import faults, sealer_process
 from signerd.daemon import main as front_end
 from signerd.daemon.documents import QUEUE
@@ -34,7 +35,7 @@ from signerd.errors import SignerdError
 from signerd.host import config_approvals, config_keyless, config_limits, config_model, config_trust, supervision
 from signerd.host.config import parse
 from signerd.pipeline.record import SUBJECTS_IN_RECORD, TEXT_IN_RECORD
-from signerd.sealer import admin_leaves, checkpoint, group, leaves, lock
+from signerd.sealer import admin_leaves, checkpoint, group, later_leaves, leaves, lock, presence_leaf
 from signerd.wire import links, ring
 from signerd_client import Signer, SignRequest, Subject
 from signerd_entitlement_file import plans
@@ -429,8 +430,9 @@ def shape(value: object) -> object:
 def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]) -> None:
     for leaf in operated:
         leaf.get("request", {}).get("peer", {}).pop("unit", None)  # there or not, as whoever runs the tests was started
-    published = leaves.published_leaf("id", "local", "rekor", f"sha256:{DIGEST[7:]}", DIGEST[7:], ENTRY, 1)
-    operated = [*operated, json.loads(published.text)]
+    given = ("id", ("fido2:alice", f"sha256:{DIGEST[7:]}"), ("local", "uid:1"), (DIGEST[7:], DIGEST[7:]), 1, b"", 1)
+    made = [*later(), presence_leaf.presence_leaf(*given)]
+    operated = [*operated, *[json.loads(leaf.text) for leaf in made]]
     written = [(leaf["kind"], leaf.get("outcome"), shape(leaf)) for leaf in operated]
     shown = [json.loads(block) for block in blocks(OPERATIONS, "json")]
     for leaf in shown:
@@ -438,12 +440,25 @@ def test_the_leaves_shown_are_such_as_are_written(operated: list[dict[str, Any]]
     assert {leaf["kind"] for leaf in shown} == {leaf["kind"] for leaf in operated}
 
 
+def later() -> list[Leaf]:
+    """Leaves about records that have ended."""
+    named = ("id", "local", "rekor", f"sha256:{DIGEST[7:]}", DIGEST[7:])
+    entry = later_leaves.FoundEntry(DIGEST[7:], f"sha256:{DIGEST[7:]}", DIGEST[7:], 4)
+    return [
+        later_leaves.published_leaf(*named, ENTRY, 1),
+        later_leaves.unpublished_leaf(*named, 2024, 1),
+        later_leaves.looked_up_leaf("id", "local", "rekor", later_leaves.LookedUp("found", (entry,), 0, 9), 1),
+    ]
+
+
 LEAVES: list[tuple[str, list[type[msgspec.Struct]]]] = [
     ("admin", [admin_leaves._Admin, ring.Grant]),
     ("approval", [admin_leaves._Approval]),
     ("decided", [leaves._Decided, links.DecisionFacts, links.ReleaseFacts, links.RequestFacts, links.PeerFacts]),
     ("outcome", [leaves._Outcome, leaves.KeylessSigner]),
-    ("published", [leaves._Published]),
+    ("looked_up", [later_leaves._LookedUp, later_leaves.FoundEntry]),
+    ("published", [later_leaves._Published]),
+    ("unpublished", [later_leaves._Unpublished]),
     ("refused", [leaves._Refused]),
     ("ring", [admin_leaves._Ring, ring.RingEntry]),
     ("start", [leaves._Start, leaves.PluginFacts]),
@@ -451,7 +466,7 @@ LEAVES: list[tuple[str, list[type[msgspec.Struct]]]] = [
 
 
 def test_every_kind_of_leaf_is_explained() -> None:
-    known = [*vars(leaves).values(), *vars(admin_leaves).values()]
+    known = [value for module in (leaves, admin_leaves, later_leaves) for value in vars(module).values()]
     structs = {each for each in known if isinstance(each, type) and issubclass(each, msgspec.Struct)}
     kinds = {cls for cls in structs if {"kind", "v"} <= {field.name for field in msgspec.structs.fields(cls)}}
     assert kinds == {cls for _, shown in LEAVES for cls in shown} & kinds

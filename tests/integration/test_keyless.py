@@ -15,6 +15,7 @@ from asn1crypto import tsp  # type: ignore[import-untyped]  # no types are publi
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from fakes.tls_front import TlsAuthority, tls_front
 from outside.cosign import COSIGNS, cosign, trusted_root
 from running.callers import SBOM, SBOM_TYPE
 from running.configured import until
@@ -385,3 +386,29 @@ def test_what_is_logged_later_is_logged_with_its_certificate(
         entry = parse_log_entry(kept)
         verifier = json.loads(entry.body)["spec"]["hashedRekordV002"]["signature"]["verifier"]
         assert base64.b64decode(verifier["x509Certificate"]["rawBytes"]) == leaf_of(signed).public_bytes(Encoding.DER)
+
+
+def test_fulcio_over_tls_with_an_authority_of_ones_own(
+    sigstore_stack: SigstoreStack, issuers: list[str], tmp_path: Path
+) -> None:
+    stack = sigstore_stack
+    ours, other = TlsAuthority(tmp_path), TlsAuthority(tmp_path, "strangers")
+    port = stack.fulcio.server.ports[0]
+    said: list[object] = []
+    for number, (context, ca) in enumerate(
+        [(ours.context(), ours), (other.context(), ours), (ours.context(expired=True), ours)]
+    ):
+        base = tmp_path / str(number)
+        base.mkdir()
+        with tls_front(context, port) as url:
+            config = keyless_configuration(
+                base, url, stack.fulcio.authority.chain, stack.ct_log.public_key, issuers,
+                settings=f'timeout_s = 5\ntls_ca = "{ca.file}"',
+            )  # fmt: skip
+            with running_daemon(base, config=config) as started:
+                try:
+                    said.append(len(sign(started, stack.issuer.token()).bundles))
+                except SignerdError as error:
+                    said.append((error.code, error.reason))
+    unreachable = ("key.backend_unavailable", "fulcio_unreachable")
+    assert said == [1, unreachable, unreachable]

@@ -14,7 +14,7 @@ from running.callers import request
 from running.configured import key_workers, records, stopped
 from running.daemon import RELEASE, Running, running
 from signerd.errors import SignerdError
-from signerd.sealer.keyring import KeySpec
+from signerd.sealer.key_spec import KeySpec
 from signerd.wire.params import Options
 from signerd_client import Signer, SignRequest
 

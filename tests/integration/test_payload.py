@@ -136,7 +136,7 @@ def test_a_large_manifest_goes_by_the_document_worker(daemon: Running) -> None:
         ({"options": Options(timestamp=True)}, "request.unsupported", "not_served"),
         ({"options": Options(include=("rekor_request",))}, "request.unsupported", "not_served"),
         ({"policy": PolicyMetadata("sha256:x", "v")}, "request.unsupported", "not_served"),
-        ({"approval_id": "a"}, "request.unsupported", "not_served"),
+        ({"approval_id": "a"}, "request.conflict", "unknown_approval"),
         ({"idempotency_key": "k"}, "request.unsupported", "not_served"),
         ({"options": Options(keys=("file:none",))}, "key.not_found", "no_such_key"),
         ({"subject": [Subject("", {"sha256": "ab" * 32})]}, "statement.invalid", "name_empty"),

@@ -23,6 +23,7 @@ from running.stack import NEEDS, SigstoreStack
 from signerd.attestation.bundle import parse_bundle
 from signerd.attestation.dsse import Envelope
 from signerd.attestation.log_entry import parse_log_entry
+from signerd.errors import Refusal
 from signerd.verification.bundle import verify_bundle
 from signerd.verification.evidence import Requirements
 from signerd.verification.keys import PublicKey
@@ -134,6 +135,53 @@ def test_what_goes_into_the_log_later_is_told_by_the_audit_log(publisher: Runnin
     entry = parse_log_entry(kept)
     assert (entry.log_index, entry.log_id.hex()) == (leaf["log_index"], leaf["log_id"])
     assert sha256(entry.body).hexdigest() == leaf["entry_sha256"]
+
+
+def test_what_goes_into_the_log_later_can_be_fetched_whole(publisher: Running, root: Path, tmp_path: Path) -> None:
+    """By the library and by the command; nothing but the entry is new, and the whole verifies."""
+    one = signed(publisher, 7, Options(transparency="async", timestamp=True))
+    audit_id = one.result.receipt.audit_id
+    with Signer.connect(publisher.socket) as signer:
+        until(lambda: signer.transparency_entry(audit_id).state == "logged", 30)
+        found = signer.transparency_entry(audit_id)
+        with pytest.raises(Refusal) as refused:
+            signer.transparency_entry(signed(publisher, 8, Options()).result.receipt.audit_id)
+    assert (refused.value.code, refused.value.reason) == ("request.malformed", "no_entry")
+    (later,) = found.bundles
+    assert (later.bundle_sha256, later.envelope_sha256) == (one.result.bundle_sha256[0], one.result.envelope_sha256)
+    before, after = parse_bundle(one.bundles[0]), parse_bundle(later.bundle)  # type: ignore[arg-type]  # inline
+    assert (after.content, after.timestamps) == (before.content, before.timestamps)
+    assert (len(before.log_entries), len(after.log_entries)) == (0, 1)
+    out = tmp_path / "whole.json"
+    command = [Path(sys.executable).with_name("signerctl"), "transparency", "entry", audit_id]
+    done = subprocess.run(
+        [*command, "--socket", publisher.socket, "--out", out], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "logged"
+    assert out.read_bytes() == later.bundle
+    key = PublicKey.from_spki(one.result.signing_identity[0].spki)  # type: ignore[arg-type]
+    verification = verify_bundle(
+        out.read_bytes(), key, trusted_root=parse_trusted_root(root.read_bytes()), requirements=Requirements(1, 1)
+    )
+    assert verification.verified, verification.checks
+
+
+def test_an_entry_that_is_to_come_is_worth_another_try(sigstore_stack: SigstoreStack, tmp_path: Path) -> None:
+    """The log is out of reach; a restart without it says that nothing will come."""
+    config = publishing(tmp_path, log_table("http://127.0.0.1:9", sigstore_stack.rekor.public_key))
+    with running(tmp_path, config=config) as daemon:
+        one = signed(daemon, 1, Options(transparency="async"))
+        audit_id = one.result.receipt.audit_id
+        command = [Path(sys.executable).with_name("signerctl"), "transparency", "entry", audit_id]
+        command += ["--socket", daemon.socket, "--out", tmp_path / "whole.json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 10, done.stderr
+    with running(tmp_path, config=publishing(tmp_path)) as daemon:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 1, done.stderr
+        assert json.loads(done.stdout)["state"] == "failed"
+    assert not (tmp_path / "whole.json").exists()
 
 
 def test_a_real_log_takes_the_request_as_it_is(publisher: Running, sigstore_stack: SigstoreStack) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from fakes.sigstore import ISSUER, SAN, Sigstore
 from outside.signed import ARTIFACT, TYPE, Key, statement
@@ -22,7 +23,7 @@ from signerd.attestation.bundle import LARGEST_BUNDLE, keyful_bundle
 from signerd.attestation.dsse import encode_base64, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
 from signerd.errors import SignerdError
-from signerd_client import Signer
+from signerd_client import AsyncSigner, Signer, VerifyOutcome, VerifyRequest
 
 STACK = Sigstore()
 DIGEST = hashlib.sha256(ARTIFACT).hexdigest()
@@ -195,6 +196,31 @@ def test_the_library(daemon: Running) -> None:
         with pytest.raises(SignerdError) as caught:
             signer.verify_bundle(keyful())
         assert caught.value.reason == "missing_field"
+
+
+def test_many_by_the_library(daemon: Running) -> None:
+    key = KEY.pem.decode()
+    asked = [
+        VerifyRequest(bundle=keyful(), key=key, artifact_sha256=DIGEST),
+        VerifyRequest(bundle=large(2 * 1024 * 1024), key=key),
+        VerifyRequest(bundle=keyful(), key=key, artifact_sha256="0" * 64),
+        VerifyRequest(bundle=keyful(), policy="unheard-of"),
+        VerifyRequest(bundle=b"{}", key=key),
+        *[VerifyRequest(bundle=keyful(), key=key)] * 300,
+    ]
+    with Signer.connect(daemon.socket) as signer:
+        found = signer.verify_batch(asked)
+        assert signer.verify_batch([]) == []
+
+    async def many() -> list[VerifyOutcome]:
+        async with AsyncSigner.connect(daemon.socket) as signer:
+            return await signer.verify_batch(asked[:5])
+
+    assert [one.index for one in found] == list(range(305))
+    said = [one.error.reason if one.error else one.result and one.result.verified for one in found]
+    assert said[:5] == [True, True, False, "policy_unknown", False]
+    assert set(said[5:]) == {True}
+    assert [one.result for one in trio.run(many)] == [one.result for one in found[:5]]
 
 
 def test_a_caller_that_signs_does_not_wait_for_large_bundles(

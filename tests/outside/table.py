@@ -1,8 +1,8 @@
 """What outside verifiers accept, by key type and material: makes docs/interoperability.md.
 
 `PYTHONPATH=tests:scripts .venv/bin/python -m outside.table > docs/interoperability.md`, with every part of NEEDS;
-a test compares. Signatures are a daemon's; stamps, log entries and certificates, which it does not get by
-itself, are those of the real Fulcio, Rekor and timestamp server.
+a test compares. Signatures are a daemon's; stamps, log entries and certificates, which it gets by itself in the keyless
+rows, are those of the real Fulcio, Rekor and timestamp server.
 """
 
 import base64
@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from asn1crypto import tsp  # type: ignore[import-untyped]  # no types are published for it
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
@@ -31,7 +32,9 @@ from outside.signed import ARTIFACT, PREDICATE, TYPE, Key
 from outside.trust import built
 from running.configured import configuration
 from running.daemon import RELEASE, running
+from running.keyless_config import keyless_configuration
 from running.oidc import EMAIL
+from running.published import log_table, stamp_table
 from running.server import ask
 from running.stack import NEEDS as STACK
 from running.stack import SigstoreStack, sigstore_stack
@@ -50,7 +53,12 @@ __all__ = ["NEEDS", "page"]
 
 NEEDS = (*STACK, *COSIGNS, "node", "sigstore-verify", "securesystemslib", "sigstore")
 ALGORITHMS = ("ES256", "ES384", "ES512", "Ed25519", "RSA-PKCS1-SHA256")
-MATERIALS = ("key", "key, stamp", "key, log", "certificate, log, stamp")
+KEYLESS = {
+    "keyless, log, stamp": Options(mode="keyless", transparency="required", timestamp=True),
+    "keyless, log": Options(mode="keyless", transparency="required"),
+    "keyless, stamp": Options(mode="keyless", timestamp=True),
+}
+MATERIALS = ("key", "key, stamp", "key, log", "certificate, log, stamp", *KEYLESS)
 DETAILS = {
     "ES256": "PKIX_ECDSA_P256_SHA_256",
     "ES384": "PKIX_ECDSA_P384_SHA_384",
@@ -68,11 +76,12 @@ Which verifiers accept what, by the type of the key that signed and by what stan
 made by running them: `tests/outside/test_table.py` makes it again and compares. The envelopes are those that a daemon
 signed with a key of that type. Stamps, log entries and certificates are those of a real timestamp server, Rekor v2
 (`hashedrekord`) and Fulcio; the trusted root is the one that `signerd trust build` makes of them. securesystemslib is
-given the combined envelope.
+given the combined envelope. The bundles called `keyless` are as a daemon made them by Fulcio, log and authority, which
+it does with P-256 keys alone; in the other rows log entry, stamp and certificate were put beside its signature.
 
 Each verifier is asked for exactly that material: the key or the identity is named, log entries and stamps must be there
 and hold against the trusted root. `yes` is accepted, `no` refused; `none` is that there is nothing to ask: Rekor v2
-takes no entry by such a key, or the verifier knows no such material.
+takes no entry by such a key, no keyless key is of that type, or the verifier knows no such material.
 
 What one needs to know of each:
 
@@ -112,7 +121,7 @@ class Case:
 
     @property
     def by_certificate(self) -> bool:
-        return self.material.startswith("certificate")
+        return self.material.startswith(("certificate", "keyless"))
 
 
 def page(stack: SigstoreStack) -> str:
@@ -150,7 +159,7 @@ def _cases(stack: SigstoreStack, folder: Path) -> list[Case]:
     keys = {algorithm: Key(algorithm) for algorithm in ALGORITHMS}
     bundles, envelope = _by_the_daemon(folder, keys)
     (folder / "envelope.json").write_bytes(envelope)
-    asked = [(algorithm, material) for algorithm in ALGORITHMS for material in MATERIALS]
+    asked = [(algorithm, material) for algorithm in ALGORITHMS for material in MATERIALS if material not in KEYLESS]
     with ThreadPoolExecutor(len(asked)) as pool:  # the log answers once a second, however many ask
         made = list(pool.map(lambda each: _with(stack, json.loads(bundles[each[0]]), keys[each[0]], each[1]), asked))
     cases = []
@@ -161,7 +170,38 @@ def _cases(stack: SigstoreStack, folder: Path) -> list[Case]:
         file.write_text(json.dumps(bundle))
         named = None if bundle is None else file
         cases.append(Case(algorithm, material, named, folder / "envelope.json", pem, root, stack.issuer.url()))
+    for material, text in _keyless_by_the_daemon(stack, folder / "keyless").items():
+        file = folder / f"{material}.json"
+        file.write_bytes(text)
+        cases.append(
+            Case("ES256", material, file, folder / "envelope.json", folder / "ES256.pub", root, stack.issuer.url())
+        )
     return cases
+
+
+def _keyless_by_the_daemon(stack: SigstoreStack, folder: Path) -> dict[str, bytes]:
+    """Have a daemon sign by certificates, and publish: a bundle by its material."""
+    folder.mkdir()
+    text = keyless_configuration(
+        folder, stack.fulcio.url, stack.fulcio.authority.chain, stack.ct_log.public_key, [stack.issuer.url()]
+    )
+    text += log_table(stack.rekor.url, stack.rekor.public_key) + stamp_table(stack.tsa.url, stack.tsa.authority.chain)
+    made = {}
+    with running(folder, config=text) as daemon, Signer.connect(daemon.socket) as signer:
+        for material, options in KEYLESS.items():
+            given = msgspec.structs.replace(options, identity_token=stack.issuer.token())
+            made[material] = signer.sign_dsse(_request(given), deadline_s=60).bundles[0]
+    return made
+
+
+def _request(options: Options) -> SignRequest:
+    return SignRequest(
+        subject=[Subject("artifact", {"sha256": hashlib.sha256(ARTIFACT).hexdigest()})],
+        predicate_type=TYPE,
+        predicate=PREDICATE,
+        scanner_image_digest=RELEASE,
+        options=options,
+    )
 
 
 def _with(stack: SigstoreStack, bundle: dict[str, Any], key: Key, material: str) -> dict[str, Any] | None:
@@ -231,15 +271,9 @@ def _by_the_daemon(folder: Path, keys: dict[str, Key]) -> tuple[dict[str, bytes]
     references = [f"file:{algorithm.lower()}" for algorithm in keys]
     tenant = f'[tenants.local]\nkeys = {json.dumps(references)}\ndefault_key = "{references[0]}"\n'
     text = configuration(folder, {}).partition("[tenants.local]")[0] + tenant + "".join(tables)
-    request = SignRequest(
-        subject=[Subject("artifact", {"sha256": hashlib.sha256(ARTIFACT).hexdigest()})],
-        predicate_type=TYPE,
-        predicate=PREDICATE,
-        scanner_image_digest=RELEASE,
-        options=Options(keys=tuple(references), include=("envelope",)),
-    )
+    options = Options(keys=tuple(references), include=("envelope",))
     with running(folder, config=text) as daemon, Signer.connect(daemon.socket) as signer:
-        signed = signer.sign_dsse(request)
+        signed = signer.sign_dsse(_request(options))
     assert signed.envelope is not None
     return dict(zip(keys, signed.bundles, strict=True)), signed.envelope
 

@@ -70,13 +70,15 @@ def open_descriptors(pid: int) -> int:
 def records(daemon: Running) -> dict[str, list[str]]:
     """How each request to sign ended: the outcomes in the log by audit id, oldest first; one each is right (T3).
 
-    Left out are the counts of what was refused without a record of its own: they come when a minute is over (T13).
+    Left out are the counts of what was refused without a record of its own: they come when a minute is over (T13); and
+    assertions, which stand under the ids of approvals.
     """
     found: dict[str, list[str]] = {}
     for row in daemon.leaves():
         leaf = json.loads(bytes(row["leaf"]))  # type: ignore[call-overload]  # a blob
         method = leaf.get("request", {}).get("method", "sign.dsse")
-        if row["audit_id"] is not None and method.startswith("sign.") and "count" not in leaf:
+        begun = row["audit_id"] is not None and row["kind"] != "presence"
+        if begun and method.startswith("sign.") and "count" not in leaf:
             ends = found.setdefault(str(row["audit_id"]), [])
             if row["outcome"]:
                 ends.append(str(row["outcome"]))

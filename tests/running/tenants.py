@@ -20,7 +20,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 from fakes.life import Keys
 from running.client import SBOM, SBOM_TYPE, Client
 from running.daemon import RELEASE, Running
-from signerd.sealer.keyring import KeySpec
+from signerd.sealer.key_spec import KeySpec
 from signerd.wire.ring import RingEntry
 
 __all__ = ["LIVES", "TENANTS", "WAYS", "Caller", "Tenants", "configured", "lived", "order", "tenants"]

@@ -6,14 +6,17 @@ stands still where the test wants it.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import signal
+import sqlite3
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,7 @@ from running.configured import records, stopped, until
 from running.daemon import Running, running
 from running.published import log_table, publishing
 from running.rekor import Rekor
+from signerd.attestation.bundle import parse_bundle
 from signerd.errors import SignerdError
 from signerd.wire.params import Options
 from signerd_client import Signed, Signer
@@ -38,6 +42,7 @@ class Gate:
         self._rekor = rekor
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
+        self.reading: Callable[[], None] = lambda: None
         self.accepted: list[int] = []
         self.server = HttpDouble(self._answer)
 
@@ -45,6 +50,8 @@ class Gate:
         post = asked.method == "POST"
         if post:
             self.before()
+        else:
+            self.reading()
         status, headers, body = self._passed_on(asked)
         if post:
             self.accepted.append(status)
@@ -118,6 +125,12 @@ def kinds(daemon: Running) -> list[str]:
     return [str(row["kind"]) for row in daemon.leaves() if row["kind"] not in ("start", "ring")]
 
 
+def looked_up(daemon: Running) -> list[dict[str, Any]]:
+    """What the start has found of earlier records, once there is something."""
+    until(lambda: "looked_up" in kinds(daemon), 30)
+    return [json.loads(bytes(row["leaf"])) for row in daemon.leaves() if row["kind"] == "looked_up"]  # type: ignore[call-overload]
+
+
 def killed(daemon: Running) -> None:
     """Kill the sealer, and wait until another serves."""
     pid = daemon.child("sealer")
@@ -144,14 +157,36 @@ def test_decided_and_not_signed(daemon: Running, gate: Gate) -> None:
 
 
 def test_signed_and_not_published(daemon: Running, gate: Gate) -> None:
-    """The decision was durable before the log was asked; the post that hung is nobody's any more."""
+    """The decision was durable before the log was asked; the post that hung is nobody's any more. That the log has
+    nothing is not said at once: what hung might still be taken."""
     gate.before = held = Held()
     caller = Caller(daemon, 2)
     assert held.arrived.wait(20)
     assert kinds(daemon) == ["decided"]
     killed(daemon)
     closed_as_unknown(daemon, caller)
+    until(lambda: any(asked.path.endswith("/checkpoint") for asked in gate.server.asked), 20)
+    with contextlib.closing(sqlite3.connect(f"file:{daemon.state}/outbox.sqlite?mode=ro", uri=True)) as database:
+        until(lambda: database.execute("SELECT due_at > at FROM lookups").fetchall() == [(1,)], 20)
+    assert "looked_up" not in kinds(daemon)
     held.let_go.set()
+
+
+def test_a_second_kill_forgets_nothing_of_the_first(daemon: Running, gate: Gate) -> None:
+    """Killed when the record is closed, and before the log was looked into."""
+    gate.after = held = Held()
+    caller = Caller(daemon, 9)
+    assert held.arrived.wait(20)
+    gate.reading = looking = Held()
+    killed(daemon)
+    closed_as_unknown(daemon, caller)
+    assert looking.arrived.wait(20)
+    pid = daemon.child("sealer")
+    os.kill(pid, signal.SIGKILL)
+    daemon.child("sealer", other_than=pid)
+    for each in (held, looking):
+        each.let_go.set()
+    assert [leaf["state"] for leaf in looked_up(daemon)] == ["found"]
 
 
 def test_published_and_not_recorded(daemon: Running, gate: Gate) -> None:
@@ -167,11 +202,19 @@ def test_published_and_not_recorded(daemon: Running, gate: Gate) -> None:
     decided = next(json.loads(bytes(row["leaf"])) for row in daemon.leaves() if row["kind"] == "decided")  # type: ignore[call-overload]
     assert decided["decision"]["transparency"] == "required"
     assert decided["request"]["subjects"][0]["name"] == "app-3"
+    # The start has looked for what nobody had heard of, and the log of records says where it stands.
+    (looked,) = looked_up(daemon)
+    assert (looked["record"], looked["publisher"], looked["state"]) == (decided["audit_id"], "rekor", "found")
+    (entry,) = looked["entries"]
+    assert entry["keyid"] == decided["decision"]["keys"][0]["keyid"]
     # Whoever asks again has the same signature (RFC 6979), and so the entry that was made then.
     again = Caller(daemon, 3).ended()
     assert isinstance(again, Signed)
     assert gate.accepted[-1] == 409
     assert gate.server.asked[-1].method == "GET"
+    (logged,) = parse_bundle(again.bundles[0]).log_entries
+    assert (logged.log_index, logged.log_id.hex()) == (entry["log_index"], entry["log_id"])
+    assert hashlib.sha256(logged.body).hexdigest() == entry["entry_sha256"]
     assert [asked.body for asked in gate.server.asked if asked.method == "POST"] == [post.body, post.body]
 
 

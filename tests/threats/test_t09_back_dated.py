@@ -13,7 +13,7 @@ import pytest
 
 from fakes.life import Keys
 from signerd.errors import Refusal
-from signerd.sealer.keyring import KeySpec
+from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.publish import publication
 from signerd.verification.keys import PublicKey
 from signerd.verification.validity import check_signing_time, read_validities

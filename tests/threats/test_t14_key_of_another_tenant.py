@@ -32,6 +32,7 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "hmac.verify": lambda tenant, name: {"purpose": "signing", "key": name, "data": b"x", "mac": bytes(32)},
     "keys.describe": lambda tenant, name: {"key": name},
     "audit.query": lambda tenant, name: {"filters": {"audit_id": name}, "limit": 200},
+    "transparency.entry": lambda tenant, name: {"audit_id": name},
     "verify.bundle": lambda tenant, name: {"bundle": b"{}", "policy": name},
     "verify.batch": lambda tenant, name: {"items": [{"bundle": b"{}", "policy": name}]},
     "session.bind": lambda tenant, name: {"tenant": name},
@@ -47,6 +48,7 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
 UNKNOWN = {
     "audit.query": "",
     "session.bind": "auth.tenant_mismatch other_tenant",
+    "transparency.entry": "request.malformed no_entry",
     **dict.fromkeys(("sign.dsse", "sign.batch", "hmac.compute", "hmac.verify", "keys.describe"), NOT_FOUND),
     **dict.fromkeys(("verify.bundle", "verify.batch"), "request.malformed policy_unknown"),
 }

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from signerd.contracts.providers import AuditSink, TransparencyLog
+from signerd.contracts.providers import AuditSink, Finder, TransparencyLog
+from signerd.contracts.values import LogFound
 from signerd_conformance.contracts.plugin import PluginContract, refused, settled
 from signerd_conformance.vectors.areas import text_of
 
@@ -155,6 +156,29 @@ class TransparencyLogContract(PluginContract):
             with lie:
                 refused("transparency.unavailable", log.submit, *submitted)
             self.prove(_entry(log, submitted), *submitted)
+
+    def test_a_log_that_can_look_finds_what_it_has(self) -> None:
+        """Capability ``find``, declared or not there: the entry of a digest, nothing of another, and an outage told."""
+        log, (digest, signature, verifier) = self.log(), _submission()
+        declared = "find" in getattr(log, "capabilities", ())
+        assert isinstance(log, Finder) == declared, "capabilities say otherwise than the class"
+        if not isinstance(log, Finder):
+            return
+        assert _found(log, hashlib.sha256(secrets.token_bytes(8)).digest()) == ()
+        _entry(log, (digest, signature, verifier))
+        proofs = _found(log, digest)
+        assert proofs, "what was submitted is not found"
+        for proof in proofs:
+            self.prove(proof, digest, signature, verifier)
+        with self.outage():
+            refused("transparency.unavailable", log.find, digest)
+
+
+def _found(log: Finder, digest: bytes) -> tuple[bytes, ...]:
+    found = settled(log.find(digest))
+    assert isinstance(found, LogFound), f"{found!r:.200} is no LogFound"
+    assert 0 <= found.first <= found.size, f"from {found.first} to {found.size}"
+    return found.proofs
 
 
 def _leaf(more: str = '""') -> bytes:

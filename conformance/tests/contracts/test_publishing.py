@@ -8,6 +8,8 @@ import pytest
 from fakes.contracts import failing, plugin
 from fakes.small_log import LIES, LogServer, SmallLog, prove
 from fakes.small_sink import SmallSink, kept, out
+from signerd.contracts.values import LogFound
+from signerd.errors import Fault
 from signerd_conformance.contracts import AuditSinkContract, TransparencyLogContract
 
 
@@ -70,6 +72,7 @@ def test_what_is_no_sink_fails_everything(made: object, tmp_path: Path) -> None:
     assert judged_sink(tmp_path / "leaves.sqlite", lambda: made) == set(SINK)
 
 
+LOOKS = "a_log_that_can_look_finds_what_it_has"
 PROVEN, GOES_ON, ONCE_MORE, DOWN, CHECKED = LOG = (
     "an_entry_proves_what_was_submitted",
     "another_instance_goes_on",
@@ -127,4 +130,61 @@ def test_a_log_must_be_lied_to() -> None:
 
 @pytest.mark.parametrize("made", [object(), SmallLog])
 def test_what_is_no_log_fails_everything(made: object) -> None:
-    assert judged_log(lambda server: made, *LIES) == set(LOG)
+    assert judged_log(lambda server: made, *LIES) == {*LOG, LOOKS}
+
+
+class FindingLog(SmallLog):
+    """It remembers what it has submitted."""
+
+    capabilities = ("find",)
+
+    def __init__(self, server: LogServer, looks: str) -> None:
+        super().__init__(server)
+        self.looks = looks
+        self.entries: dict[bytes, bytes] = {}
+
+    def submit(self, payload_digest: bytes, signature: bytes, verifier: bytes) -> bytes:
+        entry = super().submit(payload_digest, signature, verifier)
+        assert isinstance(entry, bytes)
+        self.entries[payload_digest] = entry
+        return entry
+
+    def find(self, payload_digest: bytes) -> object:
+        if self.server.down and self.looks != "silent":
+            raise Fault("transparency.unavailable", "log_down", "no")
+        if self.looks == "none":
+            return LogFound((), 0, len(self.entries))
+        entry = b"{}" if self.looks == "unproven" else self.entries.get(payload_digest)
+        if self.looks == "anything":
+            entry = entry or b"{}"
+        known = payload_digest in self.entries or self.looks == "anything"
+        found = (entry,) if known and entry is not None else ()
+        size = -1 if self.looks == "size" else len(self.entries)
+        return found if self.looks == "tuple" else LogFound(found, 0, size)
+
+
+@pytest.mark.parametrize(
+    ("looks", "failed"),
+    [
+        ("right", set()),
+        ("none", {LOOKS}),
+        ("unproven", {LOOKS}),
+        ("anything", {LOOKS}),
+        ("silent", {LOOKS}),
+        ("tuple", {LOOKS}),
+        ("size", {LOOKS}),
+    ],
+)
+def test_logs_that_can_look(looks: str, failed: set[str]) -> None:
+    assert judged_log(partial(FindingLog, looks=looks), *LIES) == failed
+
+
+def test_what_a_log_can_is_declared() -> None:
+    class Silent(FindingLog):
+        capabilities = ()  # type: ignore[assignment]  # what it is about
+
+    class Boasting(SmallLog):
+        capabilities = ("find",)
+
+    assert judged_log(partial(Silent, looks="right"), *LIES) == {LOOKS}
+    assert judged_log(Boasting, *LIES) == {LOOKS}

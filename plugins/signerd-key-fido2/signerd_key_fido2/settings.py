@@ -1,10 +1,18 @@
 """The plugin's table of the configuration, understood and checked."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from signerd.contracts.settings import (
+    absolute_path,
+    matching,
+    only_known,
+    seconds,
+    secret_place,
+    true_or_false,
+)
 
 __all__ = ["ANY", "SOCKET", "Settings", "understand"]
 
@@ -22,7 +30,6 @@ _KNOWN: Final = {
     "touch_s",
     "user_verification",
 }
-_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _RP_ID: Final = re.compile(r"ssh:[!-~]{0,251}|[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """A domain (WebAuthn level 2, section 5.1.2) or, as OpenSSH has it, what begins with ``ssh:``."""
 _ORIGIN: Final = re.compile(r"https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
@@ -53,27 +60,22 @@ class Settings:
 def understand(settings: Mapping[str, object]) -> Settings:
     """Read the table; ValueError in a plain sentence for an unknown key, a wrong type, a path that is not absolute,
     an ``rp_id`` that no authenticator would keep apart from another's."""
-    for key in settings:
-        if key not in _KNOWN:
-            raise ValueError(f"{key}: unknown key; expected are {', '.join(sorted(_KNOWN))}")
-    verification = settings.get("user_verification", False)
-    if not isinstance(verification, bool):
-        raise ValueError("user_verification: true or false is expected")
+    only_known(settings, _KNOWN)
     return Settings(
-        _path("state", settings.get("state")),
-        _matching("rp_id", settings.get("rp_id"), _RP_ID, "a domain name, or ssh: and a name, is expected"),
+        absolute_path("state", settings.get("state")),
+        matching("rp_id", settings.get("rp_id"), _RP_ID, "a domain name, or ssh: and a name, is expected"),
         _origin(settings),
         _device(settings.get("device", ANY)),
-        verification,
-        _seconds(settings.get("touch_s", TOUCH_S)),
-        _pin(settings),
+        true_or_false("user_verification", settings.get("user_verification", False)),
+        seconds("touch_s", settings.get("touch_s", TOUCH_S), 1, LONGEST_TOUCH_S),
+        secret_place(settings, "pin_file", "pin_credential") or "",
     )
 
 
 def _origin(settings: Mapping[str, object]) -> str:
     if "origin" not in settings:
         return ""
-    origin = _matching("origin", settings["origin"], _ORIGIN, "https:// and a host name is expected")
+    origin = matching("origin", settings["origin"], _ORIGIN, "https:// and a host name is expected")
     host, rp_id = origin.removeprefix("https://").partition(":")[0], str(settings.get("rp_id"))
     # WebAuthn level 2, section 5.1.3, step 7: what no browser would let pass is no origin of this relying party.
     if host != rp_id and not host.endswith(f".{rp_id}"):
@@ -85,34 +87,5 @@ def _device(value: object) -> str:
     if value == ANY:
         return ANY
     if isinstance(value, str) and value.startswith(SOCKET):
-        return SOCKET + _path("device", value.removeprefix(SOCKET))
-    return _path("device", value)
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= LONGEST_TOUCH_S:
-        raise ValueError(f"touch_s: seconds from 1 to {LONGEST_TOUCH_S:g} are expected")
-    return float(value)
-
-
-def _pin(settings: Mapping[str, object]) -> str:
-    path, credential = settings.get("pin_file"), settings.get("pin_credential")
-    if path is not None and credential is not None:
-        raise ValueError("pin_file and pin_credential: only one of them is expected")
-    if path is not None:
-        return _path("pin_file", path)
-    if credential is None:
-        return ""
-    return _matching("pin_credential", credential, _CREDENTIAL, "the name of a systemd credential is expected")
-
-
-def _matching(where: str, value: object, shape: re.Pattern[str], expected: str) -> str:
-    if not isinstance(value, str) or shape.fullmatch(value) is None:
-        raise ValueError(f"{where}: {expected}")
-    return value
-
-
-def _path(where: str, value: object) -> str:
-    if not isinstance(value, str) or not os.path.isabs(value) or "\0" in value:
-        raise ValueError(f"{where}: an absolute path is expected")
-    return value
+        return SOCKET + absolute_path("device", value.removeprefix(SOCKET))
+    return absolute_path("device", value)

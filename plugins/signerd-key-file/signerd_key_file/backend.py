@@ -11,6 +11,7 @@ from typing import Final
 
 from signerd.contracts import hookimpl
 from signerd.contracts.providers import KeyBackend
+from signerd.contracts.settings import KEY_NAME
 from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Refusal
 from signerd_key_file.algorithms import SigningKey, make_key, signing_key
@@ -26,7 +27,6 @@ MOST_VERSIONS: Final = 10_000
 """Names tried for a new version: a key that was rotated daily has not got there in 27 years."""
 _LONGEST_BASE: Final = 64 - len(".v9999")
 _VERSION: Final = re.compile(r"\.v[0-9]{1,5}\Z")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @hookimpl
@@ -125,7 +125,7 @@ class FileBackend:
 
 def _name_of(key: str) -> str:
     name = key.removeprefix(SCHEME)
-    if name == key or _NAME.fullmatch(name) is None:
+    if name == key or KEY_NAME.fullmatch(name) is None:
         raise Refusal(
             "key.not_found", "reference", "there is no such key", operator=f"{key[:80]!r} is not file:NAME"
         )

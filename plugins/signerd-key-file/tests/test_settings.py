@@ -47,11 +47,11 @@ def test_all_settings() -> None:
             "password_credential: the name of a systemd credential is expected",
         ),
         ({"keys": []}, "keys: a table of NAME = {path = …} or {credential = …} is expected"),
-        ({"keys": {"a": "/a"}}, "keys.a: a table with path or credential is expected"),
+        ({"keys": {"a": "/a"}}, "keys.a: a table of path or credential is expected"),
         ({"keys": {"a": {}}}, "keys.a: exactly one of path and credential is expected"),
         (
             {"keys": {"a": {"path": "/a", "credential": "c"}}},
-            "keys.a: exactly one of path and credential is expected",
+            "keys.a.path and keys.a.credential: only one of them is expected",
         ),
         ({"keys": {"a": {"file": "/a"}}}, "keys.a.file: unknown key; expected are credential, path"),
         ({"keys": {"a": {"path": "a"}}}, "keys.a.path: an absolute path is expected"),

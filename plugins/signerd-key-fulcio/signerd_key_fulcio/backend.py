@@ -19,13 +19,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from signerd.contracts import hookimpl
 from signerd.contracts.providers import KeyBackend
+from signerd.contracts.settings import KEY_NAME
 from signerd.contracts.values import KeyDescription, SignatureResult, SignFor
 from signerd.errors import Refusal
 from signerd.network.exchange import Exchange
 from signerd.verification.keyless import KeylessTrust
 from signerd.verification.oidc import Claims, check_claims, read_claims
 from signerd_key_fulcio.authority import Authority, Certified
-from signerd_key_fulcio.settings import KeySettings, Settings, is_name, understand
+from signerd_key_fulcio.settings import KeySettings, Settings, understand
 from signerd_key_fulcio.tokens import Tokens
 
 __all__ = ["FulcioBackend", "signerd_key_backends"]
@@ -149,7 +150,7 @@ class FulcioBackend:
 
     def _key(self, key: str) -> tuple[str, KeySettings]:
         name = key.removeprefix(SCHEME)
-        configured = self._settings.keys.get(name) if name != key and is_name(name) else None
+        configured = self._settings.keys.get(name) if name != key and KEY_NAME.fullmatch(name) else None
         if configured is None:
             raise Refusal("key.not_found", "no_such_key", "there is no such key", operator=f"{key[:80]!r}")
         return name, configured

@@ -1,13 +1,14 @@
 """The plugin's table of the configuration, understood and checked."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-__all__ = ["KeySettings", "Settings", "TokenSource", "is_name", "understand"]
+from signerd.contracts.settings import absolute_path, key_name, matching, only_known, seconds
+
+__all__ = ["KeySettings", "Settings", "TokenSource", "understand"]
 
 TIMEOUT_S: Final = 10.0
 """For all of one exchange with Fulcio or a CI system: well below the 25 s that the sealer gives a network call."""
@@ -15,7 +16,6 @@ MARGIN_S: Final = 60.0
 """A certificate is not used so shortly before its end: a stamp of the signature must still fall into it."""
 _KNOWN: Final = {"url", "ca", "ct_log_keys", "ct_log", "audience", "timeout_s", "margin_s", "tls_ca", "keys"}
 _KEY: Final = {"token", "issuers", "identity"}
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
 _TEXT: Final = re.compile(r"[!-~]{1,2048}")
@@ -57,15 +57,10 @@ class Settings:
     keys: Mapping[str, KeySettings]
 
 
-def is_name(text: str) -> bool:
-    """Whether a key may have this name."""
-    return _NAME.fullmatch(text) is not None
-
-
 def understand(settings: Mapping[str, object]) -> Settings:
     """Read the table; ValueError in a plain sentence for an unknown key, a wrong type, a path that is not absolute, a
     URL that is neither https nor of this host, a key without issuers."""
-    _only(settings, _KNOWN, "")
+    only_known(settings, _KNOWN)
     keys = settings.get("keys")
     if not isinstance(keys, Mapping) or not keys:
         raise ValueError("keys: a table of NAME = {token = …, issuers = […]} is expected")
@@ -75,23 +70,22 @@ def understand(settings: Mapping[str, object]) -> Settings:
     tls_ca = settings.get("tls_ca")
     return Settings(
         _url("url", settings.get("url")),
-        _path("ca", settings.get("ca")),
-        None if logs is None else tuple([_path("ct_log_keys", one) for one in _list("ct_log_keys", logs)]),
+        absolute_path("ca", settings.get("ca")),
+        None if logs is None else tuple([absolute_path("ct_log_keys", one) for one in _list("ct_log_keys", logs)]),
         _text("audience", settings.get("audience", "sigstore")),
-        _seconds("timeout_s", settings.get("timeout_s", TIMEOUT_S), 0.1, 20),
-        _seconds("margin_s", settings.get("margin_s", MARGIN_S), 1, 3600),
-        None if tls_ca is None else _path("tls_ca", tls_ca),
+        seconds("timeout_s", settings.get("timeout_s", TIMEOUT_S), 0.1, 20),
+        seconds("margin_s", settings.get("margin_s", MARGIN_S), 1, 3600),
+        None if tls_ca is None else absolute_path("tls_ca", tls_ca),
         {str(name): _key(str(name), table) for name, table in keys.items()},
     )
 
 
 def _key(name: str, table: object) -> KeySettings:
     where = f"keys.{name}"
-    if not is_name(name):
-        raise ValueError(f"{where}: a name of letters, digits, dots, dashes and underscores is expected, at most 64")
+    key_name(where, name)
     if not isinstance(table, Mapping):
         raise ValueError(f"{where}: a table with token and issuers is expected")
-    _only(table, _KEY, f"{where}.")
+    only_known(table, _KEY, f"{where}.")
     identity = table.get("identity")
     return KeySettings(
         _source(f"{where}.token", table.get("token")),
@@ -105,16 +99,10 @@ def _source(where: str, value: object) -> TokenSource:
     if not colon and kind in _ALONE:
         return TokenSource(_ALONE[kind])
     if colon and kind in _FILES:
-        return TokenSource(_FILES[kind], _path(where, place))
+        return TokenSource(_FILES[kind], absolute_path(where, place))
     if colon and kind == "env" and _VARIABLE.fullmatch(place):
         return TokenSource("env", place)
     raise ValueError(f'{where}: expected "request", "github", "gitlab", "file:PATH", "spiffe:PATH" or "env:NAME"')
-
-
-def _only(table: Mapping[str, object], known: set[str], prefix: str) -> None:
-    for key in table:
-        if key not in known:
-            raise ValueError(f"{prefix}{key}: unknown key; expected are {', '.join(sorted(known))}")
 
 
 def _list(where: str, value: object) -> list[object]:
@@ -123,22 +111,8 @@ def _list(where: str, value: object) -> list[object]:
     return list(value)
 
 
-def _path(where: str, value: object) -> str:
-    if not isinstance(value, str) or not os.path.isabs(value) or "\0" in value:
-        raise ValueError(f"{where}: an absolute path is expected")
-    return value
-
-
 def _text(where: str, value: object) -> str:
-    if not isinstance(value, str) or _TEXT.fullmatch(value) is None:
-        raise ValueError(f"{where}: a text without spaces is expected")
-    return value
-
-
-def _seconds(where: str, value: object, least: float, most: float) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{where}: seconds from {least} to {most} are expected")
-    return float(value)
+    return matching(where, value, _TEXT, "a text without spaces is expected")
 
 
 def _url(where: str, value: object) -> str:

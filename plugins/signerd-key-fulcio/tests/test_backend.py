@@ -10,6 +10,7 @@ import pytest
 
 from fakes.fulcio import ISSUER, Asked, FakeFulcio, fake_fulcio, jwt, now
 from fakes.sigstore import CtLog, Issued, new_key
+from fakes.tls_front import TlsAuthority, tls_front
 from signerd.contracts.values import SignatureResult, SignFor
 from signerd.errors import SignerdError
 from signerd.verification.certificates import SigningCertificate
@@ -271,3 +272,51 @@ def test_unusable_files_are_said_in_a_sentence(fulcio: FakeFulcio, tmp_path: Pat
     os.truncate(str(settings["ca"]), 10)
     with pytest.raises(ValueError, match="no PEM of certificates"):
         signerd_key_backends(settings)
+
+
+# Fulcio behind TLS, with an authority of one's own.
+
+
+def over_tls(fulcio: FakeFulcio, url: str, ca: Path, folder: Path) -> tuple[str, str] | None:
+    """Sign through the front; how that is refused, or None."""
+    through = FulcioBackend(fulcio.settings(folder, url=url, tls_ca=str(ca)))
+    try:
+        sign(through)
+    except SignerdError as error:
+        return error.code, error.reason
+    return None
+
+
+def port_of(fulcio: FakeFulcio) -> int:
+    return int(fulcio.url.rpartition(":")[2])
+
+
+def test_an_authority_of_ones_own_vouches_for_the_server(fulcio: FakeFulcio, tmp_path: Path) -> None:
+    ours, other = TlsAuthority(tmp_path), TlsAuthority(tmp_path, "strangers")
+    unreachable = ("key.backend_unavailable", "fulcio_unreachable")
+    with tls_front(ours.context(), port_of(fulcio)) as url:
+        assert over_tls(fulcio, url, ours.file, tmp_path) is None
+        assert over_tls(fulcio, url, other.file, tmp_path) == unreachable
+        # Plain HTTP to a port that speaks TLS, and the other way round.
+        assert over_tls(fulcio, url.replace("https", "http"), ours.file, tmp_path) is not None
+    assert over_tls(fulcio, fulcio.url.replace("http", "https"), ours.file, tmp_path) == unreachable
+    assert len(fulcio.asked) == 1, "nobody else has seen the token"
+
+
+@pytest.mark.parametrize("wrong", [{"host": "127.0.0.2"}, {"expired": True}])
+def test_a_server_that_is_not_who_it_should_be_sees_no_token(
+    wrong: dict[str, Any], fulcio: FakeFulcio, tmp_path: Path
+) -> None:
+    ours = TlsAuthority(tmp_path)
+    with tls_front(ours.context(**wrong), port_of(fulcio)) as url:
+        assert over_tls(fulcio, url, ours.file, tmp_path) == ("key.backend_unavailable", "fulcio_unreachable")
+    assert fulcio.asked == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_over_tls_is_not_followed(status: int, fulcio: FakeFulcio, tmp_path: Path) -> None:
+    ours = TlsAuthority(tmp_path)
+    fulcio.answer = lambda asked: (status, "text/html", b"elsewhere")
+    with tls_front(ours.context(), port_of(fulcio)) as url:
+        assert over_tls(fulcio, url, ours.file, tmp_path) == ("key.backend_fault", "redirect")
+    assert len(fulcio.asked) == 1

@@ -9,13 +9,14 @@ from typing import Final
 
 from signerd.contracts import hookimpl
 from signerd.contracts.providers import KeyBackend
+from signerd.contracts.settings import KEY_NAME
 from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Refusal
 from signerd_key_gost.failures import fault, not_found
 from signerd_key_gost.files import create_in, read_in, read_place
 from signerd_key_gost.library import library
 from signerd_key_gost.private_key import PrivateKey, make_key, read_key
-from signerd_key_gost.settings import NAME, understand
+from signerd_key_gost.settings import understand
 
 __all__ = ["GostBackend", "signerd_key_backends"]
 
@@ -121,6 +122,6 @@ class GostBackend:
 
 def _name_of(key: str) -> str:
     name = key.removeprefix(SCHEME)
-    if name == key or NAME.fullmatch(name) is None:
+    if name == key or KEY_NAME.fullmatch(name) is None:
         raise not_found("reference", f"{key[:80]!r} is not gost:NAME")
     return name

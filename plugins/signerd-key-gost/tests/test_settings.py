@@ -51,7 +51,7 @@ def test_what_is_not_said() -> None:
             {"keys": {"a/b": {"path": "/a"}}},
             "keys.a/b: a name of letters, digits, dots, dashes and underscores is expected, at most 64",
         ),
-        ({"keys": {"a": "/a"}}, "keys.a: a table with path or credential is expected"),
+        ({"keys": {"a": "/a"}}, "keys.a: a table of path or credential is expected"),
         ({"keys": {"a": {}}}, "keys.a: exactly one of path and credential is expected"),
         ({"keys": {"a": {"file": "/a"}}}, "keys.a.file: unknown key; expected are credential, path"),
         (

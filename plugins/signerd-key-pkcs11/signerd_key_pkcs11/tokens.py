@@ -143,14 +143,14 @@ class Tokens:
         return OpenToken(module, token, sessions)
 
     def _logged_in(self, token: pkcs11.Token, first: pkcs11.Session) -> pkcs11.Session:
-        source = self._settings.tokens.get(token.label, self._settings.pin)
-        if source is None or self._latch is None:
+        place = self._settings.tokens.get(token.label, self._settings.pin)
+        if place is None or self._latch is None:
             raise fault("pin_not_configured", f"tokens.{token.label}: the token wants a PIN and has none here")
         flags = token.flags
         for flag, reason in _HOPELESS.items():
             if flags & flag:
                 raise fault(reason, f"token {token.label}: no PIN is presented; log in by hand to reset its counter")
-        pin = read_pin(source)
+        pin = read_pin(place)
         session = self._latch.login(
             _identity(token),
             pin,

@@ -5,16 +5,15 @@ import pytest
 
 from signerd.errors import SignerdError
 from signerd_key_pkcs11.pins import read_pin
-from signerd_key_pkcs11.settings import Source
 
 
-def written(path: Path, data: bytes, mode: int = 0o600) -> Source:
+def written(path: Path, data: bytes, mode: int = 0o600) -> str:
     path.write_bytes(data)
     path.chmod(mode)
-    return Source(str(path), is_credential=False)
+    return str(path)
 
 
-def refused(source: Source) -> str:
+def refused(source: str) -> str:
     with pytest.raises(SignerdError) as caught:
         read_pin(source)
     assert caught.value.code == "key.backend_fault"
@@ -43,10 +42,10 @@ def test_no_file_a_link_a_folder_a_pipe(tmp_path: Path) -> None:
     source = written(tmp_path / "pin", b"1234")
     (tmp_path / "link").symlink_to(tmp_path / "pin")
     os.mkfifo(tmp_path / "fifo", 0o600)
-    assert refused(Source(str(tmp_path / "none"), is_credential=False)) == "pin_unreadable"
-    assert refused(Source(str(tmp_path / "link"), is_credential=False)) == "pin_unreadable"
-    assert refused(Source(str(tmp_path), is_credential=False)) == "pin_file_type"
-    assert refused(Source(str(tmp_path / "fifo"), is_credential=False)) == "pin_file_type"
+    assert refused(str(tmp_path / "none")) == "pin_unreadable"
+    assert refused(str(tmp_path / "link")) == "pin_unreadable"
+    assert refused(str(tmp_path)) == "pin_file_type"
+    assert refused(str(tmp_path / "fifo")) == "pin_file_type"
     assert read_pin(source) == "1234"
 
 
@@ -58,7 +57,7 @@ def test_a_file_of_another_user(tmp_path: Path) -> None:
 
 
 def test_a_systemd_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Source("token-pin", is_credential=True)
+    source = "token-pin"
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     assert refused(source) == "no_credentials"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))

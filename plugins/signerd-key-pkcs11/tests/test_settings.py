@@ -1,6 +1,6 @@
 import pytest
 
-from signerd_key_pkcs11.settings import GostHabits, ModuleFile, Settings, SignatureOrder, Source, understand
+from signerd_key_pkcs11.settings import GostHabits, ModuleFile, Settings, SignatureOrder, understand
 
 MODULES = {"m": "/m.so"}
 
@@ -18,8 +18,8 @@ def test_all_settings() -> None:
     assert understand(given) == Settings(
         {"soft": ModuleFile("/soft.so"), "vendor": ModuleFile("/vendor.so", "ab" * 32)},
         "/state",
-        Source("default-pin", is_credential=True),
-        {"Release token": Source("/pin", is_credential=False), "b": Source("b-pin", is_credential=True)},
+        "default-pin",
+        {"Release token": "/pin", "b": "b-pin"},
         4,
         {"SOFTHSM2_CONF": "/etc/softhsm2.conf"},
         GostHabits(SignatureOrder.REVERSED, digest_parameter=True),
@@ -72,7 +72,7 @@ def test_little_is_needed() -> None:
             {"modules": MODULES, "pin_credential": "../c"},
             "pin_credential: the name of a systemd credential is expected",
         ),
-        ({"modules": MODULES, "tokens": {"t": "/p"}}, "tokens.t: a table with pin_file or pin_credential is expected"),
+        ({"modules": MODULES, "tokens": {"t": "/p"}}, "tokens.t: a table of pin_file or pin_credential is expected"),
         (
             {"modules": MODULES, "tokens": {"t": {}}},
             "tokens.t: exactly one of pin_file and pin_credential is expected",

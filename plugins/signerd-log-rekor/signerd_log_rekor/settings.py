@@ -19,6 +19,8 @@ __all__ = ["LOCAL", "Settings", "read_settings"]
 
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 """Where plain HTTP may lead: everywhere else somebody in between could keep entries from the log."""
+FIND_ENTRIES: Final = 4096
+"""Sixteen bundles: what a log takes while a crash is noticed and the daemon started again, many times over."""
 _ED25519: Final = b"\x01"
 """The signature type of an Ed25519 note key (C2SP signed-note)."""
 _SINCE: Final = datetime.fromtimestamp(0, UTC)
@@ -38,17 +40,20 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 20.0
     witnesses: tuple[str, ...] = ()
     witness_threshold: Annotated[int, msgspec.Meta(ge=0, le=32)] = 0
+    find_entries: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = FIND_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``shards`` in the order in which they are tried; a call takes at most ``deadline_s`` seconds."""
+    """``shards`` in the order in which they are tried; a call takes at most ``deadline_s`` seconds, and looks for an
+    entry among the newest ``find_entries`` of each shard."""
 
     shards: tuple[Log, ...]
     ca: str | None
     deadline_s: float
     witnesses: tuple[Witness, ...]
     witness_threshold: int
+    find_entries: int
 
 
 def read_settings(table: Mapping[str, object]) -> Settings:
@@ -65,7 +70,9 @@ def read_settings(table: Mapping[str, object]) -> Settings:
         raise ValueError(f"witnesses: {refusal.public}") from refusal
     if read.witness_threshold > len(witnesses):
         raise ValueError("witness_threshold: expected no more than there are witnesses")
-    return Settings(tuple(map(_log, read.shards)), read.ca, read.deadline_s, witnesses, read.witness_threshold)
+    return Settings(
+        tuple(map(_log, read.shards)), read.ca, read.deadline_s, witnesses, read.witness_threshold, read.find_entries
+    )
 
 
 def _log(shard: _Shard) -> Log:

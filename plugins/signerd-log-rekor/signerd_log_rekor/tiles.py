@@ -8,13 +8,16 @@ from typing import Final
 
 from signerd.verification.merkle import node_hash
 
-__all__ = ["TILE_BYTES", "Fetch", "inclusion_proof"]
+__all__ = ["ENTRIES_BYTES", "TILE_BYTES", "Fetch", "bundle_at", "inclusion_proof", "starts_back"]
 
 _HEIGHT: Final = 8
 _WIDTH: Final = 1 << _HEIGHT
 _HASH: Final = 32
 TILE_BYTES: Final = _WIDTH * _HASH
 """A full tile."""
+
+ENTRIES_BYTES: Final = _WIDTH * (2 + 0xFFFF)
+"""A full bundle of entries, each with its length in two bytes before it."""
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
 """Returns what lies at a path below ``tile/``; None where nothing does."""
@@ -38,6 +41,39 @@ async def inclusion_proof(index: int, size: int, fetch: Fetch) -> tuple[bytes, .
             return None
         proof.append(other)
     return tuple(reversed(proof))
+
+
+def starts_back(size: int, most: int) -> range:
+    """Return where the bundles begin that hold the newest ``most`` entries of a log of ``size``, the newest first."""
+    last = max(0, size - most) // _WIDTH if size else 0
+    return range((size - 1) // _WIDTH * _WIDTH, last * _WIDTH - 1, -_WIDTH)
+
+
+async def bundle_at(start: int, size: int, fetch: Fetch) -> list[bytes]:
+    """Return the entries of the bundle that begins at ``start``, in a log of ``size``; ValueError for one that is
+    missing or out of shape."""
+    width = min(_WIDTH, size - start)
+    path = f"entries/{_path(start // _WIDTH)}"
+    found = None if width == _WIDTH else await fetch(f"{path}.p/{width}")
+    # A partial bundle may be gone once the full one is there.
+    bundle = await fetch(path) if found is None else found
+    entries = _bundle_entries(bundle or b"")
+    if len(entries) < width:
+        raise ValueError(f"the entries from {start} on are missing")
+    return entries[:width]
+
+
+def _bundle_entries(bundle: bytes) -> list[bytes]:
+    """Cut a bundle of entries: big-endian u16 lengths (C2SP tlog-tiles)."""
+    entries = []
+    at = 0
+    while at < len(bundle):
+        end = at + 2 + int.from_bytes(bundle[at : at + 2])
+        if end > len(bundle):
+            raise ValueError("a bundle of entries is cut short")
+        entries.append(bundle[at + 2 : end])
+        at = end
+    return entries
 
 
 def _split(count: int) -> int:

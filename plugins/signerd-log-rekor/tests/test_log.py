@@ -17,6 +17,7 @@ from fakes.http_double import Asked, Reply
 from fakes.publishers import LogDouble
 from fakes.sigstore import Witnessing, new_key, spki
 from signerd.attestation.log_entry import LogEntry, parse_log_entry
+from signerd.contracts.values import LogFound
 from signerd.errors import Fault
 from signerd.verification.log_entry import verify_log_entry
 from signerd_log_rekor.log import RekorLog, submission
@@ -232,3 +233,121 @@ def test_keys_that_no_log_takes_are_refused_before_anything_is_sent(double: LogD
     for verifier in (spki(ed25519.Ed25519PrivateKey.generate()), b"no key"):
         assert fault(double, (digest, signature, verifier)) == "key_refused"
     assert double.posts == 0
+
+
+# Looking for what a log has.
+
+
+def found(double: LogDouble, digest: bytes, **settings: object) -> LogFound:
+    return trio.run(RekorLog(read_settings(double.settings(**settings))).find, digest)
+
+
+def test_an_entry_is_found_by_its_digest(double: LogDouble) -> None:
+    given, other = signed(), signed(b"other")
+    for each in (given, other):
+        asked(double, each)
+    double.leaves += [b"later %d" % n for n in range(300)]
+    looked = found(double, given[0])
+    (proof,) = looked.proofs
+    entry = parse_log_entry(proof)
+    one, _ = submission(*given)
+    verify_log_entry(entry, one, read_settings(double.settings()).shards)
+    assert (entry.log_index, looked.first, looked.size) == (5, 0, 307)
+    assert found(double, sha256(b"nothing").digest()) == LogFound((), 0, 307)
+
+
+def test_every_signature_over_the_same_bytes_is_found_and_no_more_than_eight(double: LogDouble) -> None:
+    digest = sha256(b"message").digest()
+    for _ in range(10):
+        key = new_key()
+        asked(double, (digest, key.sign(b"message", ec.ECDSA(SHA256())), spki(key)))
+    looked = found(double, digest)
+    assert len({parse_log_entry(proof).log_index for proof in looked.proofs}) == 8
+
+
+def test_only_the_newest_are_looked_at(double: LogDouble) -> None:
+    given = signed()
+    asked(double, given)
+    double.leaves += [b"later %d" % n for n in range(600)]
+    assert found(double, given[0], find_entries=50) == LogFound((), 512, 606)
+
+
+def test_what_only_holds_the_digest_is_no_entry_over_it(double: LogDouble) -> None:
+    digest, signature, verifier = signed()
+    text = base64.b64encode(digest)
+    double.leaves += [b'{"digest":"%b"}' % text, b'"%b"' % text]
+    # A body whose signature is over other bytes: the log would not have taken it.
+    asked(double, signed(b"other"))
+    double.leaves[-1] = double.leaves[-1].replace(base64.b64encode(sha256(b"other").digest()), text)
+    assert found(double, digest).proofs == ()
+    asked(double, (digest, signature, verifier))
+    assert len(found(double, digest).proofs) == 1
+
+
+def test_all_shards_are_looked_into(double: LogDouble, tmp_path: Path) -> None:
+    (tmp_path / "next").mkdir()
+    following = LogDouble(tmp_path / "next", others=1)
+    given = signed()
+    try:
+        asked(double, given)
+        shards = [*double.settings()["shards"], *following.settings()["shards"]]  # type: ignore[misc]  # lists
+        looked = found(double, given[0], shards=shards)
+    finally:
+        following.server.close()
+    assert (len(looked.proofs), looked.first, looked.size) == (1, 0, 1)
+
+
+def other_signer(double: LogDouble) -> None:
+    double.signer = ed25519.Ed25519PrivateKey.generate()
+
+
+def no_bundles(double: LogDouble) -> None:
+    double.say = lambda asked: Reply(404) if "/entries/" in asked.path else None
+
+
+def no_tiles(double: LogDouble) -> None:
+    double.say = lambda asked: Reply(404) if "/tile/0/" in asked.path else None
+
+
+def other_entries(double: LogDouble) -> None:
+    """The bundle tells of an entry that is not in the tree."""
+    leaves = list(double.leaves)
+    checkpoint = double.checkpoint()
+    asked(double, signed(b"never in the tree"))
+    body, double.leaves = double.leaves[-1], leaves
+
+    def say(asked: Asked) -> Reply | None:
+        if asked.path.endswith("/checkpoint"):
+            return Reply(200, checkpoint.encode())
+        if "/entries/" in asked.path:
+            entries = [*leaves[:-1], body]
+            return Reply(200, b"".join(len(one).to_bytes(2) + one for one in entries))
+        return None
+
+    double.say = say
+
+
+@pytest.mark.parametrize(
+    ("lie", "digest", "reason"),
+    [
+        (other_signer, b"message", "log_answer"),
+        (no_bundles, b"message", "log_answer"),
+        (no_tiles, b"message", "log_answer"),
+        (other_entries, b"never in the tree", "log_proof"),
+    ],
+)
+def test_a_log_that_cannot_be_read_has_not_nothing(
+    lie: Callable[[LogDouble], None], digest: bytes, reason: str, double: LogDouble
+) -> None:
+    asked(double, signed())
+    lie(double)
+    with pytest.raises(Fault) as raised:
+        found(double, sha256(digest).digest())
+    assert (raised.value.code, raised.value.reason) == ("transparency.unavailable", reason)
+
+
+def test_a_log_that_answers_too_slowly(double: LogDouble) -> None:
+    double.say = lambda asked: Reply(503)
+    with pytest.raises(Fault) as raised:
+        found(double, sha256(b"message").digest(), deadline_s=0.7)
+    assert raised.value.reason == "deadline"

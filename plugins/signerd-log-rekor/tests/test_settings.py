@@ -25,6 +25,7 @@ def test_a_log_is_named_by_its_host_and_key(key: str) -> None:
     raw = KEY.public_bytes_raw()
     assert log.log_id == log.checkpoint_id == hashlib.sha256(b"log.example\n\x01" + raw).digest()
     assert (made.deadline_s, made.ca, made.witnesses, made.witness_threshold) == (20.0, None, (), 0)
+    assert made.find_entries == 4096
 
 
 def test_an_origin_may_be_another_than_the_host(key: str) -> None:

@@ -5,7 +5,7 @@ import trio
 
 from running.merkle import audit_path
 from signerd.verification.merkle import leaf_hash, node_hash
-from signerd_log_rekor.tiles import inclusion_proof
+from signerd_log_rekor.tiles import bundle_at, inclusion_proof, starts_back
 
 LEAVES = [leaf_hash(b"%d" % n) for n in range(70_000)]
 ROWS = [LEAVES]
@@ -68,3 +68,51 @@ def test_missing_or_short_tiles_make_no_proof() -> None:
 
     assert trio.run(inclusion_proof, 3, 100, nothing) is None
     assert trio.run(inclusion_proof, 3, 100, short) is None
+
+
+def bundles(size: int, *, grown: bool = False) -> dict[str, bytes]:
+    """The bundles of a log of ``size`` entries; ``grown``: as those of a larger one, whose partial ones have gone."""
+    entries = [b"%d" % number for number in range(size + 256 * grown)]
+    files = {}
+    for number in range(-(-len(entries) // 256)):
+        part = entries[number * 256 : number * 256 + 256]
+        suffix = "" if len(part) == 256 else f".p/{len(part)}"
+        files[f"entries/{path(number)}{suffix}"] = b"".join(len(one).to_bytes(2) + one for one in part)
+    return files
+
+
+def read_back(size: int, most: int, files: dict[str, bytes]) -> list[tuple[int, list[bytes]]]:
+    async def fetch(name: str) -> bytes | None:
+        return files.get(name)
+
+    async def run() -> list[tuple[int, list[bytes]]]:
+        return [(start, await bundle_at(start, size, fetch)) for start in starts_back(size, most)]
+
+    return trio.run(run)
+
+
+@pytest.mark.parametrize("grown", [False, True])
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 700])
+def test_entries_come_newest_bundle_first_and_whole(size: int, grown: bool) -> None:
+    read = read_back(size, 10_000, bundles(size, grown=grown))
+    assert [first for first, _ in read] == [256 * number for number in range((size - 1) // 256, -1, -1)]
+    for first, entries in read:
+        assert entries == [b"%d" % number for number in range(first, min(size, first + 256))]
+
+
+def test_no_more_bundles_are_read_than_the_newest_entries_need() -> None:
+    files = bundles(2000)
+    assert [first for first, _ in read_back(2000, 1, files)] == [1792]
+    assert [first for first, _ in read_back(2000, 208, files)] == [1792]
+    assert [first for first, _ in read_back(2000, 209, files)] == [1792, 1536]
+    assert read_back(0, 10, files) == []
+
+
+@pytest.mark.parametrize("cut", [-1, 1, 2, 3])
+def test_a_bundle_that_is_missing_or_cut(cut: int) -> None:
+    files = bundles(300)
+    files["entries/001.p/44"] = files["entries/001.p/44"][:cut]
+    with pytest.raises(ValueError, match=r"missing|cut short"):
+        read_back(300, 300, files)
+    with pytest.raises(ValueError, match="missing"):
+        read_back(300, 300, {})

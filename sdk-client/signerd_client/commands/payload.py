@@ -3,6 +3,7 @@
 import argparse
 
 from signerd.attestation.canonical import canonical_json
+from signerd_client.commands import touching
 from signerd_client.commands.connecting import connect
 from signerd_client.commands.sign import as_table, asked_options, release_digest, subject_of
 from signerd_client.files import read_file, write_file
@@ -20,9 +21,10 @@ def run(arguments: argparse.Namespace) -> int:
         subject=[subject_of(argument) for argument in arguments.subject] or None,
         scanner_image_digest=release_digest(arguments.release),
         options=asked_options(arguments),
+        approval_id=arguments.approval,
     )
     with connect(arguments) as signer:
-        signed = signer.sign_payload(request, deadline_s=arguments.deadline)
+        signed = touching.signed(arguments, signer.sign_payload, request)
     envelope = signed.envelope or b""
     if arguments.out is not None:
         write_file(arguments.out, envelope)

@@ -15,6 +15,7 @@ from signerd.attestation.canonical import canonical_json
 from signerd.errors import Refusal
 from signerd.wire.params import Options
 from signerd.wire.signed import VerifyCommand
+from signerd_client.commands import touching
 from signerd_client.commands.connecting import connect
 from signerd_client.documents import detect_type
 from signerd_client.files import read_file, unreadable, write_file
@@ -119,9 +120,10 @@ def run(arguments: argparse.Namespace) -> int:
         predicate=document,
         scanner_image_digest=release_digest(arguments.release),
         options=asked_options(arguments),
+        approval_id=arguments.approval,
     )
     with connect(arguments) as signer:
-        signed = signer.sign_dsse(request, deadline_s=arguments.deadline)
+        signed = touching.signed(arguments, signer.sign_dsse, request)
     if arguments.envelope is not None and signed.envelope is not None:
         write_file(arguments.envelope, signed.envelope)
     if arguments.profile == "cose":

@@ -18,6 +18,7 @@ from signerd.attestation.bundle import (
     dsse_envelope_bytes,
     keyful_bundle,
     parse_bundle,
+    with_log_entries,
 )
 from signerd.attestation.dsse import Envelope, Signature, encode_base64
 from signerd.errors import Refusal
@@ -289,3 +290,28 @@ def test_any_value_of_a_field_gives_a_bundle_or_a_refusal(path: str, value: obje
 def test_any_bytes_are_refused(text: bytes) -> None:
     with pytest.raises(Refusal):
         parse_bundle(text)
+
+
+def test_entries_that_come_later_leave_the_rest_as_it_is() -> None:
+    text = keyful_bundle(encode_base64(b"{}"), "t", b"signature", "hint")
+    entries = [rfc8785.dumps({**ENTRY, "logIndex": str(index)}) for index in (1, 2)]
+    whole = with_log_entries(text, entries)
+    before, after = parse_bundle(text), parse_bundle(whole)
+    assert after.content == before.content
+    assert [entry.log_index for entry in after.log_entries] == [1, 2]
+    assert json.loads(whole)["dsseEnvelope"] == json.loads(text)["dsseEnvelope"]
+    assert whole == rfc8785.dumps(json.loads(whole))
+    # One that it has is not there twice: a reader refuses that.
+    assert with_log_entries(whole, entries[1:]) == whole
+    assert with_log_entries(text, []) == rfc8785.dumps({**json.loads(text), "verificationMaterial": {
+        **json.loads(text)["verificationMaterial"], "tlogEntries": []
+    }})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", [b"{}", b'{"verificationMaterial":[]}', b'{"verificationMaterial":{"tlogEntries":{}}}']
+)
+def test_what_has_no_place_for_an_entry(text: bytes) -> None:
+    with pytest.raises(Refusal) as refused:
+        with_log_entries(text, [rfc8785.dumps(ENTRY)])
+    assert refused.value.reason == "bundle_malformed"

@@ -4,6 +4,7 @@ import pytest
 from signerd.contracts import values
 from signerd.contracts.values import (
     Caller,
+    Enrolment,
     Entitlement,
     KeyDescription,
     MacChecked,
@@ -30,6 +31,9 @@ EXAMPLES = [
     ),
     Release("sha256:" + "a" * 64, "allowlist", "2026.11"),
     KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30", ("generate",), (b"\x30",), "sha256", hardware=True),
+    Enrolment(
+        KeyDescription("FIDO2-ES256", "sha256:" + "a" * 64, b"\x30"), "ssh:", "", True, 1, "0" * 32, "packed"
+    ),
     Rotated("file:a.v2", KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30")),
     MacResult(bytes(32), "sha256:" + "a" * 64),
     MacChecked(valid=True, keyid="sha256:" + "a" * 64),

@@ -143,6 +143,20 @@ def test_the_status_is_the_one_by_the_clock(changes: dict[str, Any], status: str
     desk.sealer.close()
 
 
+def test_a_credential_and_the_key_that_it_approves_say_so() -> None:
+    credential = HeldKey.make("fido2:alice", algorithm="FIDO2-ES256")
+    rules = {"file:acme": KeyRule(presence="fido2:alice"), "fido2:alice": KeyRule(approves=True)}
+    tenant = Tenant("acme", "file:acme", rules=rules)
+    desk = Desk(world(tenants=[tenant], keys=[HeldKey.make("file:acme"), credential]))
+    told = desk.ask("keys.describe", key="fido2:alice")
+    assert (told.algorithm, told.uses, told.verify_command) == ("FIDO2-ES256", ("approval",), ())
+    assert told.presence is msgspec.UNSET
+    approved = desk.ask("keys.describe", key="file:acme")
+    assert "approval" not in approved.uses
+    assert approved.presence == "fido2:alice"
+    desk.sealer.close()
+
+
 def test_the_plan_and_what_is_left_of_it() -> None:
     plan = Entitlement("gold", PlanLimits(concurrency=4, size=1, rate=10.0, burst=5, daily=100), "fake")
     desk = Desk(world(plan=plan))
@@ -229,4 +243,5 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
     elsewhere = {"sign.dsse", "sign.payload", "sign.batch", "verify.bundle", "verify.batch", "audit.query", *MACS}
+    elsewhere |= {"transparency.entry"}
     assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED

@@ -308,3 +308,17 @@ def test_an_error_is_the_exception_that_it_was() -> None:
     error = told(CallError("key.revoked", "revoked", "no longer", "by whom"))
     assert (error.code, error.reason, error.public) == ("key.revoked", "revoked", "no longer")
     assert "by whom" in str(error)
+
+
+def test_an_error_keeps_its_details_and_when_to_ask_again(side: Side) -> None:
+    side.opened()
+    story, hand, _ = sign(side)
+    side.heard()
+    touch = CallError("key.presence_required", "touch", "touch it")
+    told = {"approval_id": "ab", "expires_at": 5}
+    side.say(SealedMany((SealOutcome("id", error=touch, details=told, retry_after_ms=1000),)))
+    (end,) = hand.ends
+    assert isinstance(end, SignerdError)
+    assert end.details == {"reason": "touch", **told}
+    assert end.retry_after_ms == 1000
+    del story

@@ -91,6 +91,11 @@ def test_the_sealer_has_what_is_left_of_the_time(passed: float, left: int) -> No
     assert item(given, request()).deadline_ms == left
 
 
+def test_the_sealer_is_told_of_the_approval_that_a_repeat_brings() -> None:
+    assert item(world(), request()).approval_id == ""
+    assert item(world(), request(order(approval_id="ab"))).approval_id == "ab"
+
+
 @pytest.mark.parametrize("include", [(), ("envelope",)])
 def test_the_envelope_comes_when_it_is_asked_for(include: tuple[Any, ...]) -> None:
     given = world()

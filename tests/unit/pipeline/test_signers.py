@@ -299,3 +299,24 @@ def test_a_keyless_key_signs_no_message_as_its_header_could_not_name_it() -> Non
     options = Options(profile="cose", keys=("fulcio:ci",))
     assert refused(given, options=options) == ("key.forbidden", "keyless_cose", {})
     assert names(given, options=keys("fulcio:ci")) == ["fulcio:ci"]
+
+
+def test_a_credential_is_no_key_to_sign_with() -> None:
+    tenant = ruled(rules={"fido2:alice": KeyRule(approves=True)})
+    given = world(tenants=[tenant], keys=[HeldKey.make("file:acme"), HeldKey.make("fido2:alice", status="suspended")])
+    assert refused(given, options=keys("fido2:alice"))[:2] == ("key.forbidden", "approval_only")
+
+
+def test_a_credential_covers_no_part_of_a_profile_and_is_no_companion() -> None:
+    rules = {"file:acme": KeyRule(), "fido2:alice": KeyRule(approves=True)}
+    held = [HeldKey.make("file:acme", kind="Ed25519"), HeldKey.make("fido2:alice", algorithm="FIDO2-ES256")]
+    given = world(tenants=[ruled(rules=rules)], keys=held)
+    assert names(given, options=Options(profile="dsse")) == ["file:acme"]
+
+
+@pytest.mark.parametrize(("first", "companion"), [(None, False), ("fido2:bob", False), ("fido2:alice", True)])
+def test_nobody_must_touch_a_key_for_a_companion_alone(first: str | None, companion: bool) -> None:
+    rules = {"file:acme": KeyRule(presence=first), "file:b": KeyRule(presence="fido2:alice")}
+    held = [HeldKey.make("file:acme", kind="Ed25519"), HeldKey.make("file:b")]
+    given = world(tenants=[ruled(rules=rules)], keys=held)
+    assert names(given, options=Options(profile="dsse")) == ["file:acme", *(["file:b"] if companion else [])]

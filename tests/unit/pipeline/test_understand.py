@@ -92,7 +92,6 @@ def test_descriptors_are_checked_with_the_shape() -> None:
 
 
 UNSERVED: list[tuple[dict[str, Any], str]] = [
-    ({"approval_id": "a"}, "approval_id"),
     ({"idempotency_key": "k"}, "idempotency_key"),
     ({"options": Options(profile="cose", transparency="async")}, "transparency=async"),
     ({"options": Options(profile="cose", timestamp=True)}, "timestamp"),
@@ -304,7 +303,7 @@ def test_the_scope_must_be_the_principals() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"approval_id": "a", "subject": BAD_SUBJECT, "predicate_type": "none"}, "not_served"),
+        ({"idempotency_key": "a", "subject": BAD_SUBJECT, "predicate_type": "none"}, "not_served"),
         ({"subject": BAD_SUBJECT, "predicate_type": "none"}, "name_empty"),
         ({"predicate": b"x" * 101, "predicate_type": "none"}, "inline_too_large"),
         ({"predicate_type": "none"}, "unknown_type"),
@@ -352,7 +351,6 @@ def test_a_bare_document_is_an_order_too() -> None:
 
 
 BARE_UNSERVED: list[tuple[dict[str, Any], str]] = [
-    ({"approval_id": "a"}, "approval_id"),
     ({"idempotency_key": "k"}, "idempotency_key"),
     ({"options": Options(profile="cosign")}, "profile=cosign"),
     ({"options": Options(profile="cose")}, "profile=cose"),

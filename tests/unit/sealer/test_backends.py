@@ -148,6 +148,30 @@ def test_a_call_past_its_deadline_fails_alone_and_its_answer_is_dropped(begin: C
     assert isinstance(hand.ask(("describe", DescribeParams("k")))[0], msgspec.Raw)
 
 
+def test_a_call_that_waits_for_a_person_has_its_own_time_and_what_follows_has_it_after_that(
+    begin: Callable[..., Hand],
+) -> None:
+    hand = begin(lying("late"), 0.1).up()  # the worker sleeps 0.3 s before it signs
+    results: list[CallResult] = []
+    calls = [Call("sign", SignParams("k", bytes(32)), results.append, deadline_s=20)]
+    calls += [Call("describe", DescribeParams("k"), results.append)] * 2
+    hand.backend.call_many(calls)
+    hand.until(lambda: len(results) == 3)
+    assert all(isinstance(result, msgspec.Raw) for result in results)
+    assert error(hand.ask(("sign", SignParams("k", bytes(32))))[0])[1] == "call_deadline", "the others have their own"
+
+
+def test_a_call_that_waits_for_a_person_may_be_late_too(begin: Callable[..., Hand]) -> None:
+    hand = begin(lying("hang"), 20).up()
+    results: list[CallResult] = []
+    hand.backend.call_many([Call("sign", SignParams("k", bytes(32)), results.append, deadline_s=0.1)])
+    hand.until(lambda: results)
+    assert error(results[0]) == ("key.backend_unavailable", "call_deadline")
+    hand.backend.restart()
+    hand.until(lambda: hand.backend.up)
+    assert hand.backend._busy_until == {}
+
+
 def test_two_missed_in_a_row_are_a_worker_that_hangs(begin: Callable[..., Hand]) -> None:
     hand = begin(lying("hang"), 0.1).up()
     for _ in range(2):

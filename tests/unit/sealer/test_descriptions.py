@@ -58,6 +58,24 @@ def test_a_digest_is_signed_only_where_the_algorithm_hashes_so() -> None:
     assert not signs_digest(read_description(raw(EDWARDS, prehash="sha256")))
 
 
+def test_a_credential_is_described_where_one_is_expected_and_nowhere_else() -> None:
+    for key, algorithm in ((KEY, "FIDO2-ES256"), (EDWARDS, "FIDO2-Ed25519")):
+        told = raw(key, algorithm=algorithm, prehash="sha256")
+        described = read_description(told, approves=True)
+        assert described.algorithm == algorithm
+        assert not signs_digest(described), "what it signs is no digest: it never signs a job"
+        with pytest.raises(Refusal) as caught:
+            read_description(told)
+        assert (caught.value.code, caught.value.reason) == ("key.forbidden", "approval_only")
+    with pytest.raises(Refusal) as caught:
+        read_description(raw(), approves=True)
+    assert (caught.value.code, caught.value.reason) == ("key.forbidden", "no_credential")
+    with pytest.raises(Lie):
+        read_description(raw(algorithm="FIDO2-Ed25519"), approves=True)
+    with pytest.raises(Lie):
+        read_description(raw(algorithm="FIDO2-ES256", keyid=EDWARDS.public.keyid), approves=True)
+
+
 SECRET: dict[str, Any] = {
     "algorithm": "HMAC-SHA256", "keyid": "sha256:" + "ab" * 32, "spki": b"", "capabilities": ("hmac",),
 }  # fmt: skip
@@ -68,7 +86,7 @@ def mac(**changes: Any) -> msgspec.Raw:
 
 
 def test_a_secret_is_described_by_its_id_alone() -> None:
-    described = read_description(mac(), "HMAC-SHA256")
+    described = read_description(mac(), mac="HMAC-SHA256")
     assert (described.keyid, described.spki) == (SECRET["keyid"], b"")
     assert read_rotation(mac(key="hmac:a.v2"), "HMAC-SHA256").key == "hmac:a.v2"
     assert not signs_digest(described)
@@ -87,16 +105,16 @@ def test_a_secret_is_described_by_its_id_alone() -> None:
 def test_a_key_is_what_the_configuration_says(changes: dict[str, Any], wanted: str, reason: str) -> None:
     for read, more in ((read_description, {}), (read_rotation, {"key": "hmac:a.v2"})):
         with pytest.raises(Refusal) as caught:
-            read(mac(**changes, **more), wanted)
+            read(mac(**changes, **more), mac=wanted)
         assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("lie", [{"keyid": "x"}, {"keyid": ""}, {"capabilities": ()}, {"capabilities": ("generate",)}])
 def test_a_secret_without_its_id_is_a_lie(lie: dict[str, Any]) -> None:
     with pytest.raises(Lie):
-        read_description(mac(**lie), "HMAC-SHA256")
+        read_description(mac(**lie), mac="HMAC-SHA256")
 
 
 def test_a_key_that_signs_is_refused_where_macs_are_made() -> None:
     with pytest.raises(Refusal):
-        read_description(raw(), "HMAC-SHA256")
+        read_description(raw(), mac="HMAC-SHA256")

@@ -23,6 +23,7 @@ from signerd.wire.links import (
     Answer,
     Close,
     CloseMany,
+    EntryCall,
     Open,
     PeerFacts,
     Query,
@@ -47,7 +48,9 @@ class Ends:
         self.queries: list[Query] = []
         self.calls: list[AdminCall] = []
         self.link = Link(theirs)
-        self.front = Front(self.link, self.bench.sealing, self.bench.macs, self.queries.append, self.calls.append)
+        self.entries: list[EntryCall] = []
+        hands = (self.queries.append, self.calls.append, self.entries.append)
+        self.front = Front(self.link, self.bench.sealing, self.bench.macs, *hands)
         self.peer = FrontEnd(ours)
         self.peer.ring = {key.entry.key: key.entry for key in self.bench.keys}
 
@@ -88,10 +91,11 @@ def test_nothing_comes_before_it(ends: Ends, message: msgspec.Struct) -> None:
 def test_messages_reach_whom_they_are_for(ends: Ends) -> None:
     ends.opened()
     item = ends.peer.item()
-    query = Query(7, "local", {}, 0, 10)
-    ends.peer.send(SealMany((item,)), query, RefuseMany((RefusedRecord("r1", REQUEST, "refused", "quota.rate", "r"),)))
+    query, call = Query(7, "local", {}, 0, 10), EntryCall(8, "local", "id1", 100)
+    refused = RefusedRecord("r1", REQUEST, "refused", "quota.rate", "r")
+    ends.peer.send(SealMany((item,)), query, call, RefuseMany((refused,)))
     ends.front.read()
-    assert ends.queries == [query]
+    assert (ends.queries, ends.entries) == ([query], [call])
     ends.bench.turn()
     ends.bench.backend.answer()
     ends.front.flush()

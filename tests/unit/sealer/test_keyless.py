@@ -18,8 +18,9 @@ from fakes.sealing import NOW, TENANT, Bench, SoftKey
 from fakes.sigstore import ISSUER, SAN, CtLog, Issued, Sigstore, new_key, spki
 from signerd.errors import Fault, Refusal
 from signerd.sealer.job import Pinned, Violation
+from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.keyless import Certificates
-from signerd.sealer.keyring import KeySpec, keyless_entry
+from signerd.sealer.keyring import keyless_entry
 from signerd.verification.keyless import KeylessTrust
 from signerd.verification.keys import PublicKey
 from signerd.wire.keyless import IdentityToken

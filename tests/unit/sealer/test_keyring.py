@@ -9,16 +9,19 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from fakes.credential import ORIGIN, RP_ID, SoftCredential
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
 from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.job import Pinned
+from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.keyless import Certificates
-from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring, KeySpec
+from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
 from signerd.sealer.worker_call import Call
 from signerd.sealer.worker_errors import KEY as SAID
+from signerd.verification.fido2 import Credential
 from signerd.wire.worker_calls import CallError, DescribeResult
 
 NOT_FOUND = CallError("key.not_found", "no_such_key", "no such key")
@@ -510,6 +513,68 @@ def test_a_keyless_key_is_within_the_profile_too(folder: Path) -> None:
     unfit = desk.ring.pins["x:ci"].unfit
     assert unfit is not None
     assert unfit.reason == "outside_profile"
+
+
+ALICE = SoftCredential()
+CREDENTIAL = KeySpec("fido2:alice", "local", "soft", "fido2", enrolled=Credential(b"", RP_ID, ORIGIN, False))
+
+
+def enrolled(credential: SoftCredential = ALICE, **changes: Any) -> msgspec.Raw:
+    made = DescribeResult("FIDO2-ES256", credential.keyid, credential.spki, prehash="sha256")
+    return msgspec.Raw(msgspec.msgpack.encode(msgspec.structs.replace(made, **changes)))
+
+
+def test_a_credential_is_pinned_as_one_and_again_after_a_restart(folder: Path) -> None:
+    desk = start(folder, CREDENTIAL)
+    desk.up(Describer({"fido2:alice": enrolled()}))
+    again = desk.restart(CREDENTIAL)
+    again.up(Describer({"fido2:alice": enrolled()}))
+    for each in (desk, again):
+        pinned = each.ring.signing("fido2:alice")
+        assert pinned is not None
+        assert (pinned.entry.algorithm, pinned.unfit) == ("FIDO2-ES256", None)
+        assert pinned.credential == Credential(ALICE.spki, RP_ID, ORIGIN, False)
+
+
+@pytest.mark.parametrize(
+    ("spec", "answer"),
+    [(SPEC, enrolled()), (CREDENTIAL, described(KEY)), (dataclasses.replace(CREDENTIAL, key="file:a"), described(KEY))],
+)
+def test_what_is_no_credential_does_not_approve_and_a_credential_does_not_sign(
+    folder: Path, spec: KeySpec, answer: msgspec.Raw
+) -> None:
+    desk = start(folder, spec)
+    describer = Describer({spec.key: answer})
+    desk.up(describer)
+    assert desk.ring.signing(spec.key) is None
+    assert desk.ring.settled
+    assert describer.condemned == [], "it is the configuration that is wrong"
+
+
+def test_a_credential_of_another_algorithm_than_its_key_s_is_a_lie(folder: Path) -> None:
+    desk = start(folder, CREDENTIAL)
+    describer = Describer({"fido2:alice": enrolled(algorithm="FIDO2-Ed25519")})
+    desk.up(describer)
+    assert len(describer.condemned) == 1
+    assert desk.ring.signing("fido2:alice") is None
+
+
+def test_the_newest_version_that_is_active_signs(folder: Path) -> None:
+    desk = start(folder, SPEC)
+    assert desk.ring.signing("file:a") is None
+    assert desk.ring.signing("file:none") is None
+    desk.up(Describer({"file:a": described(KEY)}))
+    second = replace(SoftKey("file:a").entry, version=2, handle="file:a.v2")
+    desk.versions.change("rotate", [second])
+    desk.ring.touched([second])
+    found = desk.ring.signing("file:a")
+    assert found is not None
+    assert found.entry.version == 2
+    desk.versions.change("suspend", [replace(second, status="suspended")])
+    desk.ring.touched([second])
+    found = desk.ring.signing("file:a")
+    assert found is not None
+    assert found.entry.version == 1
 
 
 SECRET_ID = "sha256:" + "ab" * 32

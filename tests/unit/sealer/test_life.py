@@ -12,7 +12,7 @@ from fakes.life import Keys
 from signerd.contracts.validity import check_validity
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.sealer.admin_leaves import admin_facts
-from signerd.sealer.keyring import KeySpec
+from signerd.sealer.key_spec import KeySpec
 from signerd.wire.orders import KeyOrder
 from signerd.wire.ring import RingEntry
 from signerd_key_file.backend import FileBackend

@@ -1,5 +1,6 @@
 """The outbox: kept before it is told, tried until it is done, told at least once."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +157,26 @@ def test_nothing_of_a_group_is_kept_where_one_cannot_be(bench: Bench) -> None:
     assert bench.left() == 0
     bench.put(3)
     assert bench.turn() == ["id3"]
+
+
+def test_a_log_that_has_said_no_for_a_week_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signerd.sealer.outbox.MOST_ATTEMPTS", 3)
+    bench.put(1)
+    for _ in range(3):
+        assert bench.turn() == ["id1"]
+        bench.answer(DOWN)
+        bench.turn()
+        bench.clock.move(LONGEST_S)
+    assert bench.turn() == []
+    assert bench.left() == 0
+    (leaf,) = bench.store.leaves
+    told = json.loads(leaf.text)
+    assert (leaf.kind, leaf.tenant, told["record"], told["attempts"]) == ("unpublished", "acme", "id1", 3)
+    assert bench.outbox.next_look() is None
+
+
+def test_a_publisher_that_is_down_attempts_nothing(bench: Bench) -> None:
+    bench.put(1)
+    bench.clock.move(30 * 86_400)
+    bench.turn("mirror")
+    assert bench.left() == 1

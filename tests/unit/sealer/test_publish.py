@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
+from fakes.sealing import SoftKey
 from signerd.attestation.canonical import canonicalise
 from signerd.sealer.publish import publication
 from signerd.verification.keys import PublicKey
@@ -46,6 +47,17 @@ def test_an_elliptic_curve_key_comes_back_from_its_jwk(
     assert numbers.public_key() == private.public_key()
 
 
+@pytest.mark.parametrize("algorithm", ["GOST3410-2012-256", "GOST3410-2012-512"])
+def test_a_key_that_jose_has_no_name_for_is_there_with_its_spki(algorithm: str) -> None:
+    made = SoftKey("gost:a", algorithm).entry
+    files = publication([made, KEY], 5)
+    second, first = json.loads(files["jwks.json"])["keys"]
+    assert (first["kty"], first["alg"], first["kid"]) == ("x-spki", algorithm, made.keyid)
+    assert base64.urlsafe_b64decode(first["spki"] + "==") == made.spki
+    assert second["kty"] == "EC"
+    assert read_validities(files["jwks.json"], files["revocations.json"])[made.keyid].added_at == made.added_at
+
+
 def test_other_keys_too() -> None:
     edwards, modular = ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)
     first, second = json.loads(publication([entry(edwards), entry(modular, 2)], 5)["jwks.json"])["keys"]
@@ -53,6 +65,19 @@ def test_other_keys_too() -> None:
     assert number(first["x"]).to_bytes(32) == edwards.public_key().public_bytes_raw()
     assert (second["kty"], second["alg"]) == ("RSA", "RS256")
     assert rsa.RSAPublicNumbers(number(second["e"]), number(second["n"])).public_key() == modular.public_key()
+
+
+@pytest.mark.parametrize(
+    ("private", "algorithm"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), "FIDO2-ES256"),
+        (ed25519.Ed25519PrivateKey.generate(), "FIDO2-Ed25519"),
+    ],
+)
+def test_nobody_takes_a_credential_for_a_key_that_signs_statements(private: PrivateKeyTypes, algorithm: str) -> None:
+    (jwk,) = json.loads(publication([entry(private, algorithm=algorithm)], 5)["jwks.json"])["keys"]
+    assert (jwk["alg"], jwk["kty"]) == (algorithm, "x-spki")
+    assert not {"crv", "x", "y"} & set(jwk)
 
 
 def test_every_version_that_verifies_is_there_with_its_times() -> None:

@@ -1,8 +1,11 @@
 """What is published when: stepped by hand, with real signatures and the proofs of a small log."""
 
+import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,18 +13,25 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
+from fakes.sealing import TENANT, SoftKey
 from fakes.sealing import Bench as SealingBench
-from fakes.sealing import SoftKey
 from fakes.sigstore import Sigstore, jcs
 from signerd.attestation.bundle import parse_bundle
+from signerd.attestation.dsse import pae
+from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Fault
+from signerd.host.memfd import sealed_memfd
 from signerd.sealer.backends import Backend
+from signerd.sealer.entries import EntryReader
 from signerd.sealer.job import Violation
+from signerd.sealer.kept import LARGEST_KEPT
+from signerd.sealer.lookups import Lookups
 from signerd.sealer.outbox import Outbox
 from signerd.sealer.publishing import Publisher, Publishing
 from signerd.sealer.seal import Sealing
 from signerd.sealer.worker_call import Call
 from signerd.wire.links import Close, SealItem, SealOutcome
+from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError, SubmitParams, SubmitResult
 
 STACK = Sigstore()
@@ -35,6 +45,7 @@ class HandPublisher:
         self.calls: list[Call] = []
         self.condemned: list[str] = []
         self.up = True
+        self.methods = frozenset({"submit", "batch"})
 
     def call_many(self, calls: Sequence[Call]) -> None:
         self.calls += calls
@@ -53,9 +64,9 @@ class HandPublisher:
             call.done(proof if isinstance(proof, CallError) else msgspec.Raw(packed))
 
 
-def entry(asked: SubmitParams) -> bytes:
+def entry(asked: SubmitParams, stack: Sigstore = STACK) -> bytes:
     spki = {"publicKey": {"rawBytes": _b64(asked.verifier)}}
-    return jcs(STACK.entry2(STACK.hashedrekord2(asked.payload_digest, asked.signature, spki)))
+    return jcs(stack.entry2(stack.hashedrekord2(asked.payload_digest, asked.signature, spki)))
 
 
 def stamp(asked: SubmitParams) -> bytes:
@@ -244,7 +255,7 @@ def test_later_is_durable_before_the_answer(bench: Bench) -> None:
 
 
 def test_where_later_cannot_be_kept_nothing_is_released(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(rows: object) -> None:
+    def full(rows: object, kept: object) -> None:
         raise Fault("transparency.unavailable", "outbox_disk_full", "no")
 
     monkeypatch.setattr(bench.outbox, "put_many", full)
@@ -312,3 +323,100 @@ def test_in_profile_dsse_the_companion_alone_is_published(tmp_path: Path) -> Non
         assert ed.keyid != companion.keyid != other.keyid
     finally:
         bench.close()
+
+
+def reader(bench: Bench, folder: Path) -> EntryReader:
+    return EntryReader(folder / "outbox.sqlite", ["log", "mirror"])
+
+
+def test_what_comes_later_can_be_fetched_whole(bench: Bench, tmp_path: Path) -> None:
+    audit_id = bench.signed(bench.asked("async"))
+    bench.sealing.turn()
+    ok = bench.outcome(audit_id).ok
+    assert ok is not None
+    answered = ok.signatures[0]
+    later = reader(bench, tmp_path)
+    (waiting,) = later.read(TENANT, audit_id).bundles
+    assert (waiting.state, waiting.entries, waiting.bundle) == ("pending", (), UNSET)
+    bench.log.answer(entry)
+    bench.sealing.turn()
+    assert later.read(TENANT, audit_id).state == "pending", "the mirror has not said it yet"
+    bench.mirror.answer(partial(entry, stack=Sigstore()))
+    bench.sealing.turn()
+    found = later.read(TENANT, audit_id)
+    later.close()
+    (one,) = found.bundles
+    assert (found.state, one.state, one.keyid) == ("logged", "logged", answered.keyid)
+    assert (one.bundle_sha256, one.envelope_sha256) == (answered.bundle_sha256, answered.envelope_sha256)
+    assert isinstance(one.bundle, bytes)
+    assert hashlib.sha256(one.bundle).hexdigest() == one.complete_sha256
+    before, after = parse_bundle(cast("bytes", answered.bundle)), parse_bundle(one.bundle)
+    assert after.content == before.content
+    assert len(after.log_entries) == len(one.entries) == 2
+
+
+def large(bench: Bench, size: int) -> str:
+    """Sign a payload that comes as a memfd, to be logged later."""
+    payload = b'{"a":"' + b"x" * size + b'"}'
+    item = bench.asked("async", payload=Descriptor(0, len(payload)))
+    bench.sealing.admit(item, sealed_memfd("payload", payload))
+    bench.settle()
+    bench.sealing.turn()
+    bench.sealing.turn()
+    bench.backend.answer()
+    bench.settle()
+    bench.sealing.turn()
+    return item.audit_id
+
+
+@pytest.mark.parametrize(("size", "kept"), [(300 * 1024, True), (LARGEST_KEPT, False)])
+def test_of_a_very_large_bundle_the_entries_alone_are_kept(
+    size: int, kept: bool, bench: Bench, tmp_path: Path
+) -> None:
+    audit_id = large(bench, size)
+    for log in (bench.log, bench.mirror):
+        log.answer(entry)
+    bench.sealing.turn()
+    later = reader(bench, tmp_path)
+    (one,) = later.read(TENANT, audit_id).bundles
+    later.close()
+    assert (one.state, len(one.entries), one.bundle is not UNSET) == ("logged", 2, kept)
+    ok = bench.outcome(audit_id).ok
+    assert ok is not None
+    assert one.envelope_sha256 == ok.signatures[0].envelope_sha256
+
+
+def test_a_record_says_by_which_digests_a_log_would_have_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, SoftKey("file:a"), SoftKey("file:b", "ES384"), SoftKey("file:c", "ES512"))
+    message = pae(PAYLOAD_TYPE, b"{}")
+    for transparency in ("required", ""):
+        bench.signed(bench.asked(transparency))
+    logged, other = [json.loads(leaf.text) for leaf in bench.store.leaves if leaf.kind == "decided"]
+    wanted = [hashed(message).hexdigest() for hashed in (hashlib.sha256, hashlib.sha384, hashlib.sha512)]
+    assert logged["log_digests"] == sorted(wanted)
+    assert "log_digests" not in other
+    bench.close()
+
+
+def test_what_the_end_cuts_short_is_to_be_looked_for(tmp_path: Path) -> None:
+    """Only what a log was asked for: before that there is nothing, and what comes later the outbox has."""
+    bench = Bench(tmp_path)
+    lookups = Lookups(tmp_path / "outbox.sqlite", ["log"], cast("Any", bench.store), bench.clock)
+    publishers = [
+        Publisher("log", "log", True, cast("Backend", bench.log)),
+        Publisher("tsa", "stamp", True, cast("Backend", bench.tsa)),
+    ]
+    backends = cast("dict[str, Backend]", {"soft": bench.backend})
+    publishing = Publishing(publishers, bench.outbox, lookups)
+    bench.sealing = Sealing(bench.store, bench.ring, backends, bench.clock, bench.aside, publishing)
+    asked = bench.signed(bench.asked("required"))
+    bench.signed(bench.asked(timestamp=True))
+    unsigned = bench.asked("required")
+    bench.sealing.admit(unsigned, None)
+    bench.sealing.turn()
+    bench.sealing.give_up()
+    database = sqlite3.connect(tmp_path / "outbox.sqlite")
+    rows = database.execute("SELECT audit_id, publisher, digest FROM lookups").fetchall()
+    database.close()
+    assert rows == [(asked, "log", hashlib.sha256(pae(PAYLOAD_TYPE, b"{}")).digest())]
+    bench.close()

@@ -1,8 +1,9 @@
 from pathlib import Path
 
 from signerd.host.config import parse
-from signerd.sealer.keyring import KeySpec
+from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.specs import key_specs
+from signerd.verification.fido2 import Credential
 
 TEXT = """
 [plugins.auth-peercred]
@@ -37,3 +38,25 @@ def test_what_is_configured_for_a_key_and_its_tenant() -> None:
         ),
         KeySpec("file:b", "acme", "soft", "file", "", None, True, 365 * DAY_MS, 60 * DAY_MS),
     ]
+
+
+def test_a_credential_and_the_key_that_it_approves() -> None:
+    keys = 'keys = ["file:a", "file:b", "fido2:alice"]'
+    text = TEXT.replace('keys = ["file:a", "file:b"]', keys).replace(
+        "warn_days = 5", 'presence = "fido2:alice"\npresence_s = 9'
+    )
+    text += """
+[backends.touch]
+scheme = "fido2"
+certificate = "none"
+[keys."fido2:alice"]
+backend = "touch"
+tenant = "acme"
+rp_id = "signer.example"
+origin = "https://signer.example"
+user_verification = true
+"""
+    first, _, credential = key_specs(parse(text, "test", state=Path("/state"), socket=Path("/sign.sock")))
+    assert (first.presence, first.presence_s, first.enrolled) == ("fido2:alice", 9.0, None)
+    assert credential.enrolled == Credential(b"", "signer.example", "https://signer.example", True)
+    assert (credential.presence, credential.presence_s) == ("", 0.0)

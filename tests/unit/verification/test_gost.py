@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from outside.gost import PARAMETERS, Gost
 from signerd.errors import Refusal
+from signerd.verification import gost
 from signerd.verification.gost import (
     LARGEST_MESSAGE,
     PARAMETER_SETS,
@@ -238,16 +239,16 @@ def test_a_message_that_is_too_long_is_refused_before_it_is_hashed() -> None:
 @pytest.mark.needs("gost-engine")
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_the_engine_s_signatures(tmp_path: Path, name: str) -> None:
-    gost, message = Gost(tmp_path), os.urandom(200)
-    private = gost.new_key(name)
-    public = PublicKey.from_pem(gost.public(private))
+    engine, message = Gost(tmp_path), os.urandom(200)
+    private = engine.new_key(name)
+    public = PublicKey.from_pem(engine.public(private))
     bits = int(public.algorithm[-3:])
     key = gost_key(public.spki)
     assert key.parameters.name == name
-    signature = gost.sign(private, bits, message)
+    signature = engine.sign(private, bits, message)
     public.verify(signature, message)
     # The engine reads our encoding of the key too.
-    assert gost.verifies(public.pem, bits, signature, message)
+    assert engine.verifies(public.pem, bits, signature, message)
     half = len(signature) // 2
     for other in (
         signature[::-1],
@@ -255,7 +256,7 @@ def test_the_engine_s_signatures(tmp_path: Path, name: str) -> None:
         signature[:half][::-1] + signature[half:][::-1],
         signature[:-1],
         signature + b"\0",
-        gost.sign(gost.new_key(name), bits, message),
+        engine.sign(engine.new_key(name), bits, message),
     ):
         with pytest.raises(Refusal) as caught:
             public.verify(other, message)
@@ -266,9 +267,9 @@ def test_the_engine_s_signatures(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.needs("gost-engine")
 def test_a_signature_over_another_hash_or_by_another_parameter_set(tmp_path: Path) -> None:
-    gost, message = Gost(tmp_path), b"m" * 100
-    private = gost.new_key("TC26-256-B")
-    public = PublicKey.from_pem(gost.public(private))
+    engine, message = Gost(tmp_path), b"m" * 100
+    private = engine.new_key("TC26-256-B")
+    public = PublicKey.from_pem(engine.public(private))
     # The curve of CryptoPro-A is that of TC26-256-B: the same point is another key, which signs alike.
     other = next(one for one in PARAMETER_SETS if one.name == "CryptoPro-A")
     twin = PublicKey.from_spki(encode_spki(other, public.spki[-64:]))
@@ -276,16 +277,32 @@ def test_a_signature_over_another_hash_or_by_another_parameter_set(tmp_path: Pat
     assert twin.keyid != public.keyid
     over_sha256 = tmp_path / "sha256"
     over_sha256.write_bytes(hashlib.sha256(message).digest())
-    signed = gost.openssl("pkeyutl", "-sign", "-inkey", private, "-in", over_sha256)
+    signed = engine.openssl("pkeyutl", "-sign", "-inkey", private, "-in", over_sha256)
     public.verify_prehashed(signed, over_sha256.read_bytes())
     with pytest.raises(Refusal) as caught:
         public.verify(signed, message)
     assert caught.value.reason == "signature_invalid"
     for name in ("TC26-256-A", "TC26-256-C", "TC26-256-D"):
-        key = PublicKey.from_pem(gost.public(gost.new_key(name)))
+        key = PublicKey.from_pem(engine.public(engine.new_key(name)))
         with pytest.raises(Refusal) as caught:
-            key.verify(gost.sign(private, 256, message), message)
+            key.verify(engine.sign(private, 256, message), message)
         assert caught.value.reason == "signature_invalid"
+
+
+def test_a_message_is_hashed_once_for_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    class Counting(Streebog):
+        def __init__(self, size: int, data: bytes | memoryview = b"") -> None:
+            hashed.append(size)
+            super().__init__(size, data)
+
+    monkeypatch.setattr(gost, "Streebog", Counting)
+    message = os.urandom(100)
+    for parameters in PARAMETER_SETS:
+        for data in (message, memoryview(message)):
+            public(parameters).verify(b"\1" * (2 * parameters.curve.size), data)
+    assert sorted(hashed) == [32, 64]
 
 
 def test_a_digest_of_the_key_s_own_hash_verifies_too() -> None:

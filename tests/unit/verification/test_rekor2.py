@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from fakes.gost import SoftGost
 from fakes.sigstore import b64, jcs, new_key, spki
 from outside.parts import the
 from signerd.attestation.bundle import LogEntry, parse_bundle
@@ -13,7 +14,7 @@ from signerd.attestation.dsse import Envelope, Signature, pae
 from signerd.errors import Refusal
 from signerd.verification.certificates import SigningCertificate
 from signerd.verification.keys import PublicKey
-from signerd.verification.rekor2 import bodies, check_body, hashedrekord_request
+from signerd.verification.rekor2 import bodies, check_body, hashedrekord_request, key_details
 from signerd.verification.signed import Signed, verify_message
 
 PRIVATE = new_key()
@@ -110,3 +111,11 @@ def test_the_reconstruction_of_a_real_entry() -> None:
     (rebuilt,) = bodies("hashedrekord", signed)
     assert rebuilt == bundle.log_entries[0].body == vector["canonicalized_body_utf8"].encode()
     assert hashedrekord_request(signed, "PKIX_ECDSA_P256_SHA_256") == vector["create_entry_request"]
+
+
+@pytest.mark.parametrize("private", [ed25519.Ed25519PrivateKey.generate(), SoftGost()])
+def test_what_no_log_takes_has_no_details(private: ed25519.Ed25519PrivateKey | SoftGost) -> None:
+    der = private.spki if isinstance(private, SoftGost) else spki(private)
+    with pytest.raises(Refusal) as caught:
+        key_details(PublicKey.from_spki(der))
+    assert (caught.value.code, caught.value.reason) == ("key.algorithm_refused", "not_logged")

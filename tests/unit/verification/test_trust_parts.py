@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fakes.gost import SoftGost
 from fakes.sigstore import Sigstore
 from outside.signed import Key
 from signerd.errors import Refusal
@@ -87,9 +88,13 @@ def test_a_signing_config_without_stamps_selects_none() -> None:
     assert [each["majorApiVersion"] for each in made["rekorTlogUrls"]] == [2]
 
 
-def test_an_rsa_key_of_an_odd_size_has_no_name() -> None:
+def test_a_key_of_an_odd_kind_or_size_has_no_name() -> None:
     odd = rsa.generate_private_key(65537, 2560).public_key()
     key = PublicKey.from_pem(odd.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     with pytest.raises(Refusal) as caught:
         trusted_root(Parts("tests", ct_logs=[LogPart("https://ct.example", SINCE, None, key)]))
     assert caught.value.reason == "key_size"
+    gost = PublicKey.from_spki(SoftGost().spki)
+    with pytest.raises(Refusal) as caught:
+        trusted_root(Parts("tests", ct_logs=[LogPart("https://ct.example", SINCE, None, gost)]))
+    assert (caught.value.code, caught.value.reason) == ("request.malformed", "key_type")

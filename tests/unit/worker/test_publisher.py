@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from fakes.http_double import Reply
 from fakes.links import Peer
-from fakes.publishers import LogDouble
+from fakes.publishers import AuthorityDouble, LogDouble
 from fakes.sigstore import new_key, spki
 from signerd.attestation.log_entry import parse_log_entry
 from signerd.wire.messages import Cancel
@@ -51,8 +51,33 @@ def call(number: int) -> dict[str, Any]:
 
 def test_it_says_what_it_serves_and_brings_the_entry(publisher: Peer) -> None:
     hello = publisher.hello()
-    assert (hello["version"], hello["methods"]) == (1, ["submit", "batch"])
+    assert (hello["version"], hello["methods"]) == (1, ["submit", "batch", "find"])
     assert parse_log_entry(publisher.ask("submit", submission())["result"]["proof"]).log_index == 2
+
+
+def test_it_finds_what_the_log_has(log: LogDouble, publisher: Peer) -> None:
+    publisher.hello()
+    given = submission()
+    publisher.ask("submit", given)
+    found = publisher.ask("find", {"payload_digest": given["payload_digest"]})["result"]
+    assert [parse_log_entry(proof).log_index for proof in found["proofs"]] == [2]
+    assert (found["first"], found["size"]) == (0, 3)
+    assert publisher.ask("find", {"payload_digest": bytes(32)})["result"]["proofs"] == []
+    assert publisher.ask("find", {})["code"] == "request.malformed"
+    log.say = lambda asked: Reply(500)
+    assert publisher.ask("find", {"payload_digest": bytes(32)})["code"] == "transparency.unavailable"
+
+
+def test_an_authority_cannot_look(tmp_path: Path) -> None:
+    double = AuthorityDouble(tmp_path)
+    asked = {"plugin": "stamp-rfc3161", "name": "tsa", "kind": "stamp", "call_s": 5.0, "settings": double.settings()}
+    peer = Peer(MODULE, asked)
+    try:
+        assert peer.hello()["methods"] == ["submit", "batch"]
+        assert peer.ask("find", {"payload_digest": bytes(32)})["code"] == "request.unsupported"
+    finally:
+        peer.close()
+        double.server.close()
 
 
 def test_calls_of_a_batch_run_side_by_side_and_fail_alone(publisher: Peer) -> None:
