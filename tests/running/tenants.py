@@ -5,6 +5,7 @@ Root calls as users of the tenants, all at once; anybody else is one user, whom 
 
 import base64
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from running.daemon import RELEASE, Running
 from signerd.sealer.key_spec import KeySpec
 from signerd.wire.ring import RingEntry
 
-__all__ = ["LIVES", "TENANTS", "WAYS", "Caller", "Tenants", "configured", "lived", "order", "tenants"]
+__all__ = ["LIVES", "TENANTS", "WAYS", "Caller", "Tenants", "bare", "configured", "lived", "order", "tenants"]
 
 TENANTS: Final = ("aardvark", "bumblebee", "cormorant")
 """No text of signerd has these words: where one stands, it is the tenant, its plan, its backend or its key."""
@@ -159,6 +160,8 @@ certificate = "none"
 releases = [{{ digest = "{RELEASE}" }}]
 [plugins.predicates-intoto]
 certificate = "none"
+[plugins.predicates-stella]
+certificate = "none"
 """
     for tenant in TENANTS:
         references = [f"file:{tenant}-{life}" for life in LIVES]
@@ -192,6 +195,26 @@ def order(tenant: str, *keys: str) -> dict[str, Any]:
         "subject": [{"name": f"{tenant}.tar", "digest": {"sha256": tenant.encode().hex().rjust(64, "0")}}],
         "predicate_type": SBOM_TYPE,
         "predicate": SBOM,
+        "scanner_image_digest": RELEASE,
+        **({"options": {"keys": list(keys)}} if keys else {}),
+    }
+
+
+def bare(tenant: str, *keys: str) -> dict[str, Any]:
+    """The same for a document that is signed as it is: a replay manifest."""
+    none = "sha256:" + "0" * 64
+    scan = {"id": tenant, "time": "2024-01-01T00:00:00Z", "mode": "record", "scannerVersion": "2024.1"}
+    layers = [{"layerDigest": none, "merkleRoot": "00", "leafCount": 3}]
+    feeds = [{"name": "nvd", "snapshotHash": "00", "snapshotTime": "2024-01-01T00:00:00Z"}]
+    manifest = {
+        "schemaVersion": "1.0",
+        "scan": {**scan, "cryptoProfile": "FIPS-140-3+GOST-R-34-10-2012"},
+        "subject": {"ociDigest": none, "layers": layers},
+        "inputs": {"feeds": feeds},
+    }
+    return {
+        "payload_type": "application/vnd.stellaops.replay+json",
+        "payload": json.dumps(manifest).encode(),
         "scanner_image_digest": RELEASE,
         **({"options": {"keys": list(keys)}} if keys else {}),
     }

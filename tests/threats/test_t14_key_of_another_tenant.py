@@ -25,9 +25,17 @@ from signerd.wire.ring import RingEntry
 NOBODY = ("file:nobody", "sha256:" + "0" * 64, "0" * 64, "file:nobody-v2")
 NOT_FOUND = "key.not_found no_such_key"
 
+
+def bare(asked: dict[str, Any]) -> dict[str, Any]:
+    """The same request for a bare document: keys are looked at before content."""
+    kept = {name: value for name, value in asked.items() if not name.startswith("predicate")}
+    return {**kept, "payload_type": "application/vnd.stellaops.replay+json", "payload": b"{}"}
+
+
 ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "sign.dsse": order,
     "sign.batch": lambda tenant, name: {"items": [order(tenant, name)]},
+    "sign.payload": lambda tenant, name: bare(order(tenant, name)),
     "hmac.compute": lambda tenant, name: {"purpose": "signing", "key": name, "data": b"x"},
     "hmac.verify": lambda tenant, name: {"purpose": "signing", "key": name, "data": b"x", "mac": bytes(32)},
     "keys.describe": lambda tenant, name: {"key": name},
@@ -49,7 +57,9 @@ UNKNOWN = {
     "audit.query": "",
     "session.bind": "auth.tenant_mismatch other_tenant",
     "transparency.entry": "request.malformed no_entry",
-    **dict.fromkeys(("sign.dsse", "sign.batch", "hmac.compute", "hmac.verify", "keys.describe"), NOT_FOUND),
+    **dict.fromkeys(
+        ("sign.dsse", "sign.batch", "sign.payload", "hmac.compute", "hmac.verify", "keys.describe"), NOT_FOUND
+    ),
     **dict.fromkeys(("verify.bundle", "verify.batch"), "request.malformed policy_unknown"),
 }
 """What it says of what is not there, where that is not that it takes no such name at all; empty: finds nothing."""
