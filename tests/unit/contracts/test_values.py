@@ -7,6 +7,8 @@ from signerd.contracts.values import (
     Enrolment,
     Entitlement,
     KeyDescription,
+    MacChecked,
+    MacResult,
     Peer,
     PlanLimits,
     Principal,
@@ -33,6 +35,8 @@ EXAMPLES = [
         KeyDescription("FIDO2-ES256", "sha256:" + "a" * 64, b"\x30"), "ssh:", "", True, 1, "0" * 32, "packed"
     ),
     Rotated("file:a.v2", KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30")),
+    MacResult(bytes(32), "sha256:" + "a" * 64),
+    MacChecked(valid=True, keyid="sha256:" + "a" * 64),
     SignFor("local", "id1", "a.b.c"),
     SignatureResult(b"\x30", "sha256:" + "a" * 64),
 ]
