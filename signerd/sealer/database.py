@@ -5,6 +5,8 @@ reason.
 import errno
 import os
 import sqlite3
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -47,12 +49,7 @@ def open_writable(path: Path, schema: str, wait_s: float = BUSY_S) -> sqlite3.Co
     in its place raises OSError, or one local user could lead the record into another's file; sqlite3.Error
     for the rest.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        if os.fstat(fd).st_mode & 0o777 != 0o600:
-            os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
+    _make_private(path)
     database = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
@@ -65,6 +62,26 @@ def open_writable(path: Path, schema: str, wait_s: float = BUSY_S) -> sqlite3.Co
         database.close()
         raise
     return database
+
+
+def _make_private(path: Path) -> None:
+    """Make the file where it is missing, and have its mode 0600.
+
+    One that is there may be open in this process, and closing a descriptor of it would drop SQLite's locks on it
+    (fcntl(2)): the next process that reads the file and closes it would take itself for the last one, and remove the
+    write-ahead log from under us. An O_PATH descriptor opens no file.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISLNK(mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        if mode & 0o777 != 0o600:
+            os.chmod(f"/proc/self/fd/{fd}", 0o600)
+    finally:
+        os.close(fd)
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

@@ -1,5 +1,7 @@
 import sqlite3
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +31,28 @@ def test_a_symlink_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic links") as caught:
         open_writable(tmp_path / "link", SCHEMA)
     assert failure_reason(caught.value) == "cannot_open"
+
+
+def test_a_database_that_is_opened_twice_is_still_locked(tmp_path):
+    """Whoever reads the file of a living sealer, and closes it, must not take the write-ahead log away: what is durable
+    by then, and all that follows, would be gone with it."""
+    path = tmp_path / "x.sqlite"
+    first, second = open_writable(path, SCHEMA), open_writable(path, SCHEMA)
+    first.execute("INSERT INTO t VALUES (1)")
+    reads = "import contextlib, sqlite3, sys\nwith contextlib.closing(sqlite3.connect(sys.argv[1])) as it:\n"
+    reads += "    print(it.execute('SELECT count(*) FROM t').fetchone()[0])"
+
+    def counted() -> int:
+        command = [sys.executable, "-I", "-c", reads, path]
+        return int(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+
+    assert counted() == 1
+    second.execute("INSERT INTO t VALUES (2)")
+    first.execute("INSERT INTO t VALUES (3)")
+    assert (tmp_path / "x.sqlite-wal").exists()
+    assert counted() == 3
+    first.close()
+    second.close()
 
 
 def test_reading_makes_no_database_and_writes_none(tmp_path):
