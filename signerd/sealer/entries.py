@@ -1,6 +1,7 @@
 """What came of a record that was to be published after its answer: read from the outbox, beside the loop."""
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ __all__ = ["EntryDesk", "EntryReader", "by_memfd", "no_entry"]
 
 INLINE_MOST: Final = 256 * 1024
 """Bytes of a bundle within a frame, at most; what is larger goes by memfd."""
+FRAME_ROOM: Final = 3 * 1024 * 1024
+"""Bytes of an answer, its bundles included: the links' frames stay below 4 MiB, and one that does not ends the link."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 T = TypeVar("T")
 _ROWS: Final = (
@@ -114,7 +117,12 @@ class EntryDesk:
 
         def read() -> tuple[bytes, tuple[int, ...]]:
             found, fds = by_memfd(self._read(call), max(0, min(call.inline_max, INLINE_MOST)))
-            return _encode(found), fds
+            text = _encode(found)
+            if len(text) <= FRAME_ROOM:
+                return text, fds
+            for fd in fds:
+                os.close(fd)
+            raise Refusal("request.too_large", "answer_too_large", "the entries are larger than an answer may be")
 
         def done(result: tuple[bytes, tuple[int, ...]] | SignerdError) -> None:
             if isinstance(result, SignerdError):
@@ -140,15 +148,24 @@ def no_entry() -> Refusal:
 
 
 def by_memfd(found: LaterEntries, limit: int) -> tuple[LaterEntries, tuple[int, ...]]:
-    """Return it with the bundles above ``limit`` bytes in memfds, and those."""
+    """Return it with the bundles above ``limit`` bytes in memfds, and those; with all of them there where the rest
+    would not leave a frame half its room. There are no more bundles than keys: one message carries as many."""
+    inline = [len(one.bundle) for one in found.bundles if isinstance(one.bundle, bytes) and len(one.bundle) <= limit]
+    if sum(inline) > FRAME_ROOM // 2:
+        limit = 0
     fds: list[int] = []
     moved = []
-    for one in found.bundles:
-        bundle = one.bundle
-        if isinstance(bundle, bytes) and len(bundle) > limit:
-            fds.append(sealed_memfd("bundle", bundle))
-            one = msgspec.structs.replace(one, bundle=Descriptor(len(fds) - 1, len(bundle)))  # noqa: PLW2901
-        moved.append(one)
+    try:
+        for one in found.bundles:
+            bundle = one.bundle
+            if isinstance(bundle, bytes) and len(bundle) > limit:
+                fds.append(sealed_memfd("bundle", bundle))
+                one = msgspec.structs.replace(one, bundle=Descriptor(len(fds) - 1, len(bundle)))  # noqa: PLW2901
+            moved.append(one)
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
     return msgspec.structs.replace(found, bundles=tuple(moved)), tuple(fds)
 
 
