@@ -357,6 +357,8 @@ class Frontend:
             else:
                 session.answer(Response(request.id, Raw(answer[0])), answer[1])
 
+        if session.overfull:
+            raise answers_unread()
         tenant = cast("Principal", session.principal).tenant
         self._sealer.entries(tenant, params.audit_id, session.inline_max, ended)
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, TypeVar
@@ -21,12 +22,14 @@ from signerd.wire.links import AdminAnswer, EntryCall
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError
 
-__all__ = ["EntryDesk", "EntryReader", "by_memfd", "no_entry"]
+__all__ = ["MOST_ASKED", "EntryDesk", "EntryReader", "by_memfd", "no_entry"]
 
 INLINE_MOST: Final = 256 * 1024
 """Bytes of a bundle within a frame, at most; what is larger goes by memfd."""
 FRAME_ROOM: Final = 3 * 1024 * 1024
 """Bytes of an answer, its bundles included: the links' frames stay below 4 MiB, and one that does not ends the link."""
+MOST_ASKED: Final = 4
+"""Questions of one tenant that are read at once: each may bring 64 bundles of 1 MiB together anew (T15)."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 T = TypeVar("T")
 _ROWS: Final = (
@@ -34,6 +37,7 @@ _ROWS: Final = (
     "WHERE audit_id = ? AND tenant = ? ORDER BY id"
 )
 _KEPT: Final = "SELECT bundle_sha256, envelope_sha256, bundle FROM kept WHERE audit_id = ? AND tenant = ? ORDER BY id"
+_OVERLOADED: Final = CallError("daemon.overloaded", "entries_asked", "too many entries of this tenant are read at once")
 
 
 class EntryReader:
@@ -111,9 +115,14 @@ class EntryDesk:
         self._path = state / FILE_NAME
         self._logs = [publisher.name for publisher in config.publishers if publisher.kind == "log"]
         self._reader: EntryReader | None = None
+        self._asked: Counter[str] = Counter()
 
     def call(self, call: EntryCall) -> None:
-        """Answer one call, once it is read."""
+        """Answer one call, once it is read; ``daemon.overloaded``, ``entries_asked``, beyond :data:`MOST_ASKED`."""
+        if self._asked[call.tenant] >= MOST_ASKED:
+            self._hands.answer(AdminAnswer(call.id, error=_OVERLOADED), ())
+            return
+        self._asked[call.tenant] += 1
 
         def read() -> tuple[bytes, tuple[int, ...]]:
             found, fds = by_memfd(self._read(call), max(0, min(call.inline_max, INLINE_MOST)))
@@ -125,6 +134,7 @@ class EntryDesk:
             raise Refusal("request.too_large", "answer_too_large", "the entries are larger than an answer may be")
 
         def done(result: tuple[bytes, tuple[int, ...]] | SignerdError) -> None:
+            self._asked[call.tenant] -= 1
             if isinstance(result, SignerdError):
                 error = CallError(result.code, result.reason, result.public, str(result.args[0]))
                 self._hands.answer(AdminAnswer(call.id, error=error), ())

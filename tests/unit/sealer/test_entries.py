@@ -18,7 +18,7 @@ from signerd.attestation.log_entry import parse_log_entry
 from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.config import embedded
 from signerd.host.memfd import check_sealed
-from signerd.sealer.entries import INLINE_MOST, EntryDesk, EntryReader
+from signerd.sealer.entries import INLINE_MOST, MOST_ASKED, EntryDesk, EntryReader
 from signerd.sealer.kept import Kept
 from signerd.sealer.outbox import Outbox, Row
 from signerd.wire.later import LaterEntries
@@ -139,6 +139,68 @@ def test_large_bundles_go_by_memfd(bench: Bench, tmp_path: Path) -> None:
         for fd in fds:
             os.close(fd)
     assert shapes == [(1, False, 1), (2, True, 0), (3, False, 1)]
+
+
+def test_bundles_that_are_too_large_together_go_by_memfd_all(bench: Bench, tmp_path: Path) -> None:
+    """A frame above 4 MiB would end the link, and the sealer with it."""
+    bench.put("id", "log", payload=b"x" * 150_000, keys=20)
+    for _ in range(20):
+        bench.turn("log", ENTRY)
+    hands = Hands()
+    desk(tmp_path, hands).call(EntryCall(1, "acme", "id", 1 << 30))
+    ((answer, fds),) = hands.answers
+    found = msgspec.msgpack.decode(answer.result, type=LaterEntries)
+    assert [one.bundle.fd for one in found.bundles if isinstance(one.bundle, Descriptor)] == [*range(20)]
+    assert len(fds) == 20
+    for fd in fds:
+        os.close(fd)
+
+
+def memfds() -> int:
+    """How many memfds of bundles this process has open."""
+    links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    return sum(str(link.readlink()).startswith("/memfd:bundle") for link in links if link.is_symlink())
+
+
+def test_an_answer_that_fits_no_frame_is_refused(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("id", "log", keys=2)
+    for _ in range(2):
+        bench.turn("log", ENTRY)
+    monkeypatch.setattr("signerd.sealer.entries.FRAME_ROOM", 500)
+    before = memfds()
+    hands = Hands()
+    desk(tmp_path, hands).call(EntryCall(1, "acme", "id", 1 << 30))
+    ((answer, fds),) = hands.answers
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.reason, fds) == ("request.too_large", "answer_too_large", ())
+    assert memfds() == before
+
+
+def test_a_tenant_asks_for_so_many_at_once(tmp_path: Path) -> None:
+    class Slow(Hands):
+        """What is asked of it is done when it is told to."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.waiting: list[Callable[[], None]] = []
+
+        def aside(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+            self.waiting.append(lambda: super(Slow, self).aside(work, done))
+
+    hands = Slow()
+    reading = desk(tmp_path, hands)
+    for number in range(MOST_ASKED + 1):
+        reading.call(EntryCall(number, "acme", "id", 0))
+    reading.call(EntryCall(99, "other", "id", 0))
+    ((answer, _),) = hands.answers
+    assert answer.error is not None
+    assert (answer.id, answer.error.code, answer.error.reason) == (MOST_ASKED, "daemon.overloaded", "entries_asked")
+    assert len(hands.waiting) == MOST_ASKED + 1
+    hands.waiting.pop(0)()
+    reading.call(EntryCall(100, "acme", "id", 0))
+    assert len(hands.waiting) == MOST_ASKED + 1
 
 
 def test_without_an_outbox_there_is_no_record(tmp_path: Path) -> None:
