@@ -25,6 +25,8 @@ TAG: Final = 6
 """Major types (section 3.1)."""
 _SIMPLE: Final[Mapping[int, bool | None]] = {0xF4: False, 0xF5: True, 0xF6: None}
 _DEEPEST: Final = 16
+_MOST_ITEMS: Final = 4096
+"""Of one input: an item of one byte costs the reader a hundred, and a message with one signature has a dozen."""
 
 
 class Tagged:
@@ -73,7 +75,8 @@ def read_cbor(data: bytes | memoryview) -> Value:
     """Read one item that fills ``data`` in its deterministic encoding; the inverse of :func:`cbor`.
 
     Arrays come as tuples, maps as dicts, whose keys are integers or texts. Refuses with ``verification.failed``:
-    ``cbor_malformed`` (cut off, surplus bytes, a kind that is not read, text that is not UTF-8, more than 16 deep),
+    ``cbor_malformed`` (cut off, surplus bytes, a kind that is not read, text that is not UTF-8, more than 16 deep, more
+    than 4096 items),
     ``cbor_not_deterministic`` (a longer head than needed, indefinite length, keys out of order or twice). Raises
     nothing else.
     """
@@ -88,15 +91,19 @@ def read_cbor(data: bytes | memoryview) -> Value:
 class _Reader:
     """Reads items one after another; ``at`` is where the next one begins."""
 
-    __slots__ = ("at", "data")
+    __slots__ = ("at", "data", "left")
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
         self.at = 0
+        self.left = _MOST_ITEMS
 
     def item(self, depth: int) -> Value:
         if depth > _DEEPEST:
             _malformed("nested too deeply")
+        self.left -= 1
+        if self.left < 0:
+            _malformed("too many items")
         first = self._byte()
         if first >> 5 == 7:
             if first not in _SIMPLE:

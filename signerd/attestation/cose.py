@@ -122,10 +122,15 @@ def _check_critical(protected: Mapping[int | str, Value], unprotected: Mapping[i
     if _CRITICAL not in protected:
         return
     named = protected[_CRITICAL]
-    if not isinstance(named, tuple) or not named or not all(isinstance(label, int | str) for label in named):
+    if not isinstance(named, tuple) or not named or not all(map(_is_label, named)):
         _refuse("cose_malformed", "the critical headers are no list of labels")
     if not set(named) <= _UNDERSTOOD & protected.keys():
         _refuse("header_critical", "a critical header is not understood, or not there")
+
+
+def _is_label(value: Value) -> bool:
+    # To Python true is 1, and would name the algorithm.
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _refuse(reason: str, public: str) -> NoReturn:

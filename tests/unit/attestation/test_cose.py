@@ -1,7 +1,10 @@
+import tracemalloc
+
 import pytest
 
-from signerd.attestation.cbor import Tagged, Value, cbor
+from signerd.attestation.cbor import ARRAY, MAP, Tagged, Value, cbor, head
 from signerd.attestation.cose import (
+    FIRST_BYTE,
     LARGEST_COSE,
     CoseSign1,
     cose_head,
@@ -90,6 +93,7 @@ WRONG = {
     "critical and empty": (message({**HEADER, 2: ()}), "cose_malformed"),
     "critical and no list": (message({**HEADER, 2: 1}), "cose_malformed"),
     "critical and no labels": (message({**HEADER, 2: (None,)}), "cose_malformed"),
+    "critical by a truth value": (message({**HEADER, 2: (True,)}), "cose_malformed"),
     "critical lists in it": (message({**HEADER, 2: ((1,),)}), "cose_malformed"),
     "surplus bytes": (message() + b"\0", "cbor_malformed"),
     "cut off": (message()[:-1], "cbor_malformed"),
@@ -109,6 +113,19 @@ def test_what_is_refused(data: bytes, reason: str) -> None:
 
 def test_what_is_critical_and_understood_is_there() -> None:
     assert parse_cose(message({**HEADER, 2: (1, 3)})).algorithm == -7
+
+
+def test_a_header_of_many_items_costs_no_memory() -> None:
+    """Each byte of it would be an object of a hundred: a file of 192 MiB, and the reader has no memory left."""
+    many = 8 * 1024 * 1024
+    header = head(MAP, 1) + cbor(99) + head(ARRAY, many) + b"\xf6" * many
+    data = FIRST_BYTE + head(ARRAY, 4) + cbor(protected_header("ES256", b"k")) + header + cbor(b"p") + cbor(b"s")
+    tracemalloc.start()
+    try:
+        assert refused(data) == "cbor_malformed"
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_nothing_larger_is_parsed() -> None:
