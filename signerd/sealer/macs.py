@@ -9,7 +9,7 @@ a tenant has no more than :data:`MOST_FILES` of them at once, those included tha
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -26,6 +26,7 @@ from signerd.sealer.group import MOST_CROSSING, Group, Groups
 from signerd.sealer.job import Pinned, Violation
 from signerd.sealer.leaves import outcome_leaf
 from signerd.sealer.mac_leaves import decided_mac_leaf
+from signerd.sealer.turns import Turns
 from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import KEY
 from signerd.wire.decoding import BROKEN
@@ -35,12 +36,15 @@ from signerd.wire.mac_links import Maced, MacItem, MacOutcome
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError, DescribeParams
 
-__all__ = ["AT_ONCE_BYTES", "MOST_FILES", "MacJob", "MacSealing"]
+__all__ = ["AT_ONCE_BYTES", "MOST_FILES", "MOST_LONG", "MacJob", "MacSealing"]
 
 _log = logging.getLogger(__name__)
 
 MOST_FILES: Final = 8
 """Files of one tenant that its workers have in hand at once: each takes a thread there."""
+MOST_LONG: Final = 4
+"""Calls of one tenant over longer data inline that the workers have at once; the rest waits here, for each takes a
+thread there too, and the slow algorithms all of the interpreter."""
 AT_ONCE_BYTES: Final = 4 * 1024
 """What comes inline and is not longer is made at once: a worker that does not answer in its usual time hangs."""
 GRACE_S: Final = 0.5
@@ -100,6 +104,7 @@ class MacSealing:
         # Ended without a result, and not closed by the front end yet: its close may be on its way.
         self._failed: dict[str, None] = {}
         self._files: Counter[str] = Counter()
+        self._long = Turns(MOST_LONG)
         self.outcomes: list[MacOutcome] = []
 
     def admit(self, item: MacItem, fd: int | None) -> None:
@@ -183,24 +188,39 @@ class MacSealing:
 
     def _ask(self, job: MacJob, fd: int | None) -> None:
         item, tenant = job.item, job.item.decision.tenant
-        data = item.data if fd is None else Descriptor(0, item.decision.size)
-        name, algorithm = job.pinned.entry.name, item.decision.algorithm
-        short = fd is None and item.decision.size <= AT_ONCE_BYTES
         if fd is not None:
             self._files[tenant] += 1
+            self._call(job, (fd,), partial(self._read, tenant))
+        elif item.decision.size <= AT_ONCE_BYTES:
+            self._call(job)
+        else:
+            self._long.take(tenant, partial(self._call_long, job))
+        self._backends[job.pinned.backend].flush()
+
+    def _call_long(self, job: MacJob) -> bool:
+        """Ask the worker, unless nobody waits for it any more."""
+        if job.answered or job.ended:
+            return False
+        self._call(job, (), partial(self._long.over, job.item.decision.tenant))
+        return True
+
+    def _call(self, job: MacJob, fds: tuple[int, ...] = (), over: Callable[[], None] | None = None) -> None:
+        """Ask the worker; ``over`` is told once it has nothing more to do with it, and None where that is at once."""
+        item = job.item
+        data = Descriptor(0, item.decision.size) if fds else item.data
+        name, algorithm = job.pinned.entry.name, item.decision.algorithm
+        left = max(0.0, job.deadline - self._clock.monotonic())
         job.call = Call(
             "hmac" if item.mac is None else "check_hmac",
             HmacParams(name, algorithm, data) if item.mac is None else CheckHmacParams(name, algorithm, data, item.mac),
             partial(self._worked, job),
-            () if fd is None else (fd,),
+            fds,
             alone=True,
-            seconds=None if short else item.deadline_ms / 1000 + GRACE_S,
+            seconds=None if over is None else left + GRACE_S,
             closing=partial(close_foreign, _owner(job)),
-            over=None if fd is None else partial(self._read, tenant),
+            over=over,
         )
-        backend = self._backends[job.pinned.backend]
-        backend.call_many([job.call])
-        backend.flush()
+        self._backends[job.pinned.backend].call_many([job.call])
 
     def _read(self, tenant: str) -> None:
         self._files[tenant] -= 1
@@ -208,8 +228,8 @@ class MacSealing:
             del self._files[tenant]
 
     def _withdraw(self, job: MacJob) -> None:
-        assert job.call is not None
-        self._backends[job.pinned.backend].withdraw(job.call.done)
+        if job.call is not None:
+            self._backends[job.pinned.backend].withdraw(job.call.done)
 
     def _worked(self, job: MacJob, result: CallResult) -> None:
         """Take the worker's outcome."""

@@ -17,10 +17,13 @@ from msgspec import Raw
 from signerd.errors import Fault, SignerdError
 from signerd.host.guard import told
 
-__all__ = ["MOST_THREADS", "Aside", "Work"]
+__all__ = ["MOST_THREADS", "SWITCH_S", "Aside", "Work"]
 
 MOST_THREADS: Final = 32
 """Calls at once: what each holds is a descriptor and a buffer of 1 MiB."""
+SWITCH_S: Final = 0.00005
+"""Seconds after which a thread must give the interpreter's lock to the loop. Streebog is Python: with the usual 5 ms
+for each of the threads, whoever asks for something short waits a second or more, and the worker is taken for hung."""
 Work = Callable[[Callable[[], bool]], Raw]
 """One call: gets a question to be asked now and then, whether nobody waits any more; raises SignerdError."""
 

@@ -40,7 +40,7 @@ from signerd.wire.messages import (
 from signerd.wire.worker_auth import NONCE_BYTES, Proof
 from signerd.wire.worker_calls import LINK_FRAME_BYTES
 from signerd.worker import listening, process
-from signerd.worker.aside import Aside
+from signerd.worker.aside import SWITCH_S, Aside
 from signerd.worker.calls import MESSAGE_BYTES, Calls
 
 __all__ = ["KeyWorkerSettings", "Session", "main"]
@@ -210,6 +210,7 @@ class Session:
 
 def main() -> None:
     """Run the worker: until its link ends, or as a service."""
+    sys.setswitchinterval(SWITCH_S)
     if not any(argument.startswith("--fd") for argument in sys.argv[1:]):
         _serve()
     link, settings = process.begin(PROGRAM, KeyWorkerSettings)
