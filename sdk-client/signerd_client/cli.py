@@ -201,7 +201,8 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
         "bundle",
         metavar="BUNDLE",
         nargs="+",
-        help="a Sigstore bundle, or a COSE_Sign1 message by --key; several bundles with --policy alone",
+        help="a Sigstore bundle, or by --key a DSSE envelope or a COSE_Sign1 message; several bundles with --policy "
+        "alone",
     )
     verify.add_argument("--subject", metavar="FILE", help="what it must be about")
     verify.add_argument(
@@ -209,7 +210,8 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
         metavar="PEM",
         action="append",
         default=[],
-        help="file with the public key that must have signed; with --policy, one that its fingerprints may name",
+        help="file with the public key that must have signed (of an envelope each of several); with --policy, one that "
+        "its fingerprints may name",
     )
     verify.add_argument(
         "--certificate-identity", metavar="ID", help="the name that the signing certificate must have"
@@ -229,6 +231,9 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
     )
     verify.add_argument("--policy", metavar="FILE", help="a verification policy, in place of key or identity")
     verify.add_argument("--type", metavar="TYPE", help="predicate type that it must have")
+    verify.add_argument(
+        "--payload-type", metavar="TYPE", help="of an envelope over a document signed bare: the type that it must have"
+    )
     verify.add_argument(
         "--offline", action="store_true", help="accepted for what asks for it: no network is ever used"
     )
