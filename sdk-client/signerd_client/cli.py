@@ -15,6 +15,12 @@ __all__ = ["main", "parser"]
 
 _INTERRUPTED = 130  # 128 and SIGINT, as a shell has it
 
+_OPTIONS = {
+    ("key.forbidden", "ephemeral"): "--transparency or --timestamp asks for one",
+    ("release.untrusted", "digest_missing"): "--release names it",
+}
+"""What to add to the command line, where a refusal by the daemon says what the request lacks."""
+
 _EPILOG = """\
 The socket: --socket, else $SIGNERD_SOCKET, else $XDG_RUNTIME_DIR/signerd/sign.sock, else
 /run/signerd/sign.sock. Exit codes: 0 done; 1 failed; 2 not valid; 3 not allowed; 4 not found; 6 does not
@@ -287,5 +293,7 @@ def _run(parsed: argparse.Namespace) -> int:
         code: int = import_module(f"signerd_client.commands.{name}").run(parsed)
     except SignerdError as error:
         note(f"signerctl: {error}")
+        if (error.code, error.reason) in _OPTIONS:
+            note(f"signerctl: {_OPTIONS[error.code, error.reason]}")
         return exit_code(error.code)
     return code

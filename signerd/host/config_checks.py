@@ -179,7 +179,8 @@ def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:
     if len(set(tenant.keys)) != len(tenant.keys):
         yield f"{where}.keys: expected each key once"
     if not tenant.default_key:
-        yield f"{where}.default_key: missing; expected one of {', '.join(tenant.keys)}"
+        signing = [key for key in tenant.keys if key not in keys or not keys[key].rp_id]
+        yield f"{where}.default_key: missing; expected one of {', '.join(signing)}"
     elif tenant.default_key not in tenant.keys:
         yield f"{where}.default_key: expected one of {', '.join(tenant.keys)}, got {tenant.default_key}"
     surplus_keys = sorted(set(tenant.default_keys.values()) - set(tenant.keys))

@@ -93,3 +93,10 @@ def test_what_could_not_be_approved_or_would_sign_unapproved_is_refused(old, new
     with pytest.raises(ConfigError) as caught:
         parse(GOOD.replace(old, new, 1), "f.toml")
     assert any(line.startswith(f"f.toml: {problem}") for line in caught.value.problems), caught.value.problems
+
+
+def test_what_approves_is_not_offered_as_a_default_key():
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace('default_key = "file:release"', ""), "f.toml")
+    (problem,) = caught.value.problems
+    assert problem == "f.toml: tenants.acme.default_key: missing; expected one of file:release, file:plain"
