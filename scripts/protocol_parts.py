@@ -1,11 +1,14 @@
 """What fills the places of scripts/protocol-page.md."""
 
+import hmac
+
 import msgspec
 
 from protocol_tables import error_table, field_table, method_sections, method_table, table
 from protocol_vectors import DESCRIPTORS, auth_vector, key_vectors, message_vectors
+from signerd.attestation.macs import KEYID_LABEL, MACS, mac_keyid
 from signerd.host import config_limits
-from signerd.wire import worker_calls
+from signerd.wire import mac_calls, worker_calls
 from signerd.wire.connection import FRAME_LIMIT, FRAME_LIMIT_BOUND
 from signerd.wire.decoding import KEYS_MAX, NAME_MAX
 from signerd.wire.messages import Cancel, Error, Goaway, Hello, Limits, Request, Response
@@ -45,7 +48,17 @@ def parts() -> dict[str, str]:
         "credential_least": str(CREDENTIAL_BYTES[0]),
         "credential_most": f"{CREDENTIAL_BYTES[1]:,}",
         "sign_result": _keys(worker_calls.SignResultParams),
+        "hmac_result": _keys(mac_calls.HmacResult),
+        "check_hmac_result": _keys(mac_calls.CheckHmacResult),
+        "mac_algorithms": _mac_algorithms(),
+        "mac_label": KEYID_LABEL.decode(),
+        "mac_keyid": mac_keyid(hmac.digest(bytes(range(32)), KEYID_LABEL, "sha256")),
     }
+
+
+def _mac_algorithms() -> str:
+    rows = [(f"`{name}`", str(s.mac_bytes), f"{s.shortest_key} to {s.longest_key}") for name, s in MACS.items()]
+    return table(("algorithm", "bytes of the MAC", "bytes of the secret"), rows)
 
 
 def _messages() -> str:

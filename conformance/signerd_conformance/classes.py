@@ -28,6 +28,7 @@ class _Recorder:
     def __init__(self, module: str) -> None:
         self._module = module
         self._seen: dict[str, set[str]] = {}
+        self._used: set[type[PluginContract]] = set()
         self.plugin: ModuleType | None = None
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
@@ -36,6 +37,7 @@ class _Recorder:
         if kind is None or not hasattr(kind, test) or item.cls.plugin.__name__ != self._module:
             return
         self.plugin = item.cls.plugin
+        self._used.add(kind)
         ends = self._seen.setdefault(f"{kind.hook}.{test}", set())
         if getattr(item.cls, test) is not getattr(kind, test) or item.cls.hook != kind.hook:
             ends.add("FAIL")
@@ -47,9 +49,9 @@ class _Recorder:
     def cases(self) -> list[Case]:
         """Return every case of every contract that was judged by, and of each hook that no contract was used for."""
         found = []
-        judged = {name.partition(".")[0] for name in self._seen}
+        judged = {kind.hook for kind in self._used}
         for kind in _KINDS:
-            if kind.hook in judged:
+            if kind in self._used:
                 tests = sorted(name for name in dir(kind) if name.startswith("test_"))
                 found += [Case(f"{kind.hook}.{test}", self._result(f"{kind.hook}.{test}")) for test in tests]
         found += [Case(f"{hook}.not-judged", "FAIL") for hook in sorted(self._hooks() - judged)]

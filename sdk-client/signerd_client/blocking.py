@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from signerd.errors import Fault, SignerdError
+from signerd.wire.macs import MacPurpose
 from signerd.wire.messages import Hello, Limits
 from signerd.wire.methods import (
     BundleVerified,
@@ -17,6 +18,8 @@ from signerd.wire.methods import (
     KeyDescription,
     KeyList,
     LaterEntries,
+    MacComputed,
+    MacVerified,
     SessionBound,
 )
 from signerd.wire.params import Options
@@ -25,7 +28,7 @@ from signerd_client.address import socket_path
 from signerd_client.channel import Channel, Opening
 from signerd_client.operations import Operation
 from signerd_client.presence import Approval, Touch
-from signerd_client.requests import PayloadRequest, SignRequest
+from signerd_client.requests import MacData, PayloadRequest, SignRequest
 from signerd_client.results import BatchOutcome, Signed, fresh
 from signerd_client.session import Answer, Session
 from signerd_client.verifying import VerifyOutcome, VerifyRequest
@@ -191,6 +194,24 @@ class Signer:
         """Tell what came of a record whose entries come after its answer (``transparency: async``): ``state`` is
         ``logged``, ``pending`` or ``failed``, and once they are there each bundle is there with its entries."""
         return self._run(operations.entry(audit_id), deadline_s)
+
+    def hmac_compute(
+        self, purpose: MacPurpose, key: str, data: MacData, *, deadline_s: float | None = None
+    ) -> MacComputed:
+        """Have the MAC of ``data`` made by ``key``, a reference, for one of the purposes that it is for.
+
+        ``data`` is the bytes, or the descriptor of a regular file, which stays open and is read in one pass where the
+        key is, whatever its size.
+        """
+        return self._run(operations.hmac_compute(purpose, key, data, self._session.limits), deadline_s)
+
+    def hmac_verify(
+        self, purpose: MacPurpose, key: str, data: MacData, mac: bytes, *, deadline_s: float | None = None
+    ) -> MacVerified:
+        """Have ``mac`` compared with that of ``data`` by ``key``, a reference or the keyid of a version. One that is
+        not the key's is an answer: look at ``valid``."""
+        operation = operations.hmac_verify(purpose, key, data, mac, self._session.limits)
+        return self._run(operation, deadline_s)
 
     def keys(self, *, deadline_s: float | None = None) -> KeyList:
         """List the public halves of the own tenant's keys."""

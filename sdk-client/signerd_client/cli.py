@@ -30,7 +30,7 @@ verify; 10 trying again can help.
 _Commands = argparse._SubParsersAction  # what add_subparsers returns has no public name
 
 
-def _connection(absent: object) -> argparse.ArgumentParser:
+def _connection(absent: object, outputs: Sequence[str] = ("json", "table")) -> argparse.ArgumentParser:
     """Return the options that stand before or after the command; ``absent`` is what one not given sets."""
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("--socket", metavar="PATH", default=absent, help="the daemon's socket")
@@ -46,9 +46,9 @@ def _connection(absent: object) -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--output",
-        choices=("json", "table"),
+        choices=outputs,
         default=absent,
-        help="how to print; json where stdout is no terminal",
+        help="how to print; json where stdout is no terminal" if "table" in outputs else "how to print; hex by default",
     )
     return options
 
@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     keys.add_argument("ref", nargs="?", metavar="REF", help="key reference or keyid; all keys without one")
     keys.add_argument("--public", metavar="FILE", help="write the public key there, as PEM")
     _add_hash(commands, options)
+    _add_hmac(commands)
     later = _add(commands, "transparency", [], "entries that come after the answer").add_subparsers(
         dest="kind", required=True, metavar="KIND"
     )
@@ -257,6 +258,28 @@ def _add_hash(commands: "_Commands[argparse.ArgumentParser]", options: argparse.
     hashing.add_argument(
         "--profile", default="world", help="the tenant's compliance profile, as 'signerctl keys KEY' shows it"
     )
+
+
+def _add_hmac(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    kinds = _add(commands, "hmac", [], "have a MAC made or compared").add_subparsers(
+        dest="kind", required=True, metavar="KIND"
+    )
+    key = argparse.ArgumentParser(add_help=False)
+    key.add_argument(
+        "--purpose",
+        choices=("signing", "authentication", "webhook-interop"),
+        required=True,
+        help="what the MAC is for; the key must be for that too",
+    )
+    key.add_argument("--key", metavar="REF", required=True, help="key reference; to verify, a keyid too")
+    key.add_argument("document", metavar="FILE", help="what the MAC is over: a regular file of any size")
+    made = _connection(argparse.SUPPRESS, ("hex", "base64", "raw", "json"))
+    _add(kinds, "compute", [made, key], "make the MAC of a file")
+    verify = _add(kinds, "verify", [_connection(argparse.SUPPRESS), key], "compare; exit code 6 where it is another")
+    mac = verify.add_mutually_exclusive_group(required=True)
+    mac.add_argument("--mac", metavar="HEX", help="the MAC to compare with")
+    mac.add_argument("--mac-base64", metavar="TEXT", help="the same in base64")
+    mac.add_argument("--mac-file", metavar="FILE", help="a file that holds its bytes and nothing else")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

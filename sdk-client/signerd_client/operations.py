@@ -11,13 +11,15 @@ import msgspec
 from msgspec import Raw
 
 from signerd.errors import SignerdError
-from signerd.wire import methods, params
+from signerd.wire import macs, methods, params
 from signerd.wire.messages import Limits
 from signerd_client.requests import (
     Call,
+    MacData,
     PayloadRequest,
     SignRequest,
     batch_calls,
+    mac_call,
     payload_call,
     plain_call,
     sign_call,
@@ -33,6 +35,8 @@ __all__ = [
     "describe",
     "entry",
     "health",
+    "hmac_compute",
+    "hmac_verify",
     "info",
     "keys",
     "sign",
@@ -145,6 +149,26 @@ def _verify_operation(call: Call, offset: int, count: int) -> Operation[list[Ver
         return [VerifyOutcome(offset + index, error=error) for index in range(count)]
 
     return Operation(call, read, failed)
+
+
+def hmac_compute(purpose: macs.MacPurpose, key: str, data: MacData, limits: Limits) -> Operation[methods.MacComputed]:
+    """``hmac.compute``."""
+
+    def read(raw: Raw, descriptors: Sequence[int]) -> methods.MacComputed:
+        return decode("hmac.compute", methods.MacComputed, raw, descriptors)
+
+    return Operation(mac_call(data, macs.HmacCompute(purpose, key, b""), limits), read)
+
+
+def hmac_verify(
+    purpose: macs.MacPurpose, key: str, data: MacData, mac: bytes, limits: Limits
+) -> Operation[methods.MacVerified]:
+    """``hmac.verify``."""
+
+    def read(raw: Raw, descriptors: Sequence[int]) -> methods.MacVerified:
+        return decode("hmac.verify", methods.MacVerified, raw, descriptors)
+
+    return Operation(mac_call(data, macs.HmacVerify(purpose, key, b"", mac), limits), read)
 
 
 def batch(

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from signerd.wire import params
+from signerd.wire import macs, params
 from signerd.wire.frames import ENCODER
 from signerd.wire.messages import Limits
 from signerd_client.descriptors import close_all, sealed_memfd
@@ -22,10 +22,12 @@ __all__ = [
     "FRAME_MARGIN",
     "Attachments",
     "Call",
+    "MacData",
     "PayloadRequest",
     "SignRequest",
     "batch_calls",
     "binary",
+    "mac_call",
     "payload_call",
     "plain_call",
     "sign_call",
@@ -33,6 +35,10 @@ __all__ = [
 
 FRAME_MARGIN: Final = 4096
 """Bytes of a frame kept for what stands around the params: type, id, method, deadline."""
+
+
+MacData = bytes | memoryview | int
+"""What a MAC is over: the bytes, or the descriptor of a regular file, read from its start to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +187,26 @@ def payload_call(request: PayloadRequest, limits: Limits) -> Call:
     attached = Attachments()
     try:
         return attached.call("sign.payload", ENCODER.encode(_payload_params(request, limits, attached)))
+    except BaseException:
+        attached.cut(0)
+        raise
+
+
+def mac_call(data: MacData, wanted: macs.HmacCompute | macs.HmacVerify, limits: Limits) -> Call:
+    """Return the ``hmac.compute`` or ``hmac.verify`` call over ``data`` with the rest of ``wanted``.
+
+    OSError where a memfd cannot be made or the descriptor is none. A file's descriptor stays the caller's.
+    """
+    attached = Attachments()
+    try:
+        where: bytes | params.Descriptor
+        if isinstance(data, int):
+            size = os.fstat(data).st_size
+            where = params.Descriptor(attached.add(os.dup(data)), size)
+        else:
+            where = binary(data, limits, attached)
+        method = "hmac.compute" if isinstance(wanted, macs.HmacCompute) else "hmac.verify"
+        return attached.call(method, ENCODER.encode(msgspec.structs.replace(wanted, data=where)))
     except BaseException:
         attached.cut(0)
         raise

@@ -36,6 +36,18 @@ def test_each_asks_its_method_with_params_of_it(operation: Operation[Any], metho
     assert isinstance(decode_params(method, operation.call.params), METHODS[method].params)
 
 
+def test_a_mac_is_asked_for_compared_and_read(limits: Limits) -> None:
+    named = {"algorithm": "HMAC-SHA256", "keyid": "k", "audit_id": "id"}
+    compute = operations.hmac_compute("signing", "hmac:k", b"data", limits)
+    verify = operations.hmac_verify("signing", "hmac:k", b"data", bytes(32), limits)
+    for operation, method in ((compute, "hmac.compute"), (verify, "hmac.verify")):
+        assert operation.call.method == method
+        assert isinstance(decode_params(method, operation.call.params), METHODS[method].params)
+    made = compute.conclude(Answer(1, result=Raw(ENCODER.encode({"mac": bytes(32), **named, "new": 1}))))
+    assert (made.mac, made.algorithm) == (bytes(32), "HMAC-SHA256")
+    assert verify.conclude(Answer(1, result=Raw(ENCODER.encode({"valid": False, **named})))).valid is False
+
+
 def test_an_answer_is_read_and_its_descriptors_closed() -> None:
     descriptor = sealed_memfd(b"")
     answer = Answer(1, result=Raw(ENCODER.encode({"ready": True, "checks": []})), descriptors=(descriptor,))

@@ -6,15 +6,17 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from signerd.wire.macs import HmacCompute, HmacVerify
 from signerd.wire.messages import Limits
 from signerd.wire.methods import decode_items, decode_params
-from signerd.wire.params import Options, PolicyMetadata, SignBatch, SignDsse, SignPayload
+from signerd.wire.params import Descriptor, Options, PolicyMetadata, SignBatch, SignDsse, SignPayload
 from signerd_client.requests import (
     FRAME_MARGIN,
     Call,
     PayloadRequest,
     SignRequest,
     batch_calls,
+    mac_call,
     payload_call,
     plain_call,
     sign_call,
@@ -118,6 +120,31 @@ def test_a_subject_by_descriptor_is_duplicated(limits: Limits, tmp_path: Path) -
     assert (subject.name, subject.fd, subject.size) == ("f", 0, 3)
     assert os.pread(call.descriptors[0], 9, 0) == b"123"
     call.close()
+
+
+def test_the_data_of_a_mac_is_bytes_a_memfd_or_a_file(limits: Limits, tmp_path: Path) -> None:
+    wanted = HmacVerify("signing", "hmac:k", b"", bytes(32))
+    inline = mac_call(b"123", wanted, limits)
+    assert (inline.method, inline.descriptors) == ("hmac.verify", ())
+    assert mac_params(inline) == HmacVerify("signing", "hmac:k", b"123", bytes(32))
+    large = mac_call(bytes(limits.inline_bytes + 1), wanted, limits)
+    assert os.fstat(large.descriptors[0]).st_size == limits.inline_bytes + 1
+    (tmp_path / "f").write_bytes(b"123")
+    own = os.open(tmp_path / "f", os.O_RDONLY)
+    by_file = mac_call(own, HmacCompute("signing", "hmac:k", b""), limits)
+    os.close(own)
+    assert mac_params(by_file).data == Descriptor(0, 3)
+    assert os.pread(by_file.descriptors[0], 9, 0) == b"123"
+    for call in (large, by_file):
+        call.close()
+    with pytest.raises(OSError):
+        mac_call(10_000, wanted, limits)
+
+
+def mac_params(call: Call) -> HmacCompute | HmacVerify:
+    params = decode_params(call.method, call.params)
+    assert isinstance(params, HmacCompute | HmacVerify)
+    return params
 
 
 def test_a_failure_closes_what_was_opened(limits: Limits, tmp_path: Path) -> None:

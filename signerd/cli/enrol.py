@@ -13,8 +13,9 @@ import msgspec
 
 from signerd.errors import Fault, Refusal, error_from
 from signerd.host.clock import SystemClock
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import Backend
 from signerd.sealer.starters import backend_spec
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.verification.fido2 import ALGORITHMS
 from signerd.verification.keys import PublicKey
 from signerd.wire.decoding import BROKEN

@@ -6,7 +6,7 @@ where it can (warm cache, local file), or returns an awaitable, which the host r
 seconds, and no longer than the request has. No method returns a bare boolean: evidence or an exception.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from signerd.contracts.values import (
@@ -15,6 +15,8 @@ from signerd.contracts.values import (
     Entitlement,
     KeyDescription,
     LogFound,
+    MacChecked,
+    MacResult,
     Principal,
     ProofOfEntitlement,
     Release,
@@ -32,6 +34,7 @@ __all__ = [
     "Generator",
     "KeyBackend",
     "Keyless",
+    "Macs",
     "Maybe",
     "PayloadType",
     "PredicateType",
@@ -161,6 +164,29 @@ class Keyless(Protocol):
     def sign_for(self, key: str, message: bytes, signer: SignFor) -> SignatureResult:
         """Sign in the name that ``signer`` proves, or that the backend has of its own, and bring the certificate's
         chain. A certificate for one identity never signs for another. ``key.forbidden`` for a token that is not taken.
+        """
+        ...
+
+
+@runtime_checkable
+class Macs(Protocol):
+    """Capability ``hmac``: the backend's keys are secrets that make MACs, and sign nothing.
+
+    ``message`` comes in parts of any length, each good until the next is asked for; what it raises is not the
+    backend's to catch. Both methods are called in several threads at once. ``key.algorithm_refused`` where
+    ``algorithm`` is not the key's.
+    """
+
+    def hmac(self, key: str, algorithm: str, message: Iterable[bytes | memoryview]) -> MacResult:
+        """Return the MAC over ``message``; ``key.not_found`` where there is no ``key``."""
+        ...
+
+    def check_hmac(
+        self, key: str, algorithm: str, message: Iterable[bytes | memoryview], mac: bytes
+    ) -> MacChecked:
+        """Say whether ``mac`` is the MAC over ``message``, in a time that does not depend on where they differ.
+
+        One of another length than the algorithm's never is.
         """
         ...
 

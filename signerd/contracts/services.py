@@ -11,8 +11,9 @@ import msgspec
 from signerd.contracts.providers import Maybe
 from signerd.errors import SignerdError
 from signerd.wire.links import Close, RefusedRecord, Sealed, SealItem
+from signerd.wire.mac_links import Maced, MacItem
 
-__all__ = ["AuditStore", "Charge", "Clock", "Leaf", "QuotaStore", "Remaining", "Sealer", "WhenSealed"]
+__all__ = ["AuditStore", "Charge", "Clock", "Leaf", "QuotaStore", "Remaining", "Sealer", "WhenMaced", "WhenSealed"]
 
 
 class Clock(Protocol):
@@ -29,6 +30,10 @@ WhenSealed = Callable[["tuple[Sealed, tuple[int, ...]] | SignerdError"], None]
 """Takes the end of one item: what was sealed, with the descriptors that its large values are in, or why it was not."""
 
 
+WhenMaced = Callable[["Maced | SignerdError"], None]
+"""Takes the end of one MAC."""
+
+
 class Sealer(Protocol):
     """The second process, as the front end asks it.
 
@@ -40,6 +45,9 @@ class Sealer(Protocol):
 
         With an error, the record is closed already, or will be by whoever opens the log next.
         """
+
+    def mac(self, item: MacItem, fd: int | None, then: WhenMaced) -> None:
+        """Queue an item; ``fd`` is the caller's, any that holds its data. ``then`` as that of :meth:`seal`."""
 
     def forget(self, audit_id: str) -> None:
         """Drop the end of an item when it comes: its request was cut short."""

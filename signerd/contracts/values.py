@@ -8,6 +8,8 @@ __all__ = [
     "Entitlement",
     "KeyDescription",
     "LogFound",
+    "MacChecked",
+    "MacResult",
     "Peer",
     "PlanLimits",
     "Principal",
@@ -103,6 +105,9 @@ class KeyDescription(msgspec.Struct, frozen=True):
     ``prehash`` is ``"sha256"`` where the backend wants the digest of the message instead (ES256, RSA and FIDO2 only).
     ``chain`` is DER certificates, leaf first. ``hardware`` (capability ``attest``) says that the private half was made
     in hardware, has always been secret there and cannot leave it.
+
+    A key that makes MACs (capability ``hmac``) has no public half: ``spki`` is empty, ``algorithm`` a name of
+    :data:`signerd.attestation.macs.MACS`, and ``keyid`` is :func:`signerd.attestation.macs.mac_keyid`.
     """
 
     algorithm: str
@@ -165,3 +170,17 @@ class SignatureResult(msgspec.Struct, frozen=True):
     signature: bytes
     keyid: str
     chain: tuple[bytes, ...] = ()
+
+
+class MacResult(msgspec.Struct, frozen=True):
+    """A MAC, whole, and the keyid of the key that made it."""
+
+    mac: bytes
+    keyid: str
+
+
+class MacChecked(msgspec.Struct, frozen=True):
+    """Whether a MAC is the key's over the message, and the keyid of the key that was asked."""
+
+    valid: bool
+    keyid: str

@@ -150,6 +150,7 @@ def _rules(config: Config, tenant: ConfiguredTenant) -> Mapping[str, KeyRule]:
             _keyless(key),
             key.presence,
             bool(key.rp_id),
+            frozenset(key.purposes or ()),
         )
         for name in tenant.keys
     }

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from signerd.errors import Refusal
 from signerd.host.memfd import check_sealed
-from signerd.wire.methods import Descriptor, SignDsse, SignPayload, VerifyBundle
+from signerd.wire.methods import Descriptor, HmacCompute, HmacVerify, SignDsse, SignPayload, VerifyBundle
 
 __all__ = ["READ_BYTES", "check_claims", "check_files", "hash_file"]
 
@@ -26,14 +26,16 @@ _STATX: Final = struct.Struct("28xH10xQ208x")
 """``struct statx`` of statx(2): ``stx_mode`` and ``stx_size``."""
 
 
-def check_claims(
-    orders: Iterable[SignDsse | SignPayload | VerifyBundle], fds: tuple[int, ...], payload_bytes: int
-) -> None:
+Claiming = SignDsse | SignPayload | VerifyBundle | HmacCompute | HmacVerify
+"""What may name descriptors."""
+
+
+def check_claims(orders: Iterable[Claiming], fds: tuple[int, ...], payload_bytes: int) -> None:
     """Refuse unless each descriptor of the frame is named exactly once, and is of the kind that its place asks for.
 
-    A document or bundle is a memfd sealed against write, grow and shrink; a subject may be a regular file too. FIFOs,
-    devices, sockets, O_PATH descriptors, a size that lies, a surplus or missing descriptor: ``request.malformed``.
-    Nothing is read here.
+    A document or bundle is a memfd sealed against write, grow and shrink; a subject or a MAC's data may be a regular
+    file too. FIFOs, devices, sockets, O_PATH descriptors, a size that lies, a surplus or missing descriptor:
+    ``request.malformed``. Nothing is read here.
     """
     named: set[int] = set()
     for order in orders:
@@ -82,8 +84,12 @@ def check_files(files: Iterable[tuple[int, int]], stopped: Callable[[], bool] = 
     return [hash_file(fd, size, stopped) for fd, size in files]
 
 
-def _claims(order: SignDsse | SignPayload | VerifyBundle) -> Iterator[tuple[int, int, bool]]:
+def _claims(order: Claiming) -> Iterator[tuple[int, int, bool]]:
     """Yield (index, size, whether it must be sealed) for each descriptor that the order names."""
+    if isinstance(order, HmacCompute | HmacVerify):
+        if isinstance(order.data, Descriptor):
+            yield order.data.fd, order.data.size, False
+        return
     if isinstance(order, VerifyBundle):
         if isinstance(order.bundle, Descriptor):
             yield order.bundle.fd, order.bundle.size, True
@@ -102,7 +108,7 @@ def _check_file(fd: int, size: int) -> None:
     except OSError as exc:
         raise Refusal("request.malformed", "descriptor_kind", "a descriptor cannot be read") from exc
     if not stat.S_ISREG(mode) or not readable:
-        raise Refusal("request.malformed", "descriptor_kind", "a subject's descriptor is not a regular file")
+        raise Refusal("request.malformed", "descriptor_kind", "a descriptor is not a regular file")
     if found != size:
         raise _size_mismatch()
 

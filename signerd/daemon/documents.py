@@ -16,6 +16,7 @@ from signerd.daemon.sealer_link import told
 from signerd.daemon.story import Story
 from signerd.errors import Fault, SignerdError, error_from
 from signerd.host.spawn import Spawned
+from signerd.pipeline.evidence import Signed
 from signerd.pipeline.waits import DocumentWait
 from signerd.wire.worker_calls import CallError, DocumentChecked
 
@@ -33,9 +34,9 @@ class Documents(Errands[DocumentChecked]):
     def __init__(self, start: Callable[[], Spawned], poller: Poller, clock: Clock) -> None:
         decode = msgspec.msgpack.Decoder(DocumentChecked).decode
         super().__init__("document worker", _lost, decode, start, poller, clock)
-        self._asked: dict[Story, Errand[DocumentChecked]] = {}
+        self._asked: dict[Story[Signed], Errand[DocumentChecked]] = {}
 
-    def check(self, story: Story, wait: DocumentWait) -> None:
+    def check(self, story: Story[Signed], wait: DocumentWait) -> None:
         """Queue a document; ``daemon.overloaded`` at once where the queue is full."""
         if self.waiting(_ALL) >= QUEUE:
             story.throw(Fault("daemon.overloaded", "document_queue", "too many large documents at once"))
@@ -44,13 +45,13 @@ class Documents(Errands[DocumentChecked]):
         self._asked[story] = errand
         self.add(errand)
 
-    def forget(self, story: Story) -> None:
+    def forget(self, story: Story[Signed]) -> None:
         """Drop a story: a queued document is not looked at; the one in hand is finished and thrown away."""
         errand = self._asked.pop(story, None)
         if errand is not None:
             self.drop(_ALL, [errand])
 
-    def _done(self, story: Story, answer: DocumentChecked | SignerdError, fds: tuple[int, ...]) -> None:
+    def _done(self, story: Story[Signed], answer: DocumentChecked | SignerdError, fds: tuple[int, ...]) -> None:
         del self._asked[story]
         # Of an answer with an error nothing is taken but that: its descriptors end with the request, as all of them.
         story.request.owned.extend(fds)

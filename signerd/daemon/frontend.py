@@ -19,9 +19,9 @@ from signerd.daemon.aggregate import NOBODY, Aggregate
 from signerd.daemon.answers import encode
 from signerd.daemon.audit_ids import AuditIds
 from signerd.daemon.audit_pages import cursor_of, page_of
-from signerd.daemon.closing import close_foreign, close_socket, held
 from signerd.daemon.doors import Doors, Opener, admin_principal
 from signerd.daemon.faults import tell
+from signerd.daemon.macs import MACS
 from signerd.daemon.peer import open_pidfd, read_peer
 from signerd.daemon.poller import Poller
 from signerd.daemon.reads import Reads
@@ -31,6 +31,7 @@ from signerd.daemon.signing import Signing, answers_unread
 from signerd.daemon.story import run_in_task
 from signerd.daemon.verifying import VERIFYING
 from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.closing import close_foreign, close_socket, held
 from signerd.host.config_limits import Limits
 from signerd.pipeline.authenticate import bind
 from signerd.pipeline.services import Services
@@ -50,7 +51,8 @@ from signerd.wire.worker_calls import PAYLOAD_INLINE
 __all__ = ["Frontend"]
 
 SOFTWARE: Final = f"signerd/{__version__}"
-SIGNING: Final = frozenset({"sign.dsse", "sign.payload", "sign.batch"})
+SIGNING: Final = frozenset({"sign.dsse", "sign.payload", "sign.batch"}) | MACS
+"""What uses a key: each request has a record of its own, however it ends."""
 DESCRIPTORS_SHARE: Final = 8
 """One uid may hold this part of the descriptors that the process may have open; hashing doubles each for a while."""
 

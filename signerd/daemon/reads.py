@@ -170,7 +170,7 @@ class Reads:
         if entry.status == UNLOGGED:
             check_validity(entry, now)  # its fault: neither keyid nor public key are known to be ours
         rule = self.services.tenants[tenant].rules.get(entry.key, _NO_RULE)
-        pem = "" if entry.keyless else PublicKey.from_spki(entry.spki).pem
+        pem = "" if entry.keyless or entry.makes_macs else PublicKey.from_spki(entry.spki).pem
         return methods.KeyDescription(
             key=entry.key,
             keyid=entry.keyid,
@@ -222,6 +222,8 @@ class Reads:
 
 
 def _uses(entry: RingEntry) -> tuple[str, ...]:
+    if entry.makes_macs:
+        return ("hmac",)
     return ("dsse", "cose") if entry.algorithm in COSE_ALGORITHMS and not entry.keyless else ("dsse",)
 
 

@@ -7,12 +7,14 @@ Pending seals and refusals are answered by the sealer, or by :meth:`SealerLink.l
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
 
-from signerd.contracts.services import Clock, WhenSealed
+from signerd.contracts.services import Clock, WhenMaced, WhenSealed
 from signerd.errors import Detail, Fault, SignerdError, error_from
+from signerd.host.closing import close_foreign
 from signerd.host.link import Frame, Link, LinkClosed
 from signerd.wire.backends import BackendChanged
 from signerd.wire.frames import encode_frame
@@ -37,6 +39,7 @@ from signerd.wire.links import (
     SealOutcome,
     StillVerifying,
 )
+from signerd.wire.mac_links import MacedMany, MacItem, MacMany, MacOutcome
 from signerd.wire.params import Descriptor
 from signerd.wire.ring import AbsentKeys, GrantsChanged, RingChanged
 from signerd.wire.worker_calls import CallError
@@ -46,6 +49,7 @@ __all__ = ["Administered", "SealerLink", "told"]
 _message: Final = msgspec.msgpack.Decoder(
     Opened
     | SealedMany
+    | MacedMany
     | Recorded
     | Answer
     | AdminAnswer
@@ -81,6 +85,8 @@ class SealerLink:
         self._queries: dict[int, Callable[[Answer | SignerdError], None]] = {}
         self._administered: dict[int, Administered] = {}
         self._items: list[tuple[SealItem, int | None]] = []
+        self._macs: list[tuple[MacItem, int | None]] = []
+        self._maced: dict[str, tuple[WhenMaced | None, float]] = {}
         self._closes: list[Close] = []
         self._refusals: list[RefusedRecord] = []
         self._next_query = 1
@@ -125,15 +131,31 @@ class SealerLink:
         self._items.append((item, own))
         self._seals[item.audit_id] = (then, self._clock.monotonic())
 
+    def mac(self, item: MacItem, fd: int | None, then: WhenMaced) -> None:
+        """Queue an item; ``then`` takes its end. Its time counts as silence only once the request's own is over."""
+        if not self._open:
+            then(_unavailable("sealer_down"))
+            return
+        try:
+            own = None if fd is None else os.dup(fd)
+        except OSError as exc:
+            self.refuse(RefusedRecord(item.audit_id, item.request, "fault", "internal", "descriptors"))
+            then(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
+            return
+        self._macs.append((item, own))
+        self._maced[item.audit_id] = (then, self._clock.monotonic() + item.deadline_ms / 1000)
+
     def forget(self, audit_id: str) -> None:
         """Drop the outcome of an item when it comes: its story was cut short. A sealer that hangs still shows by it."""
         pending = self._seals.get(audit_id)
         if pending is not None:
             self._seals[audit_id] = (None, pending[1])
+        elif audit_id in self._maced:
+            self._maced[audit_id] = (None, min(self._maced[audit_id][1], self._clock.monotonic()))
 
     def close(self, close: Close) -> None:
         """Queue how a sealed record ended. One that an earlier sealer had was closed by the next one's start."""
-        if close.audit_id in self._released or close.audit_id in self._seals:
+        if close.audit_id in self._released or close.audit_id in self._seals or close.audit_id in self._maced:
             self._released.discard(close.audit_id)
             self._closes.append(close)
 
@@ -203,6 +225,12 @@ class SealerLink:
             items, self._items = self._items, []
             for group, fds in _groups(items):
                 link.queue(encode_frame(SealMany(group)), fds)
+        if self._macs:
+            macs, self._macs = self._macs, []
+            for item, fd in macs:
+                owner = (item.decision.tenant, item.decision.principal)
+                closing = partial(close_foreign, owner)
+                link.queue(encode_frame(MacMany((item,))), () if fd is None else (fd,), closing)
         if self._closes:
             closes, self._closes = self._closes, []
             for part in _parts(closes):
@@ -230,7 +258,10 @@ class SealerLink:
         for _, fd in self._items:
             if fd is not None:
                 os.close(fd)
-        self._items, self._closes, self._refusals = [], [], []
+        for item, fd in self._macs:
+            close_foreign((item.decision.tenant, item.decision.principal), () if fd is None else (fd,))
+        self._items, self._macs, self._closes, self._refusals = [], [], [], []
+        maced, self._maced = self._maced, {}
         seals, self._seals = self._seals, {}
         records, self._records = self._records, {}
         queries, self._queries = self._queries, {}
@@ -239,6 +270,9 @@ class SealerLink:
             # Whether it was decided stands in the log, and whoever opens that next closes it as unknown.
             if sealed is not None:
                 sealed(_unavailable("sealer_lost"))
+        for made, _ in maced.values():
+            if made is not None:
+                made(_unavailable("sealer_lost"))
         for then, _ in records.values():
             if then is not None:
                 then(_unavailable("sealer_lost"))
@@ -248,18 +282,16 @@ class SealerLink:
     def silent(self, now: float) -> bool:
         """Whether somebody has waited so long that the sealer must be taken for hung (a write that never returns)."""
         limit = now - self._silent_after
-        return any(since < limit for _, since in self._seals.values()) or any(
-            since < limit for _, since in self._records.values()
-        )
+        waiting = (*self._seals.values(), *self._maced.values(), *self._records.values())
+        return any(since < limit for _, since in waiting)
 
     def _take(self, frame: Frame, fds: tuple[int, ...]) -> None:
         try:
             message = _message.decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise LinkClosed(f"the sealer sent a frame out of shape: {exc}") from None
-        if isinstance(message, SealedMany):
-            for outcome in message.outcomes:
-                self._sealed(outcome, fds)
+        if isinstance(message, SealedMany | MacedMany):
+            self._ended(message, fds)
         elif isinstance(message, Recorded):
             for audit_id in message.audit_ids:
                 then, _ = self._records.pop(audit_id, (None, 0.0))
@@ -277,6 +309,14 @@ class SealerLink:
             self._open = self._open or isinstance(message, Opened)
             self._news(message)
 
+    def _ended(self, message: SealedMany | MacedMany, fds: tuple[int, ...]) -> None:
+        if isinstance(message, MacedMany):
+            for made in message.outcomes:
+                self._mac_ended(made)
+            return
+        for outcome in message.outcomes:
+            self._sealed(outcome, fds)
+
     def _heard_of(self, audit_ids: tuple[str, ...]) -> None:
         """Begin to wait anew for items that take their time."""
         now = self._clock.monotonic()
@@ -293,6 +333,18 @@ class SealerLink:
             os.close(fd)
         if then is not None and answer.error is not None:
             then(told(answer.error, answer.details))
+
+    def _mac_ended(self, outcome: MacOutcome) -> None:
+        then, _ = self._maced.pop(outcome.audit_id, (None, 0.0))
+        if then is None:
+            return
+        if outcome.ok is not None:
+            self._released.add(outcome.audit_id)
+            then(outcome.ok)
+            return
+        error = outcome.error or CallError("audit.unavailable", "sealer_answer", "the audit log cannot be written now")
+        self._closes.append(Close(outcome.audit_id, "fault", error.code))
+        then(told(error))
 
     def _sealed(self, outcome: SealOutcome, fds: tuple[int, ...]) -> None:
         audit_id, ok, error = outcome.audit_id, outcome.ok, outcome.error

@@ -18,10 +18,10 @@ from typing import Final, Protocol
 from msgspec import UNSET
 
 from signerd.contracts.values import Peer, Principal
-from signerd.daemon.closing import close_foreign, close_socket
 from signerd.daemon.peer import CREDENTIALS, sender_pid
 from signerd.daemon.poller import GONE, READ, WRITE, Poller
 from signerd.errors import Refusal, SignerdError
+from signerd.host.closing import close_foreign, close_socket
 from signerd.wire.connection import (
     FRAME_LIMIT_BOUND,
     NEED_DATA,

@@ -1,4 +1,4 @@
-"""The methods that sign: each item of a request is a story of its own, with a record of its own."""
+"""The methods that use keys: each item of a request is a story of its own, with a record of its own."""
 
 import os
 from collections import deque
@@ -12,11 +12,12 @@ from msgspec import UNSET, Raw
 from signerd.contracts.services import Clock, Sealer
 from signerd.daemon.answers import batch_answer, close_all, sign_answer
 from signerd.daemon.audit_ids import AuditIds
-from signerd.daemon.closing import close_foreign
+from signerd.daemon.macs import MACS, Macs
 from signerd.daemon.session import Session
 from signerd.daemon.story import Story
 from signerd.daemon.waiters import Waiters
 from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.closing import close_foreign
 from signerd.host.config_limits import Limits
 from signerd.pipeline.evidence import Signed
 from signerd.pipeline.request import SignRequest
@@ -46,16 +47,20 @@ class Signing:
         self._clock = clock
         self._audit_id = AuditIds()
         self._running: dict[tuple[Session, int], _Running] = {}
+        self._macs = Macs(services, waiters, sealer, limits, clock)
 
     def __len__(self) -> int:
         return len(self._running)
 
     def renew(self, services: Services) -> None:
         """Decide by these from the next request on."""
-        self._services = services
+        self._services = self._macs.services = services
 
     def start(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
         """Start what ``request`` asks for. Takes ``fds`` over."""
+        if request.method in MACS:
+            self._macs.start(session, request, fds)
+            return
         running = _Running(self, session, request.id, fds)
         self._running[session, request.id] = running
         if request.method == "sign.batch":
@@ -66,6 +71,7 @@ class Signing:
 
     def cancel(self, session: Session, request_id: int, reason: str) -> None:
         """Cut a request short: its stories end at once, and it is answered."""
+        self._macs.cancel(session, request_id, reason)
         running = self._running.get((session, request_id))
         if running is not None:
             running.cut = Fault(CANCELLED, reason, "the request was cancelled")
@@ -74,6 +80,7 @@ class Signing:
 
     def hang_up(self, session: Session) -> None:
         """Cut short all that a session waits for: its peer has gone."""
+        self._macs.hang_up(session)
         for owner, request_id in list(self._running):
             if owner is session:
                 self.cancel(session, request_id, "hung_up")
@@ -166,7 +173,7 @@ class Signing:
         if left:
             self._waiters.soon(partial(self._begin_some, running, left))
 
-    def _begin(self, running: "_Running", index: int, request: SignRequest) -> Story:
+    def _begin(self, running: "_Running", index: int, request: SignRequest) -> Story[Signed]:
         story = Story(request, sign(request, running.session.peer, self._services), self._waiters, running.ended)
         running.place[story] = index
         self._waiters.stories[request.audit_id] = story
@@ -218,7 +225,7 @@ class _Running:
         self.fds = fds
         self.batch = False
         self.cut: Fault | None = None
-        self.place: dict[Story, int] = {}
+        self.place: dict[Story[Signed], int] = {}
         self.results: list[Signed | SignerdError] = []
 
     def expect(self, count: int) -> None:
@@ -226,7 +233,7 @@ class _Running:
         self._missing = count
         self.results = [_NO_OUTCOME] * count
 
-    def ended(self, story: Story, result: Signed | SignerdError) -> None:
+    def ended(self, story: Story[Signed], result: Signed | SignerdError) -> None:
         """Take one story's end."""
         self.results[self.place.pop(story)] = result
         self._missing -= 1

@@ -3,7 +3,7 @@ these copies; the sealer checks again."""
 
 from collections.abc import Callable, Mapping, Sequence
 
-from signerd.contracts.validity import in_force
+from signerd.contracts.validity import UNLOGGED, in_force
 from signerd.errors import SignerdError, error_from
 from signerd.host.clock import boot_id
 from signerd.wire.backends import BackendChanged, BackendState
@@ -61,6 +61,10 @@ class Snapshot:
         Another tenant's key does not exist (T14).
         """
         return self._newest.get((tenant, key))
+
+    def find_version(self, tenant: str, keyid: str) -> RingEntry | None:
+        """Return the version of one of the tenant's keys that has this id; never one that no leaf backs."""
+        return next((e for e in self.of_tenant(tenant) if e.keyid == keyid and e.status != UNLOGGED), None)
 
     def why_absent(self, key: str) -> SignerdError | None:
         """Return what keeps a configured key from being known at all; None where its backend was not asked yet."""

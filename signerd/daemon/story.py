@@ -7,41 +7,44 @@ hang-up is thrown into it where it stands. So every ``await`` of ``pipeline/sign
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from typing import Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from signerd.daemon.faults import tell
 from signerd.errors import Fault, SignerdError
-from signerd.pipeline.evidence import Signed
 from signerd.pipeline.request import SignRequest
-from signerd.pipeline.waits import DocumentWait, HashWait, ProviderWait, SealWait, Wait
+from signerd.pipeline.waits import DocumentWait, HashWait, MacWait, ProviderWait, SealWait, Wait
 
 __all__ = ["Done", "Story", "Waiter", "run_in_task"]
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Done = Callable[["Story", Signed | SignerdError], None]
+R = TypeVar("R")
+Done = Callable[["Story[R]", R | SignerdError], None]
 
 
 class Waiter(Protocol):
     """What the daemon does for a story that waits."""
 
-    def seal(self, story: "Story", wait: SealWait) -> None:
+    def seal(self, story: "Story[Any]", wait: SealWait) -> None:
         """Give the item to the sealer."""
 
-    def provide(self, story: "Story", wait: ProviderWait) -> None:
+    def mac(self, story: "Story[Any]", wait: MacWait) -> None:
+        """Give the item to the sealer, and the descriptor."""
+
+    def provide(self, story: "Story[Any]", wait: ProviderWait) -> None:
         """Run a provider's awaitable in a task."""
 
-    def check(self, story: "Story", wait: DocumentWait) -> None:
+    def check(self, story: "Story[Any]", wait: DocumentWait) -> None:
         """Give the document to its worker."""
 
-    def hash(self, story: "Story", wait: HashWait) -> None:
+    def hash(self, story: "Story[Any]", wait: HashWait) -> None:
         """Hash files in the pool."""
 
-    def forget(self, story: "Story", wait: Wait) -> None:
+    def forget(self, story: "Story[Any]", wait: Wait) -> None:
         """Stop waiting: the story was cut short; what still comes for it is dropped."""
 
-    def ended(self, story: "Story", result: Signed | SignerdError) -> None:
+    def ended(self, story: "Story[R]", result: R | SignerdError) -> None:
         """Answer, once the record that the answer must not precede is durable."""
 
 
@@ -57,13 +60,13 @@ async def run_in_task(coroutine: Coroutine[Wait, object, T]) -> T:
         value = await wait.awaitable
 
 
-class Story:
+class Story(Generic[R]):
     """One request in progress. ``done`` is called exactly once, by the waiter."""
 
     __slots__ = ("_coroutine", "_waiter", "_waiting", "done", "request")
 
     def __init__(
-        self, request: SignRequest, coroutine: Coroutine[Wait, object, Signed], waiter: Waiter, done: Done
+        self, request: SignRequest, coroutine: Coroutine[Wait, object, R], waiter: Waiter, done: Done[R]
     ) -> None:
         self.request = request
         self.done = done
@@ -112,6 +115,8 @@ class Story:
         # A provider's own waits never come here: guard and ``ask`` hand its awaitable over unawaited.
         if isinstance(wait, SealWait):
             self._waiter.seal(self, wait)
+        elif isinstance(wait, MacWait):
+            self._waiter.mac(self, wait)
         elif isinstance(wait, ProviderWait):
             self._waiter.provide(self, wait)
         elif isinstance(wait, DocumentWait):
@@ -119,7 +124,7 @@ class Story:
         else:
             self._waiter.hash(self, wait)
 
-    def _end(self, result: Signed | SignerdError) -> None:
+    def _end(self, result: R | SignerdError) -> None:
         for fd in self.request.owned:
             os.close(fd)
         self.request.owned.clear()

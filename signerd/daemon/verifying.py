@@ -8,11 +8,11 @@ from msgspec import UNSET, Raw
 from signerd.attestation.bundle import LARGEST_BUNDLE
 from signerd.contracts.services import Clock
 from signerd.daemon.answers import FRAME_ROOM, encode
-from signerd.daemon.closing import close_foreign
 from signerd.daemon.descriptors import check_claims
 from signerd.daemon.session import Session
 from signerd.daemon.verifier import Job, Owner, Verifier, job_of
 from signerd.errors import Fault, Refusal, SignerdError
+from signerd.host.closing import close_foreign
 from signerd.host.config_limits import Limits
 from signerd.wire.messages import Request, Response
 from signerd.wire.methods import (

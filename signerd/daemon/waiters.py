@@ -4,19 +4,23 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import trio
 
 from signerd.contracts.services import Sealer
-from signerd.daemon.closing import close_foreign
 from signerd.daemon.descriptors import check_files
 from signerd.daemon.documents import Documents
 from signerd.daemon.story import Story
 from signerd.errors import Fault, SignerdError
-from signerd.pipeline.evidence import Signed
-from signerd.pipeline.waits import DocumentWait, HashWait, ProviderWait, SealWait, Wait
+from signerd.host.closing import close_foreign
+from signerd.host.memfd import sealed_memfd
+from signerd.pipeline.waits import DocumentWait, HashWait, MacWait, ProviderWait, SealWait, Wait
 from signerd.wire.links import Sealed
+from signerd.wire.mac_links import Maced
+from signerd.wire.params import Descriptor
+from signerd.wire.worker_calls import PAYLOAD_INLINE
 
 __all__ = ["FILE_THREADS", "MOST_LATE", "Waiters"]
 
@@ -26,6 +30,7 @@ neither the daemon nor another caller's files (T19)."""
 MOST_LATE = 1024
 """Tasks that go on without their stories: a caller that asks and cancels must not fill the memory with them. Beyond
 these, what a story waited for is cancelled with it."""
+R = TypeVar("R")
 
 
 class Waiters:
@@ -41,9 +46,9 @@ class Waiters:
         self._files: dict[tuple[str, str], trio.CapacityLimiter] = {}
         self._tasks: dict[str, trio.CancelScope] = {}
         self._late = 0
-        self.stories: dict[str, Story] = {}
+        self.stories: dict[str, Story[Any]] = {}
 
-    def seal(self, story: Story, wait: SealWait) -> None:
+    def seal(self, story: Story[Any], wait: SealWait) -> None:
         """Give the item to the sealer."""
 
         def ended(result: tuple[Sealed, tuple[int, ...]] | SignerdError) -> None:
@@ -55,7 +60,24 @@ class Waiters:
 
         self._sealer.seal(wait.item, wait.fd, ended)
 
-    def provide(self, story: Story, wait: ProviderWait) -> None:
+    def mac(self, story: Story[Any], wait: MacWait) -> None:
+        """Give the item to the sealer; what is too long for a frame goes as a memfd."""
+
+        def ended(result: Maced | SignerdError) -> None:
+            if isinstance(result, SignerdError):
+                story.request.settled = True
+                story.throw(result)
+            else:
+                story.resume(result)
+
+        item, fd, data = wait.item, wait.fd, wait.item.data
+        if isinstance(data, bytes) and len(data) > PAYLOAD_INLINE:
+            fd = sealed_memfd("data", data)
+            story.request.owned.append(fd)
+            item = msgspec.structs.replace(item, data=Descriptor(0, len(data)))
+        self._sealer.mac(item, fd, ended)
+
+    def provide(self, story: Story[Any], wait: ProviderWait) -> None:
         """Run a provider's awaitable in a task of its own."""
 
         async def run() -> object:
@@ -63,11 +85,11 @@ class Waiters:
 
         self._start(story, run, wait.late)
 
-    def check(self, story: Story, wait: DocumentWait) -> None:
+    def check(self, story: Story[Any], wait: DocumentWait) -> None:
         """Give the document to its worker."""
         self._documents.check(story, wait)
 
-    def hash(self, story: Story, wait: HashWait) -> None:
+    def hash(self, story: Story[Any], wait: HashWait) -> None:
         """Hash files in a thread, on descriptors of its own: the thread may outlive the request."""
         bound = story.request.bound
         owner = (bound.tenant, bound.name) if bound else ("", "")
@@ -102,10 +124,10 @@ class Waiters:
 
         self._start(story, run)
 
-    def forget(self, story: Story, wait: Wait) -> None:
+    def forget(self, story: Story[Any], wait: Wait) -> None:
         """Stop waiting for ``story``."""
         audit_id = story.request.audit_id
-        if isinstance(wait, SealWait):
+        if isinstance(wait, SealWait | MacWait):
             self._sealer.forget(wait.item.audit_id)
         elif isinstance(wait, DocumentWait):
             self._documents.forget(story)
@@ -124,10 +146,10 @@ class Waiters:
 
         self._nursery.start_soon(run)
 
-    def ended(self, story: Story, result: Signed | SignerdError) -> None:
+    def ended(self, story: Story[R], result: R | SignerdError) -> None:
         """Answer; a refusal once its record is durable, or with why it is not (promise 2)."""
         self.stories.pop(story.request.audit_id, None)
-        if isinstance(result, Signed):
+        if not isinstance(result, SignerdError):
             story.done(story, result)
             return
 
@@ -146,7 +168,7 @@ class Waiters:
 
     def _start(
         self,
-        story: Story,
+        story: Story[Any],
         run: Callable[[], Coroutine[Any, Any, object]],
         late: Callable[[object], None] | None = None,
     ) -> None:
@@ -156,7 +178,7 @@ class Waiters:
 
     async def _task(
         self,
-        story: Story,
+        story: Story[Any],
         run: Callable[[], Coroutine[Any, Any, object]],
         scope: trio.CancelScope,
         late: Callable[[object], None] | None,

@@ -12,7 +12,7 @@ import pwd
 import re
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -143,8 +143,9 @@ def parse(
     plugins = [_plugin(reader, name, table) for name, table in reader.tables(document, "plugins")]
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
     publishers = [_publisher(reader, name, table) for name, table in reader.tables(document, "publishers")]
-    tenants = [_tenant(reader, name, table) for name, table in reader.tables(document, "tenants")]
     keys = [_key(reader, name, table) for name, table in reader.tables(document, "keys")]
+    secret = {key.key for key in _all(keys) if key.purposes is not None}
+    tenants = [_tenant(reader, name, table, secret) for name, table in reader.tables(document, "tenants")]
     approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
     trust = _trust(reader, reader.table(document, "trust", "trust"))
     verification = reader.struct(Verification, reader.table(document, "verification", "verification"), "verification")
@@ -237,11 +238,13 @@ def _all(made: Sequence[S | None]) -> tuple[S, ...]:
     return tuple(each for each in made if each is not None)
 
 
-def _tenant(reader: TableReader, name: str, table: Mapping[str, object]) -> Tenant | None:
+def _tenant(reader: TableReader, name: str, table: Mapping[str, object], secret: Collection[str]) -> Tenant | None:
+    """Read a tenant; its one key that signs, and is not ``secret``, is the default."""
     tenant = reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
-    if tenant is not None and not tenant.default_key and len(tenant.keys) == 1:
-        return msgspec.structs.replace(tenant, default_key=tenant.keys[0])
-    return tenant
+    if tenant is None or tenant.default_key:
+        return tenant
+    signing = [reference for reference in tenant.keys if reference not in secret]
+    return msgspec.structs.replace(tenant, default_key=signing[0]) if len(signing) == 1 else tenant
 
 
 def _key(reader: TableReader, name: str, table: Mapping[str, object]) -> Key | None:

@@ -8,6 +8,7 @@ from signerd.errors import SignerdError
 from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
+from signerd.host.config_macs import mac_problems, makes_macs_alone, signing_problems
 from signerd.host.config_model import Backend, Config, Key, Tenant
 from signerd.host.config_presence import presence_problems
 from signerd.host.config_profiles import profile_problems
@@ -54,6 +55,7 @@ def cross_problems(config: Config) -> list[str]:
         *_one_worker_each(config),
         *(problem for tenant in config.tenants for problem in _tenant(config, tenant)),
         *_keys(config),
+        *signing_problems(config),
         *presence_problems(config),
         *profile_problems(config),
         *_needed(config),
@@ -178,10 +180,10 @@ def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.keys: {reference} is the key of tenant {keys[reference].tenant}"
     if len(set(tenant.keys)) != len(tenant.keys):
         yield f"{where}.keys: expected each key once"
-    if not tenant.default_key:
-        signing = [key for key in tenant.keys if key not in keys or not keys[key].rp_id]
+    if not tenant.default_key and not makes_macs_alone(tenant, keys):
+        signing = [name for name in tenant.keys if name not in keys or not (keys[name].rp_id or keys[name].purposes)]
         yield f"{where}.default_key: missing; expected one of {', '.join(signing)}"
-    elif tenant.default_key not in tenant.keys:
+    elif tenant.default_key and tenant.default_key not in tenant.keys:
         yield f"{where}.default_key: expected one of {', '.join(tenant.keys)}, got {tenant.default_key}"
     surplus_keys = sorted(set(tenant.default_keys.values()) - set(tenant.keys))
     if surplus_keys:
@@ -208,6 +210,7 @@ def _keys(config: Config) -> Iterator[str]:
             yield f"{where}.backend: expected a backend of scheme {scheme}, {key.backend} is one of scheme {other}"
         if key.keyless is not None:
             yield from _keyless(key, key.keyless, f"{where}.keyless")
+        yield from mac_problems(key, tenants.get(key.tenant), where)
         if key.tenant not in tenants:
             yield f"{where}.tenant: expected one of {_names(tenants)}, got {key.tenant}"
         elif key.key not in tenants[key.tenant].keys:

@@ -11,11 +11,13 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from signerd.attestation.macs import MacName
 from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
 from signerd.host.config_trust import Trust, Verification
-from signerd.host.config_types import Certificate, KeyReference, Name, Seconds, Uid, Uri
+from signerd.host.config_types import Certificate, KeyReference, Name, NoKeyReference, Seconds, Uid, Uri
+from signerd.wire.macs import MacPurpose
 
 __all__ = [
     "AdminSocket",
@@ -203,8 +205,8 @@ class Tenant(msgspec.Struct, frozen=True):
     """As authenticators name it in a principal."""
     keys: Annotated[tuple[KeyReference, ...], Meta(min_length=1)]
     """Its keys; no other tenant can name, use or list them."""
-    default_key: KeyReference = ""
-    """Signs where a request names no key. May be left out where there is one key."""
+    default_key: NoKeyReference = ""
+    """Signs where a request names no key. May be left out where there is one that signs, or none."""
     profile: Annotated[str, Meta(max_length=64)] = "world"
     """Which algorithms its keys may have: `world`, `fips`, `eidas`, `kcmvp`, `gost` or `sm`, or several joined by `+`,
     of which each key needs one. It restricts algorithms; it makes no module validated."""
@@ -234,7 +236,9 @@ class Key(msgspec.Struct, frozen=True):
     """The `[backends.NAME]` that has it."""
     tenant: Name
     """Whose it is; that tenant's `keys` must name it too."""
-    generate: Literal["ES256", "ES384", "ES512", "Ed25519", "GOST3410-2012-256", "GOST3410-2012-512"] | None = None
+    generate: (
+        Literal["ES256", "ES384", "ES512", "Ed25519", "GOST3410-2012-256", "GOST3410-2012-512"] | MacName | None
+    ) = None
     """Make a key of this algorithm at the first start that does not find one. A key that was there before is never made
     anew."""
     plans: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] | None = None
@@ -246,6 +250,11 @@ class Key(msgspec.Struct, frozen=True):
     """A version that was added longer ago no longer signs (`key.expired`): rotate it before."""
     warn_days: Annotated[int, Meta(ge=0, le=36500)] = WARN_DAYS
     """So long before, results and the sealer's log begin to say so."""
+    purposes: Annotated[tuple[MacPurpose, ...], Meta(min_length=1)] | None = None
+    """Makes it a key for MACs (`hmac.compute`, `hmac.verify`), which signs nothing, for these purposes alone. With
+    `algorithm`."""
+    algorithm: MacName | None = None
+    """With `purposes`: the one algorithm of such a key. The tenant's profile must allow it for each of its purposes."""
     keyless: Keyless | None = None
     """Of a backend that signs by certificates: whose certificates count, see Keyless. Such a key has no versions."""
     presence: KeyReference | None = None

@@ -21,7 +21,7 @@ def profile_problems(config: Config) -> Iterator[str]:
             yield f"tenants.{quoted(tenant.name)}.profile: {error}, got {quoted(tenant.profile)}"
     for key in config.keys:
         profile = profiles.get(key.tenant)
-        if key.generate is None or profile is None or allows(profile, key.generate):
+        if key.purposes is not None or key.generate is None or profile is None or allows(profile, key.generate):
             continue
         allowed = sorted(set().union(*[COMPLIANCE_PROFILES[part].algorithms for part in parts_of(profile)]))
         yield (

@@ -8,7 +8,7 @@ import os
 import socket
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from signerd.wire.frames import FrameReader, FrameTooLarge
@@ -24,6 +24,7 @@ MOST_DESCRIPTORS: Final = 253
 _ANCILLARY: Final = socket.CMSG_SPACE(MOST_DESCRIPTORS * array("i").itemsize)
 
 Frame = memoryview | bytes
+Closing = Callable[[Sequence[int]], None]
 
 
 class LinkClosed(Exception):  # the name says what happened
@@ -47,7 +48,7 @@ class Link:
         connection.setblocking(False)
         self._socket = connection
         self._reader = FrameReader(limit)
-        self._out: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._out: deque[tuple[bytes, tuple[int, ...], Closing]] = deque()
 
     def fileno(self) -> int:
         """Return the socket's number, for poll."""
@@ -93,20 +94,21 @@ class Link:
             if len(data) < READ_BYTES:
                 return frames
 
-    def queue(self, frame: bytes, fds: Sequence[int] = ()) -> None:
-        """Queue one frame; ``fds`` are closed once they are sent, or with the link."""
-        self._out.append((frame, tuple(fds)))
+    def queue(self, frame: bytes, fds: Sequence[int] = (), closing: Closing | None = None) -> None:
+        """Queue one frame; ``fds`` are closed once they are sent, or with the link: by ``closing`` where that may wait
+        for whoever made them."""
+        self._out.append((frame, tuple(fds), closing or _close))
 
     def flush(self) -> bool:
         """Send what the socket takes; whether the queue is empty. Raises LinkClosed where nobody listens any more."""
         out = self._out
         while out:
-            frame, fds = out[0]
+            frame, fds, closing = out[0]
             try:
                 if fds:
                     # All descriptors of a frame go with the message that starts at its first byte.
                     sent = socket.send_fds(self._socket, [frame], list(fds))
-                    _close(fds)
+                    closing(fds)
                 elif len(out) > 1 and not out[1][1]:
                     frame = self._merge()
                     sent = self._socket.send(frame)
@@ -119,7 +121,7 @@ class Link:
             if sent == len(frame):
                 out.popleft()
             else:
-                out[0] = (frame[sent:], ())
+                out[0] = (frame[sent:], (), _close)
         return True
 
     def close(self) -> None:
@@ -127,7 +129,8 @@ class Link:
         self._socket.close()
         _close(self._reader.drain_descriptors())
         while self._out:
-            _close(self._out.popleft()[1])
+            _, fds, closing = self._out.popleft()
+            closing(fds)
 
     def _merge(self) -> bytes:
         """Join the frames at the head of the queue that carry no descriptors: one system call for all."""
@@ -136,7 +139,7 @@ class Link:
         while out and not out[0][1]:
             parts.append(out.popleft()[0])
         merged = b"".join(parts)
-        out.appendleft((merged, ()))
+        out.appendleft((merged, (), _close))
         return merged
 
 

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from signerd.contracts.values import Entitlement, PlanLimits, ProofOfEntitlement
+from signerd.contracts.values import Entitlement, PlanLimits, Principal, ProofOfEntitlement
 from signerd.pipeline.evidence import Entitled, Order
 from signerd.pipeline.guarded import ask
 from signerd.pipeline.services import Services
 
-__all__ = ["BYPASS", "BYPASS_LIMITS", "bypassed", "entitle"]
+__all__ = ["BYPASS", "BYPASS_LIMITS", "bypassed", "entitle", "plan_of"]
 
 BYPASS: Final = "bypass"
 """The degradation of every receipt and record under a bypass."""
@@ -22,14 +22,18 @@ async def entitle(order: Order, services: Services) -> Entitled:
     Under an admin's bypass the source is not asked: the plan is the bypass's, without a window of versions, and
     degraded. All that comes before and after this stage stays as it is (T8).
     """
-    bypass = bypassed(order.principal.tenant, services)
-    if bypass is not None:
-        return Entitled(order, bypass)
     poe = order.params.poe
     proof = ProofOfEntitlement(poe.format, poe.value or None) if poe else _NONE
+    return Entitled(order, await plan_of(order.principal, services, proof))
+
+
+async def plan_of(principal: Principal, services: Services, proof: ProofOfEntitlement = _NONE) -> Entitlement:
+    """Return the principal's plan; refuses with ``entitlement.*``."""
+    bypass = bypassed(principal.tenant, services)
+    if bypass is not None:
+        return bypass
     source = services.entitlements
-    entitlement = await ask(source, source.provider.entitle, Entitlement, order.principal, proof)
-    return Entitled(order, entitlement)
+    return await ask(source, source.provider.entitle, Entitlement, principal, proof)
 
 
 def bypassed(tenant: str, services: Services) -> Entitlement | None:

@@ -79,7 +79,9 @@ def facts(request: "SignRequest", peer: Peer) -> RequestFacts:
     name = principal.name if principal else ""
     traceparent = request.traceparent[:TEXT_IN_RECORD]
     if order is None:
-        return RequestFacts(request.method, process, tenant, name, traceparent=traceparent)
+        return RequestFacts(
+            request.method, process, tenant, name, traceparent=traceparent, purpose=request.purpose, key=request.key
+        )
     subjects = order.subjects
     params = order.params
     return RequestFacts(

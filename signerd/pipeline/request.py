@@ -22,7 +22,8 @@ class SignRequest:
     ``params`` is undecoded msgpack, or what a batch has already decoded, or why it could not be. ``fds`` are
     the descriptors that came with the frame, ``owned`` those that were made on the way; whoever drives the
     story closes both when it ends. ``deadline`` is monotonic seconds. ``settled`` says that the sealer has
-    closed the record itself, or will. ``second_id`` names the record that a fallback key has begun.
+    closed the record itself, or will. ``second_id`` names the record that a fallback key has begun. ``purpose`` and
+    ``key`` are those of a MAC, which has no ``order``.
     """
 
     audit_id: str
@@ -38,6 +39,8 @@ class SignRequest:
     owned: list[int] = field(default_factory=list)
     settled: bool = False
     second_id: str = ""
+    purpose: str = ""
+    key: str = ""
 
     @property
     def record_id(self) -> str:

@@ -16,7 +16,7 @@ from signerd.pipeline.record import Entry
 from signerd.pipeline.request import SignRequest
 from signerd.pipeline.tenants import Tenant
 from signerd.wire.links import Close, RefusedRecord
-from signerd.wire.methods import SignDsse, SignPayload
+from signerd.wire.methods import HmacCompute, HmacVerify, SignDsse, SignPayload
 from signerd.wire.ring import Grant, RingEntry
 
 __all__ = ["Bounds", "Deadlines", "Exceptions", "Ledger", "Ring", "Services"]
@@ -44,6 +44,9 @@ class Ring(Protocol):
 
     def find(self, tenant: str, key: str) -> RingEntry | None:
         """Return the version of ``key`` that signs; another tenant's key does not exist (T14)."""
+
+    def find_version(self, tenant: str, keyid: str) -> RingEntry | None:
+        """Return the version of one of the tenant's keys that has this id."""
 
     def why_absent(self, key: str) -> SignerdError | None:
         """Return why a configured key, which whoever asks may know of, was never described."""
@@ -97,7 +100,7 @@ class Services:
     bounds: Bounds
     published: frozenset[str]
     new_id: Callable[[], str]
-    check_claims: Callable[[Iterable[SignDsse | SignPayload], tuple[int, ...]], None]
+    check_claims: Callable[[Iterable[SignDsse | SignPayload | HmacCompute | HmacVerify], tuple[int, ...]], None]
 
     def record(self, request: SignRequest, peer: Peer) -> AbstractAsyncContextManager[Entry]:
         """Open the scope that leaves exactly one closed record, however the request ends."""

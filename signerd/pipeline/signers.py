@@ -70,6 +70,8 @@ def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEn
     entry = services.ring.find(order.principal.tenant, name)
     if entry is None:
         raise (name in tenant.rules and services.ring.why_absent(name)) or no_such_key()
+    if entry.makes_macs:
+        raise Refusal("key.forbidden", "mac_key", "the key makes MACs; it signs nothing")
     rule = tenant.rules.get(name)
     if rule is not None and rule.approves:
         raise Refusal("key.forbidden", "approval_only", "the key approves what others sign, and signs nothing itself")
@@ -148,7 +150,7 @@ def _companion(keys: Sequence[RingEntry], plan: str, order: Order, services: Ser
 def _known(order: Order, services: Services) -> Iterator[tuple[str, RingEntry | None]]:
     """Yield the tenant's keys that sign, in the order of its configuration."""
     for name, rule in order.tenant.rules.items():
-        if rule.approves:
+        if rule.approves or rule.purposes:
             continue
         yield name, services.ring.find(order.principal.tenant, name)
 

@@ -21,8 +21,8 @@ class KeylessRule:
 class KeyRule:
     """What is configured for one key: the plans that it signs for (None: every plan), the reference that signs while
     its backend cannot be reached, and how long before its end results say so (milliseconds). ``keyless`` is there for
-    a keyless key. ``presence`` is the credential whose holder must approve each signature; one that ``approves`` is
-    such a credential itself, and does not sign.
+    a keyless key, ``purposes`` for one that makes MACs. ``presence`` is the credential whose holder must approve each
+    signature; one that ``approves`` is such a credential itself, and does not sign.
     """
 
     plans: frozenset[str] | None = None
@@ -31,6 +31,7 @@ class KeyRule:
     keyless: KeylessRule | None = None
     presence: str | None = None
     approves: bool = False
+    purposes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

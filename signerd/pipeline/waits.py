@@ -10,16 +10,19 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from signerd.wire.links import Sealed, SealItem
+from signerd.wire.mac_links import Maced, MacItem
 from signerd.wire.worker_calls import CheckDocument, DocumentChecked
 
 __all__ = [
     "DocumentWait",
     "HashWait",
+    "MacWait",
     "ProviderWait",
     "SealWait",
     "Wait",
     "check_document",
     "hash_files",
+    "maced",
     "provider",
     "sealed",
 ]
@@ -30,6 +33,14 @@ class SealWait:
     """For the sealer: the answer is a ``Sealed`` and its descriptors. ``fd`` is a large payload's memfd."""
 
     item: SealItem
+    fd: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MacWait:
+    """For the sealer: the answer is a ``Maced``. ``fd`` is the caller's descriptor of the data."""
+
+    item: MacItem
     fd: int | None
 
 
@@ -59,7 +70,7 @@ class HashWait:
     files: tuple[tuple[int, int], ...]
 
 
-Wait = SealWait | ProviderWait | DocumentWait | HashWait
+Wait = SealWait | MacWait | ProviderWait | DocumentWait | HashWait
 
 
 @types.coroutine
@@ -68,6 +79,12 @@ def sealed(
 ) -> Generator[SealWait, tuple[Sealed, tuple[int, ...]], tuple[Sealed, tuple[int, ...]]]:
     """Wait for the sealer's answer to ``item``, and the descriptors that its large values are in."""
     return (yield SealWait(item, fd))
+
+
+@types.coroutine
+def maced(item: MacItem, fd: int | None) -> Generator[MacWait, Maced, Maced]:
+    """Wait for the sealer's answer to ``item``."""
+    return (yield MacWait(item, fd))
 
 
 @types.coroutine

@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from signerd.sealer.backends import Call, CallResult
 from signerd.sealer.job import Job
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.links import SealItem
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import SignContext, SignParams

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -21,14 +21,15 @@ from signerd.host.link import Link, LinkClosed
 from signerd.host.spawn import Spawned
 from signerd.host.supervision import BACKOFF_FIRST, BACKOFF_LONGEST, State, Supervision
 from signerd.host.worker_socket import Connected
+from signerd.sealer.worker_call import Call, CallResult, fail, let_go
 from signerd.sealer.worker_errors import KEY, WorkerErrors
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
-from signerd.wire.messages import VERSION, Error, Hello, Message, Request, Response
+from signerd.wire.messages import VERSION, Cancel, Error, Hello, Message, Request, Response
 from signerd.wire.worker_auth import Proof, told
 from signerd.wire.worker_calls import BatchCall, BatchParams, BatchResult, CallError
 
-__all__ = ["Backend", "BackendSpec", "Call", "CallResult"]
+__all__ = ["Backend", "BackendSpec"]
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -42,22 +43,6 @@ CALLS_PER_FRAME: Final = 8
 
 _DYING_S: Final = 0.05
 """Seconds; the loop stands still meanwhile, once per worker that breaks its link and lives."""
-
-CallResult = msgspec.Raw | CallError
-
-
-class Call(NamedTuple):
-    """A method of the worker protocol, its params, and who takes the outcome. ``fds`` is at most one memfd.
-
-    ``deadline_s`` is for a call that waits for a person: it replaces the backend's own, and whatever is asked meanwhile
-    has its time after it, for a worker answers in order. 0 is the backend's own.
-    """
-
-    method: str
-    params: msgspec.Struct
-    done: Callable[[CallResult], None]
-    fds: tuple[int, ...] = ()
-    deadline_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +72,7 @@ class Backend:
         self._proof: Proof | None = None
         self._link: Link | None = None
         self._frames: dict[int, tuple[Call, ...]] = {}
-        self._late: set[int] = set()
+        self._late: dict[int, tuple[Call, ...]] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._busy_until: dict[int, float] = {}
         self._next_id = 1
@@ -130,9 +115,10 @@ class Backend:
             calls = self._frames.pop(frame_id, None)
             if calls is not None:
                 self._busy_until.pop(frame_id, None)
-                self._late.add(frame_id)
-                self._supervision.missed()
-                _fail(calls, self.spec.errors.late)
+                self._late[frame_id] = calls
+                if calls[0].seconds is None:
+                    self._supervision.missed()
+                fail(calls, self.spec.errors.late)
         if self._supervision.look(now) or self._supervision.must_die:
             if self._spawned is not None:
                 _log.error("backend %s: the worker does not answer in time; it is taken down", self.spec.name)
@@ -147,10 +133,21 @@ class Backend:
         """
         if self._link is None or not self.up:
             for call in calls:
-                _close(call.fds)
-            _fail(calls, self.spec.errors.down)
+                call.close()
+            fail(calls, self.spec.errors.down)
+            let_go(calls)
             return
         self._send(calls)
+
+    def withdraw(self, done: Callable[[CallResult], None]) -> None:
+        """Tell the worker that nobody waits for the call that is ``alone`` and has this ``done``, which is not called
+        any more."""
+        frame_id = next((number for number, calls in self._frames.items() if calls[0].done is done), None)
+        if frame_id is None:
+            return
+        self._late[frame_id] = self._frames.pop(frame_id)
+        if self._link is not None:
+            self._link.queue(encode_frame(Cancel(frame_id)))
 
     def flush(self) -> None:
         """Send what is queued."""
@@ -171,8 +168,8 @@ class Backend:
         except LinkClosed as closed:
             self._broken(str(closed))
             return
-        for _, fds in frames:
-            _close(fds)
+        for fd in [fd for _, fds in frames for fd in fds]:
+            os.close(fd)
         for frame, fds in frames:
             if self._link is not link:
                 return  # it was taken down by what it said before
@@ -225,26 +222,41 @@ class Backend:
     def _send(self, calls: Sequence[Call]) -> None:
         # A descriptor is named by its index in its frame, so a call that brings one has a frame of its own; and so has
         # one that takes its time: the others of its frame would be answered with it.
-        plain = [call for call in calls if not call.fds and not call.deadline_s]
+        plain = [call for call in calls if not (call.fds or call.deadline_s or call.alone)]
         most = self.spec.calls_per_frame
         for start in range(0, len(plain), most):
             self._send_frame(tuple(plain[start : start + most]), ())
         for call in calls:
-            if call.fds or call.deadline_s:
+            if call.alone:
+                self._send_alone(call)
+            elif call.fds or call.deadline_s:
                 self._send_frame((call,), call.fds)
 
     def _send_frame(self, calls: tuple[Call, ...], fds: tuple[int, ...]) -> None:
         assert self._link is not None
+        params = BatchParams(tuple([BatchCall(c.method, msgspec.Raw(_encode(c.params))) for c in calls]))
+        frame_id = self._expect(calls, calls[0].deadline_s or self.spec.deadline_s)
+        self._link.queue(encode_frame(Request(frame_id, "batch", msgspec.Raw(_encode(params)))), fds)
+
+    def _send_alone(self, call: Call) -> None:
+        assert self._link is not None
+        # The worker keeps a call's own deadline itself, and then says so.
+        seconds = self.spec.deadline_s if call.seconds is None else call.seconds
+        frame_id = self._expect((call,), seconds if call.seconds is None else seconds + self.spec.deadline_s)
+        params = msgspec.Raw(_encode(call.params))
+        request = Request(frame_id, call.method, params, deadline_ms=max(1, int(seconds * 1000)))
+        self._link.queue(encode_frame(request), call.fds, call.closing)
+
+    def _expect(self, calls: tuple[Call, ...], seconds: float) -> int:
+        """Return the number under which these calls are answered within ``seconds``."""
         frame_id = self._next_id
         self._next_id += 1
-        params = BatchParams(tuple([BatchCall(c.method, msgspec.Raw(_encode(c.params))) for c in calls]))
-        self._link.queue(encode_frame(Request(frame_id, "batch", msgspec.Raw(_encode(params)))), fds)
         self._frames[frame_id] = calls
         begins = max([self._clock.monotonic(), *self._busy_until.values()])
-        until = begins + (calls[0].deadline_s or self.spec.deadline_s)
         if calls[0].deadline_s:
-            self._busy_until[frame_id] = until
-        heapq.heappush(self._deadlines, (until, frame_id))
+            self._busy_until[frame_id] = begins + seconds
+        heapq.heappush(self._deadlines, (begins + seconds, frame_id))
+        return frame_id
 
     def _take(self, frame: memoryview | bytes) -> None:
         try:
@@ -266,7 +278,7 @@ class Backend:
             calls = self._calls_of(message.id)
             if calls is not None:
                 reason = str((message.details or {}).get("reason", "refused"))
-                _fail(calls, self.spec.errors.told(CallError(message.code, reason, message.message)))
+                fail(calls, self.spec.errors.told(CallError(message.code, reason, message.message)))
         else:
             self._broken("a message that no worker sends")
 
@@ -296,12 +308,16 @@ class Backend:
         calls = self._calls_of(response.id)
         if calls is None:
             return
+        if calls[0].alone:
+            self._supervision.answered()
+            calls[0].done(response.result)
+            return
         try:
             outcomes = _batch.decode(response.result).outcomes
         except BROKEN:
             outcomes = ()
         if len(outcomes) != len(calls):
-            _fail(calls, self.spec.errors.shape)
+            fail(calls, self.spec.errors.shape)
             self.condemn("an answer out of shape")
             return
         self._supervision.answered()
@@ -320,10 +336,12 @@ class Backend:
         """Return what a frame asked for, once; None for a late answer. Any other answer is a lie (T17)."""
         calls = self._frames.pop(frame_id, None)
         self._busy_until.pop(frame_id, None)
-        if calls is None:
-            if frame_id not in self._late:
-                self._broken("an answer that nobody waits for")
-            self._late.discard(frame_id)
+        if calls is not None:
+            let_go(calls)
+        elif frame_id in self._late:
+            let_go(self._late.pop(frame_id))
+        else:
+            self._broken("an answer that nobody waits for")
         return calls
 
     def _broken(self, why: str) -> None:
@@ -352,19 +370,11 @@ class Backend:
         self._link = None
         self._supervision.died(self._clock.monotonic())
         frames, self._frames = self._frames, {}
+        late, self._late = self._late, {}
         self._deadlines.clear()
         self._busy_until.clear()
-        self._late.clear()
+        for calls in [*frames.values(), *late.values()]:
+            let_go(calls)
         for calls in frames.values():
-            _fail(calls, self.spec.errors.died)
+            fail(calls, self.spec.errors.died)
         self._changed(self)
-
-
-def _close(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-def _fail(calls: Sequence[Call], error: CallError) -> None:
-    for call in calls:
-        call.done(error)

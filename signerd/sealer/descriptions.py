@@ -4,6 +4,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from signerd.attestation.macs import MACS, is_mac_keyid
 from signerd.errors import Refusal
 from signerd.verification import fido2
 from signerd.verification.keys import PublicKey
@@ -24,14 +25,19 @@ class Lie(Exception):
     """The worker contradicts itself; it is to be condemned with this text."""
 
 
-def read_description(raw: msgspec.Raw, approves: bool = False) -> DescribeResult:  # a kind, not an option
+def read_description(raw: msgspec.Raw, approves: bool = False, mac: str = "") -> DescribeResult:
     """Return a result of ``describe`` or ``generate`` whose keyid and algorithm are those of its SPKI.
+
+    With ``mac``, that of a secret key which makes MACs by this algorithm: it has no SPKI, and its keyid is the worker's
+    word, the same one for good.
 
     Raises Lie for one that is not, or out of shape, and ``key.algorithm_refused`` or ``request.malformed`` for a key
     that signerd does not use. ``key.forbidden`` where a FIDO2 credential is described and none is configured
     (``approval_only``), or the other way round (``no_credential``).
     """
     described = _decode(_description, raw)
+    if mac:
+        return _checked_mac(described, mac)
     credential = described.algorithm in fido2.ALGORITHMS.values()
     if approves and not credential:
         raise Refusal("key.forbidden", "no_credential", "the key is no FIDO2 credential, and the configuration says so")
@@ -50,10 +56,13 @@ def read_keyless(raw: msgspec.Raw) -> DescribeResult:
     return described
 
 
-def read_rotation(raw: msgspec.Raw) -> RotateResult:
-    """Return a result of ``rotate``; raises as :func:`read_description`."""
+def read_rotation(raw: msgspec.Raw, mac: str = "") -> RotateResult:
+    """Return a result of ``rotate``; ``mac`` and what is raised as :func:`read_description`."""
     result = _decode(_rotation, raw)
-    _checked(result)
+    if mac:
+        _checked_mac(result, mac)
+    else:
+        _checked(result)
     return result
 
 
@@ -69,7 +78,19 @@ def _decode(decoder: msgspec.msgpack.Decoder[_D], raw: msgspec.Raw) -> _D:
         raise Lie(f"a description out of shape: {exc}") from exc
 
 
+def _checked_mac(described: DescribeResult, algorithm: str) -> DescribeResult:
+    if described.algorithm not in MACS or described.spki or described.chain:
+        raise Refusal("key.forbidden", "signing_key", "the key signs, and the configuration says that it makes MACs")
+    if not is_mac_keyid(described.keyid) or "hmac" not in described.capabilities:
+        raise Lie("described a key for MACs without its id or capability")
+    if described.algorithm != algorithm:
+        raise Refusal("key.algorithm_refused", "other_algorithm", "the key is one for another algorithm")
+    return described
+
+
 def _checked(described: DescribeResult) -> DescribeResult:
+    if described.algorithm in MACS:
+        raise Refusal("key.forbidden", "mac_key", "the key makes MACs, and the configuration does not say so")
     if "keyless" in described.capabilities:
         raise Refusal("key.forbidden", "keyless", "the key is keyless, and the configuration does not say so")
     public = PublicKey.from_spki(described.spki)

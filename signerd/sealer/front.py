@@ -8,6 +8,7 @@ calls a Violation end the link. A restarted front end, and a new sealer, start c
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ from signerd.errors import SignerdError
 from signerd.host.link import Frame, Link
 from signerd.host.memfd import sealed_memfd
 from signerd.sealer.job import Violation
+from signerd.sealer.macs import MacSealing
 from signerd.sealer.seal import Sealing
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
@@ -30,17 +32,19 @@ from signerd.wire.links import (
     Recorded,
     RefuseMany,
     SealedMany,
-    SealItem,
     SealMany,
     SealOutcome,
 )
+from signerd.wire.mac_links import MacedMany, MacMany
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import PAYLOAD_INLINE, CallError
 
 __all__ = ["OUTCOMES_PER_FRAME", "Front", "answer_of"]
 
 _log = logging.getLogger(__name__)
-_message: Final = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | AdminCall | EntryCall)
+_message: Final = msgspec.msgpack.Decoder(
+    Open | SealMany | MacMany | CloseMany | RefuseMany | Query | AdminCall | EntryCall
+)
 
 OUTCOMES_PER_FRAME: Final = 8
 """Answers go out in groups of this size: the first callers need not wait for the last."""
@@ -55,12 +59,14 @@ class Front:
         self,
         link: Link,
         sealing: Sealing,
+        macs: MacSealing,
         query: Callable[[Query], None],
         admin: Callable[[AdminCall], None],
         entry: Callable[[EntryCall], None],
     ) -> None:
         self._link = link
         self._sealing = sealing
+        self._macs = macs
         self._query = query
         self._admin = admin
         self._entry = entry
@@ -101,6 +107,9 @@ class Front:
             for outcome, fds in outcomes:
                 if fds:
                     self.send(SealedMany((outcome,)), fds)
+        if self._macs.outcomes:
+            made, self._macs.outcomes = self._macs.outcomes, []
+            self.send(MacedMany(tuple(made)))
         self._link.flush()
 
     def progress(self) -> None:
@@ -127,10 +136,13 @@ class Front:
     def _hand_over(self, message: msgspec.Struct, fds: list[int]) -> None:
         if isinstance(message, SealMany):
             for item in message.items:
-                self._admit(item, fds)
+                self._admit(item.audit_id, item.payload, fds, partial(self._sealing.admit, item))
+        elif isinstance(message, MacMany):
+            for each in message.items:
+                self._admit(each.audit_id, each.data, fds, partial(self._macs.admit, each))
         elif isinstance(message, CloseMany):
             for close in message.items:
-                self._sealing.close(close)
+                (self._macs if self._macs.holds(close.audit_id) else self._sealing).close(close)
         elif isinstance(message, RefuseMany):
             for refusal in message.items:
                 self._sealing.refuse(refusal)
@@ -141,16 +153,18 @@ class Front:
         elif isinstance(message, EntryCall):
             self._entry(message)
 
-    def _admit(self, item: SealItem, fds: list[int]) -> None:
-        payload = item.payload
+    @staticmethod
+    def _admit(
+        audit_id: str, payload: bytes | Descriptor, fds: list[int], admit: Callable[[int | None], None]
+    ) -> None:
         if not isinstance(payload, Descriptor):
             if len(payload) > PAYLOAD_INLINE:
-                raise Violation("payload_inline", item.audit_id)
-            self._sealing.admit(item, None)
+                raise Violation("payload_inline", audit_id)
+            admit(None)
             return
         if not 0 <= payload.fd < len(fds) or fds[payload.fd] < 0:
-            raise Violation("descriptor_index", item.audit_id)
-        self._sealing.admit(item, fds[payload.fd])
+            raise Violation("descriptor_index", audit_id)
+        admit(fds[payload.fd])
         fds[payload.fd] = -1
 
 

@@ -2,60 +2,61 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from signerd.contracts.services import AuditStore, Clock, Leaf
 from signerd.errors import SignerdError
 from signerd.sealer.job import Job
-from signerd.sealer.leaves import KeylessSigner, decided_leaf, outcome_leaf, refused_leaf
+from signerd.sealer.leaves import KeylessSigner, outcome_leaf, refused_leaf
 from signerd.wire.links import RefusedRecord
 
-__all__ = ["Group", "Groups", "keyless_signers"]
+__all__ = ["MOST_CROSSING", "Decided", "Group", "Groups", "closing_leaf", "keyless_signers"]
 
 OUTCOME_S: Final = 0.005
 """Seconds that an outcome waits for a decision to share its commit with. A commit of its own would hold the loop up for
 as long as a decision's does; a crash before it leaves ``unknown``, never a signature off the record."""
+MOST_CROSSING: Final = 65_536
+"""Requests that all connections together may have in flight; no more can be closed while their answer is on its way."""
 RETRY_S: Final = 1.0
 """Seconds after which outcomes are tried again where the log could not be written and nothing else happens."""
 
 
+class Decided(Protocol):
+    """What waits for its ``decided`` leaf."""
+
+    def decided(self, now: int) -> Leaf:
+        """Return the leaf. ``now`` is Unix milliseconds."""
+        ...
+
+
+W = TypeVar("W", bound=Decided)
+
+
 @dataclass(slots=True)
-class Group:
+class Group(Generic[W]):
     """What one commit makes durable, in this order."""
 
     closing: list[Leaf] = field(default_factory=list)
     refusals: list[RefusedRecord] = field(default_factory=list)
-    waiting: list[Job] = field(default_factory=list)
+    waiting: list[W] = field(default_factory=list)
     decided: list[Leaf] = field(default_factory=list)
 
     def leaves(self, now: int) -> list[Leaf]:
-        """Return all leaves, the decisions' digests filled in. ``now`` is Unix milliseconds."""
-        for job in self.waiting:
-            item = job.item
-            leaf, job.decision_digest = decided_leaf(
-                item.request,
-                item.decision,
-                item.audit_id,
-                job.statement_sha256,
-                item.payload_type,
-                now,
-                job.presence.facts if job.presence else None,
-                job.log_digests,
-            )
-            self.decided.append(leaf)
+        """Return all leaves. ``now`` is Unix milliseconds."""
+        self.decided = [job.decided(now) for job in self.waiting]
         return [*self.closing, *[refused_leaf(refusal, now) for refusal in self.refusals], *self.decided]
 
 
-class Groups:
+class Groups(Generic[W]):
     """One commit at a time, in the caller's loop; what comes meanwhile is the next group."""
 
     def __init__(self, store: AuditStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._next = Group()
+        self._next = Group[W]()
         self._outcomes_at = float("inf")
 
-    def decide(self, job: Job) -> None:
+    def decide(self, job: W) -> None:
         """Have the job's ``decided`` leaf in the next group."""
         self._next.waiting.append(job)
 
@@ -63,23 +64,11 @@ class Groups:
         """Have one leaf for what ended before it was decided."""
         self._next.refusals.append(refusal)
 
-    def close(self, job: Job, outcome: str, code: str, *, delivered: bool) -> None:
-        """Have the leaf that closes the job's record; what was signed stands there where it may be ``delivered``."""
-        item = job.item
+    def close(self, leaf: Leaf) -> None:
+        """Have the leaf that closes a record."""
         if not self._next.closing:
             self._outcomes_at = self._clock.monotonic() + OUTCOME_S
-        self._next.closing.append(
-            outcome_leaf(
-                item.audit_id,
-                item.decision.tenant,
-                self._clock.now_ms(),
-                outcome,
-                code,
-                job.bundle_digests if delivered else (),
-                keyless_signers(job) if delivered else (),
-                job.envelope_digest if delivered else "",
-            )
-        )
+        self._next.closing.append(leaf)
 
     def next_look(self) -> float | None:
         """Return when :meth:`commit` has something to do although nothing comes, in monotonic seconds."""
@@ -87,7 +76,7 @@ class Groups:
             return float("-inf")
         return self._outcomes_at if self._next.closing else None
 
-    def commit(self, done: Callable[[Group, int | SignerdError], None]) -> None:
+    def commit(self, done: Callable[[Group[W], int | SignerdError], None]) -> None:
         """Make the next group durable; ``done`` gets the index of its first leaf, or why nothing of it is durable.
 
         Where the log cannot be written, outcomes go into the next group, as they belong to what was released before.
@@ -97,7 +86,7 @@ class Groups:
             group.closing and self._clock.monotonic() >= self._outcomes_at
         ):
             return
-        self._next = Group()
+        self._next = Group[W]()
         result: int | SignerdError
         try:
             result = self._store.append_many(group.leaves(self._clock.now_ms()))
@@ -112,7 +101,7 @@ class Groups:
 
         Where an id stands in the log already, one by one.
         """
-        group, self._next = self._next, Group()
+        group, self._next = self._next, Group[W]()
         group.waiting.clear()  # nothing is decided any more
         leaves = group.leaves(self._clock.now_ms())
         failure = self._append(leaves)
@@ -128,6 +117,20 @@ class Groups:
         except SignerdError as error:
             return error
         return None
+
+
+def closing_leaf(job: Job, outcome: str, code: str, now: int, *, delivered: bool) -> Leaf:
+    """Return the leaf that closes the job's record; what was signed stands there where it may be ``delivered``."""
+    return outcome_leaf(
+        job.item.audit_id,
+        job.item.decision.tenant,
+        now,
+        outcome,
+        code,
+        job.bundle_digests if delivered else (),
+        keyless_signers(job) if delivered else (),
+        job.envelope_digest if delivered else "",
+    )
 
 
 def keyless_signers(job: Job) -> tuple[KeylessSigner, ...]:

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
-from signerd.attestation.algorithms import bundled
+from signerd.attestation.algorithms import bundled, check_output
 from signerd.attestation.cose import signature_structure
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
 from signerd.attestation.statement import PAYLOAD_TYPE
+from signerd.contracts.services import Leaf
+from signerd.errors import SignerdError
 from signerd.sealer.framing import COSE, Framed, cose_protected, framed_inline
 from signerd.sealer.keyless import Certificates
+from signerd.sealer.leaves import decided_leaf
 from signerd.verification.fido2 import Credential
 from signerd.verification.keyless import Vouched
 from signerd.verification.keys import PublicKey
@@ -44,7 +47,8 @@ class Pinned:
     ``unfit`` says why it does not sign now: its backend has not described it yet, or has another key in its place.
     ``plans`` are those that it signs for; None is every plan. ``presence`` is the reference of the credential whose
     holder must approve each signature within ``presence_s`` seconds, empty where nobody must. A ``credential`` approves
-    in this way, and never signs a job itself.
+    in this way, and never signs a job itself. ``purposes`` are those of a key that makes MACs, which has no public half
+    and signs nothing either.
     """
 
     entry: RingEntry
@@ -57,6 +61,7 @@ class Pinned:
     presence: str = ""
     presence_s: float = 0.0
     credential: Credential | None = None
+    purposes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +140,41 @@ class Job:
         return self.keys if self.presence is None else (*self.keys, self.presence.approver)
 
     @property
+    def expires_at(self) -> int:
+        """When the principal's credential ends, Unix milliseconds; 0 is never."""
+        return self.item.principal_expires_at
+
+    def unfit(self, pinned: Pinned) -> CallError | None:
+        """Return why the key cannot sign this: its output profile, or its length."""
+        try:
+            if pinned.credential is None:
+                check_output(self.item.profile, pinned.entry.algorithm)
+        except SignerdError as error:
+            return CallError(error.code, error.reason, error.public)
+        longest = None if pinned.public is None else pinned.public.longest_message
+        if longest is None or self.pae_bytes <= longest:
+            return None
+        return CallError("request.too_large", "gost_payload_too_large", f"a GOST key signs {longest} bytes at most")
+
+    @property
     def durable(self) -> bool:
         """Whether the ``decided`` leaf is on disk."""
         return self.index >= 0
+
+    def decided(self, now: int) -> Leaf:
+        """Return the ``decided`` leaf, and keep the decision's digest. ``now`` is Unix milliseconds."""
+        item = self.item
+        leaf, self.decision_digest = decided_leaf(
+            item.request,
+            item.decision,
+            item.audit_id,
+            self.statement_sha256,
+            item.payload_type,
+            now,
+            self.presence.facts if self.presence else None,
+            self.log_digests,
+        )
+        return leaf
 
     @property
     def bundled(self) -> tuple[int, ...]:

@@ -18,7 +18,8 @@ class KeySpec:
 
     ``plans`` None is every plan. ``max_age_ms`` 0 is no maximum. ``certificates`` is there for a keyless key.
     ``presence`` is the reference of the credential whose holder approves each signature, in ``presence_s`` seconds;
-    ``enrolled`` is there for such a credential, less its SPKI, which the ring has.
+    ``enrolled`` is there for such a credential, less its SPKI, which the ring has; ``purposes`` and ``mac``, its
+    algorithm, for a key that makes MACs.
     """
 
     key: str
@@ -35,6 +36,8 @@ class KeySpec:
     presence: str = ""
     presence_s: float = 0.0
     enrolled: Credential | None = None
+    purposes: frozenset[str] = frozenset()
+    mac: str = ""
 
     def pinned(self, entry: RingEntry, public: PublicKey | None, prehash: bool, unfit: CallError | None) -> Pinned:
         """Return a version of this key as jobs are checked against it."""
@@ -50,4 +53,5 @@ class KeySpec:
             self.presence,
             self.presence_s,
             credential,
+            self.purposes,
         )

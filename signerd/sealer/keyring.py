@@ -13,14 +13,16 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from signerd.attestation.macs import mac_for
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import UNLOGGED, status_at
 from signerd.errors import SignerdError
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import Backend
 from signerd.sealer.descriptions import KEYLESS_ALGORITHM, Lie, read_description, read_keyless, signs_digest
 from signerd.sealer.job import Pinned
 from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import KEY
 from signerd.verification.compliance import check_key
 from signerd.verification.keys import PublicKey
@@ -41,6 +43,7 @@ _DESCRIBED: Final = frozenset({"active", "retiring", "suspended", "pending"})
 _NOT_DESCRIBED: Final = CallError("key.backend_unavailable", "not_described", "the key's backend is not available")
 _ANOTHER: Final = CallError("key.backend_fault", "key_replaced", "the key is not the one that has been known")
 _UNLOGGED: Final = CallError("key.backend_fault", "ring_unlogged", "the key ring does not agree with the log")
+_OUTSIDE: Final = CallError("key.algorithm_refused", "outside_profile", "the key's algorithm is outside the profile")
 _NO_HARDWARE: Final = CallError("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
 
 
@@ -93,7 +96,7 @@ class Keyring:
         spec = None if entry is None else self.specs.get(entry.key)
         if entry is None or spec is None:
             raise KeyError(keyid)
-        public = PublicKey.from_spki(entry.spki)
+        public = None if entry.makes_macs else PublicKey.from_spki(entry.spki)
         prehash = self._prehash.get(keyid, False)
         return spec.pinned(self.shown(entry), public, prehash, self._unfit(entry, spec))
 
@@ -107,7 +110,7 @@ class Keyring:
         return self.pins[(active or versions)[-1].keyid]
 
     def _unfit(self, entry: RingEntry, spec: KeySpec) -> CallError | None:
-        if entry.tenant != spec.tenant:
+        if entry.tenant != spec.tenant or entry.makes_macs is not bool(spec.mac):
             return _ANOTHER
         if self._versions.unlogged(entry):
             return _UNLOGGED
@@ -281,7 +284,7 @@ class Keyring:
             self._gone(spec, None, result)
         else:
             try:
-                described = read_description(result, spec.enrolled is not None)
+                described = read_description(result, spec.enrolled is not None, spec.mac)
                 self._told.pop(spec.key, None)
                 self._absent.pop(spec.key, None)
                 if not self._versions.of(spec.key):  # no order has made one meanwhile
@@ -303,7 +306,7 @@ class Keyring:
 
     def _known(self, backend: Backend, spec: KeySpec, entry: RingEntry, result: msgspec.Raw) -> None:
         try:
-            described = read_description(result, spec.enrolled is not None)
+            described = read_description(result, spec.enrolled is not None, spec.mac)
             if described.keyid != entry.keyid or entry.tenant != spec.tenant:
                 _log.error("key %s is not the one that the ring has held (%s): it does not sign", spec.key, entry.keyid)
                 self.described(entry.keyid, _ANOTHER)
@@ -344,6 +347,9 @@ class Keyring:
 
 def _outside(spec: KeySpec, entry: RingEntry) -> CallError | None:
     """Return why the tenant's profile does not allow the key, if it does not."""
+    if entry.makes_macs:
+        allowed = all([entry.algorithm in mac_for(spec.profile, purpose) for purpose in spec.purposes])
+        return None if allowed else _OUTSIDE
     try:
         check_key(spec.profile, entry.algorithm, entry.spki)
     except SignerdError as error:

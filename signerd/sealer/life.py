@@ -14,12 +14,13 @@ from signerd.attestation.algorithms import check_algorithm
 from signerd.contracts.services import Clock
 from signerd.errors import Refusal, SignerdError, error_from
 from signerd.host.config_checks import names_pin
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import Backend
 from signerd.sealer.descriptions import Lie, read_description, read_rotation
 from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.keyring import Keyring, entry_of
 from signerd.sealer.transitions import changed, check_new, check_order, new_version
 from signerd.sealer.versions import Versions, planted_refusal
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.verification.compliance import check_key
 from signerd.wire.orders import KeyOrder
 from signerd.wire.ring import RingChange, RingEntry
@@ -79,8 +80,8 @@ class Life:
         return tuple([self._keyring.shown(entry) for entry in entries])
 
     def backed(self) -> tuple[RingEntry, ...]:
-        """Return the versions of all keys that the log knows: what may be published."""
-        return tuple([entry for entry in self.versions() if not self._versions.planted(entry)])
+        """Return the versions of all keys that the log knows and that have a public half: what may be published."""
+        return tuple([e for e in self.versions() if not self._versions.planted(e) and not e.makes_macs])
 
     def history(self, key: str = "") -> tuple[RingChange, ...]:
         """Return the changes of one key, or of all, oldest first, from the log; ``audit.unavailable``."""
@@ -97,8 +98,11 @@ class Life:
         check_new(order, versions)
         if order.key in self._busy:
             raise Refusal("request.conflict", "in_progress", "another new version of the key is being made")
-        algorithm = order.algorithm or (versions[-1].algorithm if versions else spec.generate or "ES256")
-        check_algorithm(spec.profile, algorithm)
+        algorithm = order.algorithm or (versions[-1].algorithm if versions else spec.mac or spec.generate or "ES256")
+        if spec.mac:
+            _check_mac(spec, algorithm)
+        else:
+            check_algorithm(spec.profile, algorithm)
         backend = self._backends[spec.backend]
         params = self._params(order, spec, versions, algorithm)
         method = "describe" if order.handle else order.operation
@@ -133,7 +137,8 @@ class Life:
             described, handle = self._read(order, spec, result)
             if algorithm and described.algorithm != algorithm:
                 raise Lie(f"made a key of algorithm {described.algorithm} in place of {algorithm}")
-            check_key(spec.profile, described.algorithm, described.spki)
+            if not spec.mac:
+                check_key(spec.profile, described.algorithm, described.spki)
             if order.operation == "rotate" and spec.require_hardware and not described.hardware:
                 # It would end the version that signs, and not sign itself.
                 raise Refusal("key.forbidden", "hardware_required", "the tenant's keys must be in hardware")
@@ -152,10 +157,10 @@ class Life:
         if isinstance(result, CallError):
             raise error_from(result.code, result.reason, result.message, operator=result.operator or None)
         if order.operation == "generate":
-            return read_description(result, spec.enrolled is not None), ""
+            return read_description(result, spec.enrolled is not None, spec.mac), ""
         if order.handle:
-            return read_description(result, spec.enrolled is not None), order.handle
-        rotated = read_rotation(result)
+            return read_description(result, spec.enrolled is not None, spec.mac), order.handle
+        rotated = read_rotation(result, spec.mac)
         self._check_handle(rotated.key, spec)
         return rotated, rotated.key
 
@@ -174,3 +179,8 @@ class Life:
         self._keyring.described(described.keyid, described)
         self._keyring.touched(changes)
         return tuple([self._keyring.shown(entry) for entry in changes])
+
+
+def _check_mac(spec: KeySpec, algorithm: str) -> None:
+    if algorithm != spec.mac:
+        raise Refusal("key.algorithm_refused", "other_algorithm", "the key's algorithm is configured otherwise")

@@ -42,6 +42,7 @@ from signerd.sealer.leaves import outcome_leaf, start_leaf
 from signerd.sealer.life import Life
 from signerd.sealer.lock import StateLock, prepare_state
 from signerd.sealer.lookups import Lookups, begun
+from signerd.sealer.macs import MacSealing
 from signerd.sealer.news import News
 from signerd.sealer.plugins import certified, plugin_facts
 from signerd.sealer.presence import Presence
@@ -106,10 +107,11 @@ class Process:
         self.sealing = Sealing(
             self._store, self.ring.pins, self.backends, clock, self._aside, publishing, self._verifying, presence
         )
+        self.macs = MacSealing(self._store, self.ring.pins, self.backends, clock)
         self.grants = Grants(self._store, clock)
         self._approvals = ApprovalLedger(state / RING_FILE, config.approvals, self._store)
         entries = EntryDesk(self, state, config)
-        self.front = Front(link, self.sealing, self._query, self._desk(admins).call, entries.call)
+        self.front = Front(link, self.sealing, self.macs, self._query, self._desk(admins).call, entries.call)
         self._poller = select.poll()
         self._polled: dict[int, int] = {}
         self.news = News(self.front.send, self.ring, self.grants)
@@ -144,6 +146,7 @@ class Process:
             self._violated(violation)
         finally:
             self.sealing.give_up()
+            self.macs.give_up()
             for worker in self._workers:
                 worker.close(0.2)
 
@@ -168,6 +171,7 @@ class Process:
         if self._link.fileno() in ready:
             self.front.read()
         self.sealing.turn()
+        self.macs.turn()
         if still := self.sealing.judging.still():
             self.front.send(StillVerifying(still))
         self._checkpoints.turn()
@@ -216,9 +220,7 @@ class Process:
             looks.append(self._open_limit)
         if self.ring.unreached:
             looks.append(self._asking_at)
-        look = self.sealing.next_look()
-        if look is not None:
-            looks.append(look)
+        looks += [look for look in (self.sealing.next_look(), self.macs.next_look()) if look is not None]
         if wanted != self._polled:
             # Workers come and go rarely: the poll object is made anew only then.
             self._poller, self._polled = select.poll(), wanted

@@ -20,9 +20,10 @@ import msgspec
 from signerd.contracts.services import AuditStore, Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import Refusal, SignerdError
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import Backend
 from signerd.sealer.job import Job, Pinned, Presented
 from signerd.sealer.presence_leaf import counters_of, presence_leaf
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.verification.fido2 import verify_assertion
 from signerd.wire.decoding import BROKEN
 from signerd.wire.worker_calls import CallError, SignParams, SignResultParams

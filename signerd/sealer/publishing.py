@@ -22,13 +22,14 @@ from signerd.errors import Refusal, SignerdError
 from signerd.host.config_model import Config
 from signerd.host.config_model import Publisher as ConfiguredPublisher
 from signerd.host.spawn import spawn
-from signerd.sealer.backends import Backend, BackendSpec, Call, CallResult
+from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.job import Job
 from signerd.sealer.kept import LARGEST_KEPT, Kept
 from signerd.sealer.lookups import Find, Lookup, Lookups
 from signerd.sealer.outbox import FILE_NAME, Outbox, Row
 from signerd.sealer.proofs import proof_of
 from signerd.sealer.signatures import signed_of
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import TRANSPARENCY
 from signerd.verification.certificates import SigningCertificate
 from signerd.verification.keys import PublicKey

@@ -17,16 +17,17 @@ from signerd.sealer import large
 from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_of
 from signerd.sealer.aside import Aside
 from signerd.sealer.asking import calls_of
-from signerd.sealer.backends import Backend, Call, CallResult
+from signerd.sealer.backends import Backend
 from signerd.sealer.cose import assemble_cose
 from signerd.sealer.framing import COSE
-from signerd.sealer.group import Group, Groups
+from signerd.sealer.group import MOST_CROSSING, Group, Groups, closing_leaf
 from signerd.sealer.job import Job, Made, Pinned, Violation
 from signerd.sealer.judging import Judging
 from signerd.sealer.presence import Presence
 from signerd.sealer.publishing import Publishing
 from signerd.sealer.signatures import Refuted, assemble
 from signerd.sealer.tree import leaf_hash
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.links import Close, PeerFacts, RefusedRecord, RequestFacts, Sealed, SealItem, SealOutcome, outcome_of
 from signerd.wire.worker_calls import CallError
 
@@ -34,8 +35,6 @@ __all__ = ["Sealing"]
 
 _log = logging.getLogger(__name__)
 DELIVERED: Final = frozenset({"signed", "signed_undelivered"})
-MOST_CROSSING: Final = 65_536
-"""Requests that all connections together may have in flight; no more can be closed while their answer is on its way."""
 CUT_SHORT: Final = frozenset({"cancelled", "fault", "refused", "unknown"})
 _NONE: Final[Mapping[str, str | int]] = {}
 _REFUTED: Final = CallError("key.backend_fault", "signature_refused", "the key's backend failed")
@@ -68,7 +67,7 @@ class Sealing:
         self.judging = Judging(verifying or aside, clock)
         # Without credentials nothing is approved: a key that needs presence does not sign.
         self._presence = Presence(store, ring, lambda _: None, backends, clock) if presence is None else presence
-        self._groups = Groups(store, clock)
+        self._groups: Groups[Job] = Groups(store, clock)
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
         self._calls: dict[str, list[Call]] = {}
@@ -210,7 +209,7 @@ class Sealing:
             return float("-inf")
         return min([look for look in looks if look is not None], default=None)
 
-    def _committed(self, group: Group, result: int | SignerdError) -> None:
+    def _committed(self, group: Group[Job], result: int | SignerdError) -> None:
         """Take a commit's end: what it made durable is answered as soon as it is verified.
 
         Where the log could not be written, nothing of the group is released.
@@ -344,7 +343,7 @@ class Sealing:
             self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
 
     def _end(self, job: Job, outcome: str, code: str) -> None:
-        self._groups.close(job, outcome, code, delivered=outcome in DELIVERED)
+        self._groups.close(closing_leaf(job, outcome, code, self._clock.now_ms(), delivered=outcome in DELIVERED))
         job.close_descriptors()
 
     def _recorded(self, refusals: Sequence[RefusedRecord], error: CallError | None) -> None:

@@ -32,6 +32,8 @@ def key_specs(config: Config) -> list[KeySpec]:
             key.presence or "",
             key.presence_s if key.presence else 0.0,
             Credential(b"", key.rp_id, key.origin, key.user_verification) if key.rp_id else None,
+            frozenset(key.purposes or ()),
+            key.algorithm or "",
         )
         for key in config.keys
     ]

@@ -16,7 +16,8 @@ _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 class WorkerErrors:
     """``prefix`` begins every code that the worker may send. The rest is said of it, by these very objects, for a
     worker may give the same reasons: it is ``down``, its answer was ``late`` or out of ``shape``, it ``died`` with the
-    call, it had a ``foreign`` code."""
+    call, it had a ``foreign`` code. ``callers`` are the reasons for which it may say ``request.malformed``: what a
+    caller handed over, and it alone reads, is not what the caller said."""
 
     prefix: str
     down: CallError
@@ -24,11 +25,15 @@ class WorkerErrors:
     died: CallError
     shape: CallError
     foreign: CallError
+    callers: frozenset[str] = frozenset()
 
     def told(self, error: CallError | None) -> CallError:
         """Return a worker's error if it may have it, anything else is a lie; its texts are cut and printable, and a
         reason that is no snake_case word is ``refused``."""
-        if error is None or error.code not in CODES or not error.code.startswith(self.prefix):
+        if error is None or error.code not in CODES:
+            return self.foreign
+        callers = error.code == "request.malformed" and error.reason in self.callers
+        if not callers and not error.code.startswith(self.prefix):
             return self.foreign
         reason = error.reason if _REASON.fullmatch(error.reason) else "refused"
         return CallError(error.code, reason, _plain(error.message, 200), _plain(error.operator, 1000))
@@ -47,6 +52,7 @@ KEY: Final = WorkerErrors(
     CallError("key.backend_unavailable", "worker_died", "the key's backend is not available"),
     CallError("key.backend_fault", "answer_shape", "the key's backend failed"),
     CallError("key.backend_fault", "foreign_code", "the key's backend failed"),
+    frozenset({"descriptor_kind", "descriptor_read", "size_mismatch"}),
 )
 """A key worker."""
 TRANSPARENCY: Final = WorkerErrors(

@@ -82,6 +82,8 @@ class RequestFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     poe: str = ""
     mode: str = ""
     traceparent: str = ""
+    purpose: str = ""
+    key: str = ""
 
 
 class ReleaseFacts(msgspec.Struct, frozen=True, omit_defaults=True):

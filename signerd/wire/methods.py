@@ -15,6 +15,7 @@ from signerd.errors import Refusal
 from signerd.wire import admin
 from signerd.wire.decoding import decode_strict, malformed
 from signerd.wire.later import EntryOf, LaterBundle, LaterEntries
+from signerd.wire.macs import HmacCompute, HmacVerify, MacComputed, MacVerified
 from signerd.wire.params import (
     AuditFilters,
     AuditQuery,
@@ -93,6 +94,8 @@ __all__ = [
     "EntitlementSummary",
     "EntryOf",
     "Hardware",
+    "HmacCompute",
+    "HmacVerify",
     "Identity",
     "KeyDescription",
     "KeyList",
@@ -100,6 +103,8 @@ __all__ = [
     "KeysDescribe",
     "LaterBundle",
     "LaterEntries",
+    "MacComputed",
+    "MacVerified",
     "MethodSpec",
     "NoParams",
     "Options",
@@ -165,6 +170,8 @@ METHODS: Final[Mapping[str, MethodSpec]] = MappingProxyType(
         "sign.dsse": MethodSpec(SignDsse, SignResult, "signer.sign", True),
         "sign.payload": MethodSpec(SignPayload, SignResult, "signer.sign", True),
         "sign.batch": MethodSpec(SignBatch, BatchResult, "signer.sign", True),
+        "hmac.compute": MethodSpec(HmacCompute, MacComputed, "signer.hmac", True),
+        "hmac.verify": MethodSpec(HmacVerify, MacVerified, "signer.hmac", True),
         "entitlement.status": MethodSpec(NoParams, EntitlementStatus, "signer.sign", True),
         "quota.status": MethodSpec(NoParams, EntitlementStatus, "signer.sign", True),
         "keys.list": MethodSpec(NoParams, KeyList, "signer.keys", True),

@@ -39,6 +39,11 @@ class RingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.handle or self.key
 
     @property
+    def makes_macs(self) -> bool:
+        """Whether it is a secret that makes MACs: it has no public half, and signs nothing."""
+        return self.algorithm.startswith("HMAC-")
+
+    @property
     def keyless(self) -> bool:
         """Whether no key is pinned: each signature brings a certificate. Its version is 0, and it is in no ring."""
         return not self.keyid

@@ -32,6 +32,7 @@ from signerd.wire.worker_calls import (
     SignParams,
     SignResultParams,
 )
+from signerd.worker.macs import MacCalls
 
 __all__ = ["ANSWER_BYTES", "MESSAGE_BYTES", "Calls"]
 
@@ -91,11 +92,13 @@ class Calls:
             self._methods["rotate"] = self._rotate
         if "enrol" in backend.capabilities:
             self._methods["enrol"] = self._enrol
+        self.macs = MacCalls(backend, self._ask, self._fault)
+        """The calls that are answered when they are done, never in a batch."""
 
     @property
     def methods(self) -> tuple[str, ...]:
         """What the hello of this worker names."""
-        return (*self._methods, "batch")
+        return (*self._methods, *self.macs.methods, "batch")
 
     def answer(self, method: str, params: Raw, fds: tuple[int, ...]) -> Raw:
         """Return the encoded result of one request; ``fds`` came with its frame and stay the caller's.

@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 import msgspec
 
 import signerd
-from signerd.errors import Refusal, SignerdError
+from signerd.errors import Fault, Refusal, SignerdError
 from signerd.host.certificate import NONE
 from signerd.host.credential import read_credential
 from signerd.host.hardening import harden
@@ -27,10 +27,20 @@ from signerd.host.link import Frame
 from signerd.host.load import LoadError, PluginEntry, load_key_backend
 from signerd.wire.decoding import BROKEN
 from signerd.wire.frames import encode_frame
-from signerd.wire.messages import VERSION, Hello, Limits, Message, Request, Response, error_from_exception
+from signerd.wire.messages import (
+    VERSION,
+    Cancel,
+    Hello,
+    Limits,
+    Message,
+    Request,
+    Response,
+    error_from_exception,
+)
 from signerd.wire.worker_auth import NONCE_BYTES, Proof
 from signerd.wire.worker_calls import LINK_FRAME_BYTES
 from signerd.worker import listening, process
+from signerd.worker.aside import Aside
 from signerd.worker.calls import MESSAGE_BYTES, Calls
 
 __all__ = ["KeyWorkerSettings", "Session", "main"]
@@ -42,7 +52,7 @@ _LIMITS: Final = Limits(
     frame_bytes=LINK_FRAME_BYTES,
     inline_bytes=LINK_FRAME_BYTES,
     payload_bytes=MESSAGE_BYTES,
-    in_flight=2**16,  # calls are answered one after the other: what waits, waits in the socket
+    in_flight=2**16,  # most calls are answered one after the other: what waits, waits in the socket
     batch_items=2**16,
     subjects=0,
     digests=0,
@@ -68,6 +78,8 @@ class KeyWorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class Session:
     """The server side of one link: one frame in, one frame out, in order. Nothing follows ``over``.
 
+    Only a long MAC is answered when it is done: poll ``fileno()``, and :meth:`finished` has its answer.
+
     With ``proof`` the frame after the hello must be the client's auth, and ``proved`` says that it was: there is no
     call before.
     """
@@ -78,15 +90,44 @@ class Session:
         self.proved = proof is None
         self._decode = msgspec.msgpack.Decoder(Message).decode
         self._greeted = False
+        self._aside = Aside()
         self.over = False
 
+    def fileno(self) -> int:
+        """Return what is readable when :meth:`finished` has something."""
+        return self._aside.fileno()
+
+    def close(self) -> None:
+        """Have what is under way end; nothing is answered any more."""
+        self._aside.close()
+
+    def finished(self) -> list[bytes]:
+        """Return the frames that answer calls which have taken long."""
+        return [
+            encode_frame(
+                error_from_exception(result, number)
+                if isinstance(result, SignerdError)
+                else Response(number, result)
+            )
+            for number, result in self._aside.collect()
+        ]
+
     def answer(self, frame: Frame, fds: tuple[int, ...]) -> bytes:
-        """Return the frame that answers ``frame`` (empty for a message without answer); ``fds`` stay the
-        caller's.
+        """Return the frame that answers ``frame`` (empty for a message without answer, and where the answer comes
+        later). Takes ``fds`` over.
 
         What is no message, no hello in the first place or none that only a client sends is answered with an
-        error without id, and the session is over.
+        error without id, and the session is over: nothing is answered from then on.
         """
+        held = list(fds)
+        try:
+            return b"" if self.over else self._answer(frame, held)
+        finally:
+            for fd in held:
+                os.close(fd)
+
+    def _answer(self, frame: Frame, fds: list[int]) -> bytes:
+        """Answer; what is left in ``fds`` is closed."""
         if self._proof is not None and self._greeted and not self.proved:
             return self._auth(self._proof, frame)
         try:
@@ -100,7 +141,9 @@ class Session:
         if isinstance(message, Hello) and not self._greeted:
             return self._hello(message)
         if self._greeted and not isinstance(message, Hello | Response):
-            # A cancel comes too late, as calls are answered in order; goaway and error are news only.
+            # For all but a long MAC a cancel comes too late; goaway and error are news only.
+            if isinstance(message, Cancel):
+                self._aside.cancel(message.id)
             return b""
         return self._end(Refusal("request.malformed", "unexpected", "a message came out of its order"))
 
@@ -135,10 +178,12 @@ class Session:
         self.proved = True
         return encode_frame(proof.auth())
 
-    def _request(self, request: Request, fds: tuple[int, ...]) -> bytes:
+    def _request(self, request: Request, fds: list[int]) -> bytes:
         try:
+            if request.method in self._calls.macs.methods:
+                return self._mac(request, fds)
             frame = encode_frame(
-                Response(request.id, self._calls.answer(request.method, request.params, fds))
+                Response(request.id, self._calls.answer(request.method, request.params, tuple(fds)))
             )
             if len(frame) - 4 > LINK_FRAME_BYTES:
                 raise Refusal(
@@ -147,6 +192,16 @@ class Session:
         except SignerdError as exc:
             return encode_frame(error_from_exception(exc, request.id))
         return frame
+
+    def _mac(self, request: Request, fds: list[int]) -> bytes:
+        if self._aside.full:
+            raise Fault("key.backend_unavailable", "busy", "too many MACs are made at once")
+        work, short = self._calls.macs.begin(request.method, request.params, fds)
+        if short:
+            return encode_frame(Response(request.id, work(lambda: False)))
+        asked = request.deadline_ms if isinstance(request.deadline_ms, int) else _LIMITS.deadline_ms
+        self._aside.run(request.id, work, min(asked, _LIMITS.deadline_ms) / 1000)
+        return b""
 
     def _end(self, refusal: Refusal) -> bytes:
         self.over = True
@@ -159,12 +214,12 @@ def main() -> None:
         _serve()
     link, settings = process.begin(PROGRAM, KeyWorkerSettings)
     session = Session(_calls(settings))
-    for arrived in process.frames(link):
+    for arrived in process.frames(link, session.fileno()):
         for frame, fds in arrived:
-            if not session.over and (answer := session.answer(frame, fds)):
+            if answer := session.answer(frame, fds):
                 link.queue(answer)
-            for fd in fds:
-                os.close(fd)
+        for late in session.finished():
+            link.queue(late)
         if not process.flush(link) or session.over:
             return
 

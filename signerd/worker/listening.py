@@ -46,7 +46,16 @@ class ServiceSession(Protocol):
     proved: bool
 
     def answer(self, frame: Frame, fds: tuple[int, ...]) -> bytes:
-        """Return the frame that answers ``frame``."""
+        """Return the frame that answers ``frame``; takes ``fds`` over."""
+
+    def fileno(self) -> int:
+        """Return what is readable when :meth:`finished` has something."""
+
+    def finished(self) -> list[bytes]:
+        """Return the frames that answer calls which have taken long."""
+
+    def close(self) -> None:
+        """Have what is under way end."""
 
 
 def bind(path: str, sealer_uid: int) -> socket.socket:
@@ -154,11 +163,15 @@ class Service:
             # A peer that does not read is not read from: answers never pile up here.
             wanted = select.POLLOUT if current.link.wants_write else select.POLLIN
             poll.register(current.link.fileno(), wanted | select.POLLRDHUP)
+            poll.register(current.session.fileno(), select.POLLIN)
             if current.proved_by is not None:
                 left = max(0.0, current.proved_by - time.monotonic())
                 wait = left if wait is None else min(wait, left)
         ready = dict(poll.poll(None if wait is None else wait * 1000 + 1))
         if current is not None:
+            if current.session.fileno() in ready:
+                for late in current.session.finished():
+                    current.link.queue(late)
             self._look(current, ready.get(current.link.fileno(), 0))
         if self._listener.fileno() in ready:
             self._accept()
@@ -186,12 +199,8 @@ class Service:
     def _serve(self, current: _Connection) -> None:
         session = current.session
         for frame, fds in current.link.read():
-            try:
-                if not session.over and (answer := session.answer(frame, fds)):
-                    current.link.queue(answer)
-            finally:
-                for fd in fds:
-                    os.close(fd)
+            if answer := session.answer(frame, fds):
+                current.link.queue(answer)
             if current.proved_by is not None and session.proved:
                 current.proved_by = None
                 current.link.allow(LINK_FRAME_BYTES)
@@ -220,6 +229,7 @@ class Service:
 
     def _drop(self) -> None:
         if self._current is not None:
+            self._current.session.close()
             self._current.link.close()
             self._current = None
 

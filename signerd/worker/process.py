@@ -62,17 +62,22 @@ def fail(program: str, sentence: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def frames(link: Link) -> Iterator[list[tuple[Frame, tuple[int, ...]]]]:
-    """Yield what has arrived, as often as something does, until the peer closes its end."""
+def frames(link: Link, beside: int | None = None) -> Iterator[list[tuple[Frame, tuple[int, ...]]]]:
+    """Yield what has arrived, as often as something does, until the peer closes its end; nothing whenever the
+    descriptor ``beside`` is readable."""
     poll = select.poll()
     poll.register(link.fileno(), select.POLLIN)
+    if beside is not None:
+        poll.register(beside, select.POLLIN)
     while True:
-        poll.poll()
-        try:
-            arrived = link.read()
-        except LinkClosed:
-            return
-        if arrived:
+        ready = dict(poll.poll())
+        arrived: list[tuple[Frame, tuple[int, ...]]] = []
+        if link.fileno() in ready:
+            try:
+                arrived = link.read()
+            except LinkClosed:
+                return
+        if arrived or beside in ready:
             yield arrived
 
 

@@ -23,6 +23,7 @@ GROUPS = {
         "file": "signerd_key_file.backend",
         "fulcio": "signerd_key_fulcio.backend",
         "gost": "signerd_key_gost.backend",
+        "hmac": "signerd_key_hmac.backend",
         "pkcs11": "signerd_key_pkcs11.backend",
     },
     "signerd.publishers.v1": {"log-rekor": "signerd_log_rekor.plugin", "stamp-rfc3161": "signerd_stamp_rfc3161.plugin"},

@@ -21,7 +21,7 @@ from signerd_client import Signer, SignRequest, Subject
 PLUGINS = {d.package.name for d in DISTRIBUTIONS if d.folder.parent.name == "plugins"}
 BACKENDS = {
     "signerd_key_cryptopro", "signerd_key_fido2", "signerd_key_file", "signerd_key_fulcio", "signerd_key_gost",
-    "signerd_key_pkcs11",
+    "signerd_key_hmac", "signerd_key_pkcs11",
 }  # fmt: skip
 PREDICATES = {"signerd_predicates_intoto", "signerd_predicates_stella"}
 VALIDATORS = {"jsonschema_rs", "jsonschema", "cyclonedx", "spdx_python_model"}

@@ -11,7 +11,8 @@ import msgspec
 from bench.peers import PeerFailed
 from signerd.host.clock import SystemClock
 from signerd.host.spawn import Spawned, spawn
-from signerd.sealer.backends import Backend, BackendSpec, Call, CallResult
+from signerd.sealer.backends import Backend, BackendSpec
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.worker_calls import CallError, DescribeParams, GenerateParams, SignParams
 
 __all__ = ["LoneWorker"]

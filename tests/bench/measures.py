@@ -15,6 +15,7 @@ from bench.caller import Caller, sealed_memfd, verify_bundle
 from bench.gost import gost_worker
 from bench.keyless import live_certificate
 from bench.load import PartMissing, Sample
+from bench.macs import hmac_file
 from bench.peers import RELEASE, Daemon
 from bench.processes import MemoryWatch, usages
 from bench.ring import large_ring
@@ -242,6 +243,7 @@ DEFAULT_ROWS: dict[str, Callable[[Run], None]] = {
     "ring": large_ring,
     "signers": two_signers,
     **{f"keyless-{n}": partial(live_certificate, connections=n) for n in (8, 64)},
+    "hmac-1-gib": hmac_file,
 }
 """The rows of a run without `--only`; each of signerd's brings ssh-agent's of the same load with it."""
 

@@ -164,8 +164,6 @@ def main() -> None:
         for frame, fds in arrived:
             if answer := session.answer(frame, fds):
                 link.queue(answer)
-            for fd in fds:
-                os.close(fd)
         if not process.flush(link) or (session.over and arguments.flaw != "goes_on"):
             break
     link.close()

@@ -8,7 +8,8 @@ import msgspec
 from signerd.host.clock import SystemClock
 from signerd.host.spawn import Spawned
 from signerd.host.worker_socket import Connected
-from signerd.sealer.backends import Backend, BackendSpec, Call, CallResult
+from signerd.sealer.backends import Backend, BackendSpec
+from signerd.sealer.worker_call import Call, CallResult
 
 __all__ = ["Hand"]
 

@@ -11,12 +11,13 @@ from signerd.errors import SignerdError
 from signerd.sealer import audit as audit_file
 from signerd.sealer import ring as ring_file
 from signerd.sealer.audit import SqliteAuditStore
-from signerd.sealer.backends import Backend, BackendSpec, Call
+from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.keyring import Keyring
 from signerd.sealer.life import Life
 from signerd.sealer.ring import RingStore
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_call import Call
 from signerd.sealer.worker_errors import KEY
 from signerd.wire.orders import KeyOrder
 from signerd.wire.ring import RingEntry

@@ -9,11 +9,12 @@ from msgspec import structs
 
 from fakes.credential import ORIGIN, RP_ID, SoftCredential
 from fakes.sealing import NOW, TENANT, Bench, SoftKey
-from signerd.sealer.backends import Backend, Call
+from signerd.sealer.backends import Backend
 from signerd.sealer.group import OUTCOME_S
 from signerd.sealer.job import Pinned
 from signerd.sealer.presence import Presence
 from signerd.sealer.seal import Sealing
+from signerd.sealer.worker_call import Call
 from signerd.verification.fido2 import Credential
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import KeyUse, SealOutcome

@@ -1,5 +1,6 @@
 """The sealer's end of the front end's link, in the test's hand: real frames, real signatures, no process."""
 
+import os
 import socket
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 from fakes.services import FakeClock, World
 from signerd.daemon.sealer_link import SealerLink
 from signerd.host.link import Link
-from signerd.pipeline.waits import SealWait
+from signerd.pipeline.waits import MacWait, SealWait
 from signerd.wire.backends import BackendState
 from signerd.wire.frames import encode_frame
 from signerd.wire.links import (
@@ -26,10 +27,11 @@ from signerd.wire.links import (
     SealMany,
     SealOutcome,
 )
+from signerd.wire.mac_links import MacedMany, MacItem, MacMany, MacOutcome
 
 __all__ = ["SealerEnd"]
 
-_decode = msgspec.msgpack.Decoder(Open | SealMany | CloseMany | RefuseMany | Query | AdminCall)
+_decode = msgspec.msgpack.Decoder(Open | SealMany | MacMany | CloseMany | RefuseMany | Query | AdminCall)
 
 
 class SealerEnd:
@@ -43,6 +45,7 @@ class SealerEnd:
         self.link = SealerLink(clock, 5.0, self._news)
         self.news: list[msgspec.Struct] = []
         self.items: list[SealItem] = []
+        self.macs: list[MacItem] = []
         self.closes: list[Close] = []
         self.refusals: list[RefusedRecord] = []
         self.queries: list[Query] = []
@@ -73,6 +76,10 @@ class SealerEnd:
             self.items += message.items
             if fds:
                 self._fds[message.items[0].audit_id] = fds[0]
+        elif isinstance(message, MacMany):
+            self.macs += message.items
+            if fds:
+                self._fds[message.items[0].audit_id] = fds[0]
         elif isinstance(message, CloseMany):
             self.closes += message.items
         elif isinstance(message, RefuseMany):
@@ -89,6 +96,13 @@ class SealerEnd:
         for item in items:
             sealed, _ = self._given.sealer.seal(SealWait(item, self._fds.get(item.audit_id)))
             self.say(SealedMany((SealOutcome(item.audit_id, ok=sealed),)))
+        macs, self.macs = self.macs, []
+        for each in macs:
+            fd = self._fds.pop(each.audit_id, None)
+            made = self._given.sealer.mac(MacWait(each, fd))
+            if fd is not None:
+                os.close(fd)
+            self.say(MacedMany((MacOutcome(each.audit_id, ok=made),)))
         if self.refusals:
             self.say(Recorded(tuple(refusal.audit_id for refusal in self.refusals)))
         self.hear()

@@ -23,9 +23,11 @@ from signerd.contracts.services import Leaf
 from signerd.errors import Fault, SignerdError
 from signerd.host.memfd import read_sealed
 from signerd.sealer.aside import Aside
-from signerd.sealer.backends import Backend, Call
+from signerd.sealer.backends import Backend
 from signerd.sealer.job import Pinned
+from signerd.sealer.macs import MacSealing
 from signerd.sealer.seal import Sealing
+from signerd.sealer.worker_call import Call
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import DecisionFacts, KeyUse, PeerFacts, ReleaseFacts, RequestFacts, SealItem, SealOutcome
 from signerd.wire.params import Descriptor
@@ -199,10 +201,12 @@ class Bench:
         self.ring = {key.entry.keyid: key.pinned() for key in self.keys}
         backends = cast("dict[str, Backend]", {"soft": self.backend})
         self.sealing = Sealing(self.store, self.ring, backends, self.clock, self.aside)
+        self.macs = MacSealing(self.store, self.ring, backends, self.clock)
         self.ids = 0
 
     def close(self) -> None:
         self.sealing.give_up()
+        self.macs.give_up()
         self.aside.close()
         for _, fds in self.sealing.outcomes:
             for fd in fds:

@@ -6,6 +6,7 @@ disk. Guards, quota store, the check of descriptors and the document worker's ow
 """
 
 import hashlib
+import hmac
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -51,14 +52,16 @@ from signerd.pipeline.services import Bounds, Services
 from signerd.pipeline.sign import sign
 from signerd.pipeline.tenants import Tenant
 from signerd.pipeline.understand import understand
-from signerd.pipeline.waits import HashWait, ProviderWait, SealWait, Wait
+from signerd.pipeline.waits import HashWait, MacWait, ProviderWait, SealWait, Wait
 from signerd.sealer.cose import assemble_cose
 from signerd.sealer.job import Job, Made, Pinned
 from signerd.sealer.leaves import decided_leaf
+from signerd.sealer.mac_leaves import decided_mac_leaf
 from signerd.sealer.signatures import assemble
 from signerd.sealer.tree import leaf_hash
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import Close, RefusedRecord, Sealed
+from signerd.wire.mac_links import Maced
 from signerd.wire.methods import SignDsse, SignPayload, Subject
 from signerd.wire.ring import RingEntry
 from signerd.worker.document import check as check_document
@@ -77,6 +80,8 @@ RECORD = "https://example.org/record/v1"
 RECORD_TYPE = "application/vnd.example.record+json"
 """The payload type under which a document of ``RECORD`` is signed bare."""
 TOOL = "sha256:" + "ab" * 32
+SECRET = bytes(range(32))
+"""Of every key that makes MACs here."""
 DIGEST = hashlib.sha256(b"artefact").hexdigest()
 
 
@@ -252,6 +257,13 @@ class HeldKey:
         entry = RingEntry(key, tenant, 1, public.keyid, public.algorithm, public.spki, "file", "active", NOON - 1000)
         return cls(msgspec.structs.replace(entry, **changes), private)
 
+    @classmethod
+    def secret(cls, key: str, tenant: str = "acme", **changes: Any) -> "HeldKey":
+        """A key that makes MACs."""
+        keyid = f"sha256:{hashlib.sha256(f'{tenant} {key}'.encode()).hexdigest()}"
+        entry = RingEntry(key, tenant, 1, keyid, "HMAC-SHA256", b"", "hmac", "active", NOON - 1000)
+        return cls(msgspec.structs.replace(entry, **changes), None)
+
     def sign(self, message: bytes) -> bytes:
         algorithms: Mapping[str, tuple[Any, ...]] = {
             "ES256": (ec.ECDSA(SHA256()),),
@@ -279,8 +291,22 @@ class MemorySealer:
         held = self.keys.get((tenant, key))
         return None if held is None else held.entry
 
+    def find_version(self, tenant: str, keyid: str) -> RingEntry | None:
+        held = [held.entry for (owner, _), held in self.keys.items() if owner == tenant]
+        return next((entry for entry in held if entry.keyid == keyid), None)
+
     def why_absent(self, key: str) -> SignerdError | None:
         return self.absent.get(key)
+
+    def mac(self, wait: MacWait) -> Maced:
+        """What the sealer answers once the ``decided`` leaf is durable: a MAC by the secret :data:`SECRET`."""
+        item, data = wait.item, wait.item.data
+        if not isinstance(data, bytes):
+            assert wait.fd is not None
+            data = os.pread(wait.fd, data.size, 0)
+        self.leaves.append(decided_mac_leaf(item, NOON).text)
+        made = hmac.digest(SECRET, data, "sha256")
+        return Maced(mac=made) if item.mac is None else Maced(valid=item.mac == made)
 
     def seal(self, wait: SealWait) -> tuple[Sealed, tuple[int, ...]]:
         """What the sealer answers once the ``decided`` leaf is durable and every signature has verified."""
@@ -324,6 +350,8 @@ class World:
         """Return what a story waits for, as the daemon would bring it, or raise what has gone wrong."""
         if isinstance(wait, SealWait):
             return self.sealer.seal(wait)
+        if isinstance(wait, MacWait):
+            return self.sealer.mac(wait)
         if isinstance(wait, HashWait):
             return check_files(wait.files)
         if isinstance(wait, ProviderWait):
@@ -429,23 +457,23 @@ class Hand:
     def __init__(self) -> None:
         self.wait: Wait | None = None
         self.forgotten: list[Wait] = []
-        self.ends: list[Signed | SignerdError] = []
+        self.ends: list[Any] = []
 
-    def _stand(self, story: Story, wait: Wait) -> None:
+    def _stand(self, story: Story[Any], wait: Wait) -> None:
         self.wait = wait
 
-    seal = provide = check = hash = _stand
+    seal = mac = provide = check = hash = _stand
 
-    def forget(self, story: Story, wait: Wait) -> None:
+    def forget(self, story: Story[Any], wait: Wait) -> None:
         self.forgotten.append(wait)
         self.wait = None
         if isinstance(wait, ProviderWait) and isinstance(wait.awaitable, Coroutine):
             wait.awaitable.close()
 
-    def ended(self, story: Story, result: Signed | SignerdError) -> None:
+    def ended(self, story: Story[Any], result: object) -> None:
         self.ends.append(result)
 
-    def move(self, story: Story, services: World) -> None:
+    def move(self, story: Story[Any], services: World) -> None:
         """Bring what the story waits for now."""
         wait, self.wait = self.wait, None
         assert wait is not None
@@ -457,7 +485,7 @@ class Hand:
             story.resume(value)
 
 
-def begin(asked: SignRequest, services: World) -> tuple[Story, Hand]:
+def begin(asked: SignRequest, services: World) -> tuple[Story[Signed], Hand]:
     """Start the whole story of a request, and give the hand that moves it."""
     hand = Hand()
     made = Story(asked, sign(asked, PEER, services.services), hand, lambda _story, _result: None)

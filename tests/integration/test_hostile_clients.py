@@ -201,7 +201,7 @@ def test_an_unknown_type_is_refused_and_the_connection_stays(client: Client, req
     ("method", "params", "name"),
     [
         ("sign.everything", {}, "sign.everything"),
-        ("sign.payload", {"payload_type": "x", "payload": b"y"}, "sign.payload"),
+        ("sign.export", {"export": {}, "provenance": {}}, "sign.export"),
         ("daemon.health", {"later": 1}, "later"),
         ("keys.describe", {"key": "file:default", "verbose": True}, "verbose"),
         ("session.bind", {"token": "a.b.c"}, "token"),
@@ -228,7 +228,6 @@ def test_a_token_beside_a_request_is_not_ignored(client: Client, sbom: dict[str,
     ("option", "expected"),
     [
         ({"mode": "keyless"}, "key.not_found no_keyless_key"),
-        ({"profile": "dsse"}, "request.unsupported not_served"),
         ({"transparency": "required"}, "request.unsupported not_served"),
         ({"timestamp": True}, "request.unsupported not_served"),
         ({"include": ["receipt_proof"]}, "request.unsupported not_served"),

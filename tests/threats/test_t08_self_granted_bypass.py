@@ -151,9 +151,7 @@ def test_an_approval_is_used_once_and_for_nothing_else(sealer: SealerProcess) ->
     assert len(granted(sealer)) == 1
 
 
-def test_a_signature_for_a_file_or_for_another_daemon_is_no_approval(
-    sealer: SealerProcess, tmp_path: Path
-) -> None:
+def test_a_signature_for_a_file_or_for_another_daemon_is_no_approval(sealer: SealerProcess, tmp_path: Path) -> None:
     ceremony = bypass(sealer).details["ceremony"]
     assert refused(approve(sealer, ceremony, "bob", namespace="file")[0]).startswith("verification.failed/")
     other = SealerProcess(tmp_path / "other", guarded(tmp_path / "other"))

@@ -41,9 +41,7 @@ connected.settimeout(10)
 print("heard", len(connected.recv(100)), flush=True)
 """
 
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="a squatter of another uid needs root to be started"
-)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a squatter of another uid needs root to be started")
 
 
 @pytest.fixture
@@ -144,9 +142,7 @@ def test_the_command_says_so_with_exit_code_3(
         (0, "listener_uid"),
     ],
 )
-def test_a_listener_of_another_user(
-    directory: Path, attempt: Callable[[Path], str], owner: int, reason: str
-) -> None:
+def test_a_listener_of_another_user(directory: Path, attempt: Callable[[Path], str], owner: int, reason: str) -> None:
     path = directory / "sign.sock"
     with subprocess.Popen(
         [sys.executable, "-c", SQUATTER, str(path), str(STRANGER), str(owner)],

@@ -36,6 +36,8 @@ ASKED: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "sign.dsse": order,
     "sign.batch": lambda tenant, name: {"items": [order(tenant, name)]},
     "sign.payload": lambda tenant, name: bare(order(tenant, name)),
+    "hmac.compute": lambda tenant, name: {"purpose": "signing", "key": name, "data": b"x"},
+    "hmac.verify": lambda tenant, name: {"purpose": "signing", "key": name, "data": b"x", "mac": bytes(32)},
     "keys.describe": lambda tenant, name: {"key": name},
     "audit.query": lambda tenant, name: {"filters": {"audit_id": name}, "limit": 200},
     "transparency.entry": lambda tenant, name: {"audit_id": name},
@@ -55,7 +57,9 @@ UNKNOWN = {
     "audit.query": "",
     "session.bind": "auth.tenant_mismatch other_tenant",
     "transparency.entry": "request.malformed no_entry",
-    **dict.fromkeys(("sign.dsse", "sign.batch", "sign.payload", "keys.describe"), NOT_FOUND),
+    **dict.fromkeys(
+        ("sign.dsse", "sign.batch", "sign.payload", "hmac.compute", "hmac.verify", "keys.describe"), NOT_FOUND
+    ),
     **dict.fromkeys(("verify.bundle", "verify.batch"), "request.malformed policy_unknown"),
 }
 """What it says of what is not there, where that is not that it takes no such name at all; empty: finds nothing."""

@@ -13,18 +13,12 @@ from signerd.errors import Refusal
 
 # The value that the standard library's reader takes, to show that the trick works on others.
 TRICKS = [
-    pytest.param(
-        b'{"approved":false,"approved":true}', "duplicate_key", {"approved": True}, id="same key twice"
-    ),
+    pytest.param(b'{"approved":false,"approved":true}', "duplicate_key", {"approved": True}, id="same key twice"),
     pytest.param(b'{"a":1,"\\u0061":2}', "duplicate_key", {"a": 2}, id="same key, once escaped"),
-    pytest.param(
-        b'{"x":"\\u003a","k":{"a":1,"a":"\\u003a"}}', "duplicate_key", None, id="hidden by escaped colons"
-    ),
+    pytest.param(b'{"x":"\\u003a","k":{"a":1,"a":"\\u003a"}}', "duplicate_key", None, id="hidden by escaped colons"),
     pytest.param(b'{"a":"\\ud800"}', "lone_surrogate", {"a": "\ud800"}, id="half a surrogate pair"),
     pytest.param(b'{"n":9007199254740993}', "integer_range", {"n": 2**53 + 1}, id="2^53+1"),
-    pytest.param(
-        b'{"n":9007199254740993.0}', "integer_range", {"n": 9007199254740992.0}, id="2^53+1 as a float"
-    ),
+    pytest.param(b'{"n":9007199254740993.0}', "integer_range", {"n": 9007199254740992.0}, id="2^53+1 as a float"),
     pytest.param(b'{"n":-1e20}', "integer_range", {"n": -1e20}, id="an integer by exponent"),
     pytest.param(b'{"n":NaN}', "not_finite", None, id="NaN"),
     pytest.param(b'{"n":-Infinity}', "not_finite", {"n": float("-inf")}, id="Infinity"),

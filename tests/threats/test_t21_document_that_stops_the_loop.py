@@ -81,9 +81,7 @@ def test_a_small_caller_does_not_wait_for_gost_signatures_over_large_ones(tmp_pa
     text = large_sbom(800_000)
     with running(tmp_path, config=profiled(tmp_path, "fips+gost", ["es256", "gost256"])) as daemon:
         small = dataclasses.replace(request(), predicate=large_sbom(1600))
-        large = dataclasses.replace(
-            request(), predicate=text, options=Options(keys=("gost:gost256",), profile="dsse")
-        )
+        large = dataclasses.replace(request(), predicate=text, options=Options(keys=("gost:gost256",), profile="dsse"))
         idle = signatures(daemon, small, lambda count: count >= 200)
         over = threading.Event()
         answers: list[str] = []

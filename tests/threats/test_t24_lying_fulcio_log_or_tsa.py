@@ -318,9 +318,7 @@ def test_an_entry_about_another_signature_key_or_digest() -> None:
 
     def about(digest: bytes, signature: bytes, verifier: dict[str, Any]) -> tuple[str, str]:
         def entries(_digest: bytes, _signature: bytes) -> list[dict[str, Any]]:
-            return [
-                STACK.entry2(STACK.hashedrekord2(digest or _digest, signature or _signature, verifier))
-            ]
+            return [STACK.entry2(STACK.hashedrekord2(digest or _digest, signature or _signature, verifier))]
 
         return failed(judged(STACK.keyless(PAYLOAD, key=KEY, leaf=leaf, entries=entries)))
 

@@ -5,6 +5,7 @@ does the rest. An autouse fixture of the subclass may prepare what the settings 
 """
 
 from signerd_conformance.contracts.key_backend import KeyBackendContract
+from signerd_conformance.contracts.mac_backend import MacBackendContract
 from signerd_conformance.contracts.plugin import PluginContract
 from signerd_conformance.contracts.policy import AuthenticatorContract, EntitlementContract, ReleaseCheckContract
 from signerd_conformance.contracts.predicate import PredicateContract
@@ -16,6 +17,7 @@ __all__ = [
     "AuthenticatorContract",
     "EntitlementContract",
     "KeyBackendContract",
+    "MacBackendContract",
     "PluginContract",
     "PredicateContract",
     "QuotaStoreContract",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from signerd.contracts.providers import Enroller, Generator, KeyBackend, Keyless, Rotator
+from signerd.contracts.providers import Enroller, Generator, KeyBackend, Keyless, Macs, Rotator
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.verification.certificates import SigningCertificate
 from signerd.verification.fido2 import ALGORITHMS, Credential, verify_assertion
@@ -16,7 +16,7 @@ from signerd_conformance.contracts.plugin import PluginContract, refused
 __all__ = ["KeyBackendContract"]
 
 LARGE = 1024 * 1024
-_CAPABILITIES = {"attest", "enrol", "generate", "keyless", "presence", "rotate"}
+_CAPABILITIES = {"attest", "enrol", "generate", "hmac", "keyless", "presence", "rotate"}
 
 
 class KeyBackendContract(PluginContract):
@@ -117,6 +117,8 @@ class KeyBackendContract(PluginContract):
         if "enrol" in backend.capabilities:
             assert isinstance(backend, Enroller), "enrol is declared, and there is no such method"
             assert self.enrolled() is not None, "enrol is declared: enrolled() must say what may be"
+        if "hmac" in backend.capabilities:
+            assert isinstance(backend, Macs), "hmac is declared, and there are no such methods"
         if "generate" in backend.capabilities:
             assert isinstance(backend, Generator), "generate is declared, and there is no such method"
             assert self.free() is not None, "generate is declared: free() must say what may be made"

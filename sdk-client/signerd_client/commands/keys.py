@@ -44,7 +44,8 @@ def _describe(signer: Signer, arguments: argparse.Namespace) -> list[KeyDescript
 
 def _only(described: list[KeyDescription]) -> KeyDescription:
     """Return the one that was named; else the one that signs now."""
-    left = described if len(described) == 1 else [key for key in described if key.status == "active"]
+    public = [key for key in described if not _is_secret(key)]
+    left = public if len(described) == 1 else [key for key in public if key.status == "active"]
     if len(left) != 1:
         names = ", ".join(dict.fromkeys(key.key for key in left or described)) or "there is none"
         raise Refusal("request.malformed", "key_ambiguous", f"--public writes one key; name it: {names}")
@@ -54,10 +55,17 @@ def _only(described: list[KeyDescription]) -> KeyDescription:
 def _check_ids(key: KeyDescription) -> None:
     """Refuse an answer in which keyid, SPKI and PEM are not of one key: what is written becomes a trust
     anchor."""
+    if _is_secret(key):
+        return
     spki = key.spki if isinstance(key.spki, bytes) else b""
     body = "".join(line for line in key.public_key_pem.splitlines() if not line.startswith("-----"))
     if key.keyid != f"sha256:{hashlib.sha256(spki).hexdigest()}" or body != base64.b64encode(spki).decode():
         raise Fault("internal", "result_shape", "the daemon described a key whose ids do not belong together")
+
+
+def _is_secret(key: KeyDescription) -> bool:
+    """Whether it makes MACs: it has no public half."""
+    return not key.spki and not key.public_key_pem and tuple(key.uses) == ("hmac",)
 
 
 def _as_table(described: list[KeyDescription]) -> str:

@@ -119,3 +119,15 @@ def test_a_table_is_the_default_on_a_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["keys", "--socket", daemon(described("file:a"))]) == 0
     assert capfdbinary.readouterr().out.startswith(b"KEY ")
+
+
+def test_a_key_that_makes_macs_has_no_public_half(
+    daemon: Callable[..., str], tmp_path: Path, capfdbinary: Capture
+) -> None:
+    secret = described("hmac:k", uses=["hmac"], spki=b"", public_key_pem="", verify_command=[])
+    public = str(tmp_path / "key.pub")
+    path = daemon(secret, described("file:a"))
+    assert main(["keys", "--socket", path, "--public", public]) == 0
+    assert len(json.loads(capfdbinary.readouterr().out)["keys"]) == 2
+    assert main(["keys", "hmac:k", "--socket", path, "--public", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()

@@ -7,6 +7,9 @@ from signerd.contracts.values import (
     Enrolment,
     Entitlement,
     KeyDescription,
+    LogFound,
+    MacChecked,
+    MacResult,
     Peer,
     PlanLimits,
     Principal,
@@ -19,6 +22,7 @@ from signerd.contracts.values import (
 
 PEER = Peer(1000, 1000, 42, 123456, unit="build.service")
 EXAMPLES = [
+    LogFound((b"{}",), 1, 2),
     PEER,
     Caller(PEER, "signerd", token="t"),
     Principal("uid:1000", "local", frozenset({"signer.sign", "signer.keys"}), "auth-peercred"),
@@ -33,6 +37,8 @@ EXAMPLES = [
         KeyDescription("FIDO2-ES256", "sha256:" + "a" * 64, b"\x30"), "ssh:", "", True, 1, "0" * 32, "packed"
     ),
     Rotated("file:a.v2", KeyDescription("ES256", "sha256:" + "a" * 64, b"\x30")),
+    MacResult(bytes(32), "sha256:" + "a" * 64),
+    MacChecked(valid=True, keyid="sha256:" + "a" * 64),
     SignFor("local", "id1", "a.b.c"),
     SignatureResult(b"\x30", "sha256:" + "a" * 64),
 ]

@@ -8,6 +8,7 @@ import pytest
 from fakes.sealer_end import SealerEnd
 from fakes.services import NOON, PEER, PRINCIPAL, FakeClock, HeldKey, Later, World, world
 from signerd.contracts.values import Entitlement, PlanLimits, Principal
+from signerd.daemon.macs import MACS
 from signerd.daemon.reads import NEVER, Reads
 from signerd.daemon.session import Session
 from signerd.daemon.snapshot import Snapshot
@@ -241,6 +242,6 @@ def test_not_ready_without_a_backend_or_without_the_record(desk: Desk) -> None:
 
 
 def test_every_method_that_is_served_has_its_handler(desk: Desk) -> None:
-    elsewhere = {"sign.dsse", "sign.payload", "sign.batch", "verify.bundle", "verify.batch", "audit.query"}
+    elsewhere = {"sign.dsse", "sign.payload", "sign.batch", "verify.bundle", "verify.batch", "audit.query", *MACS}
     elsewhere |= {"transparency.entry"}
     assert set(desk.reads.handlers) == set(methods.METHODS) - elsewhere - methods.ADMIN_RELAYED

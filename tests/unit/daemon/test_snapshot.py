@@ -2,6 +2,7 @@ import msgspec
 import pytest
 
 from fakes.services import HeldKey
+from signerd.contracts.validity import UNLOGGED
 from signerd.daemon.snapshot import Snapshot
 from signerd.errors import Fault
 from signerd.host.clock import boot_id
@@ -27,6 +28,15 @@ def test_another_tenants_key_does_not_exist() -> None:
     assert snapshot.find("nobody", "file:a") is None
     assert list(snapshot.of_tenant("acme")) == [OURS]
     assert list(snapshot.of_tenant("nobody")) == []
+
+
+def test_a_version_is_found_by_its_id_within_the_tenant() -> None:
+    snapshot = opened()
+    assert snapshot.find_version("acme", OURS.keyid) == OURS
+    assert snapshot.find_version("other", OURS.keyid) is None
+    assert snapshot.find_version("acme", "") is None
+    snapshot.take_ring([msgspec.structs.replace(OURS, status=UNLOGGED)])
+    assert snapshot.find_version("acme", OURS.keyid) is None
 
 
 def version(number: int, status: str) -> RingEntry:

@@ -2,7 +2,7 @@ import os
 import socket
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -198,3 +198,27 @@ def test_closing_frees_what_is_queued_and_what_was_not_taken() -> None:
     link.close()
     peer.close()
     assert open_here() == before
+
+
+def test_descriptors_are_closed_by_whom_the_frame_names(ends: tuple[Link, Link]) -> None:
+    ours, theirs = ends
+    closed: list[int] = []
+
+    def closing(fds: Sequence[int]) -> None:
+        closed.extend(fds)
+        for fd in fds:
+            os.close(fd)
+
+    sent = os.eventfd(0)
+    ours.queue(framed(b"one"), (sent,), closing)
+    ours.queue(framed(b"two"), (os.eventfd(0),))
+    while not ours.flush():
+        pass
+    assert closed == [sent]
+    for _, fds in theirs.read():
+        for fd in fds:
+            os.close(fd)
+    kept = os.eventfd(0)
+    ours.queue(framed(b"three"), (kept,), closing)
+    ours.close()
+    assert closed == [sent, kept]

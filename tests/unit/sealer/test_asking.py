@@ -7,8 +7,8 @@ from fakes.sealing import Bench, SoftKey
 from signerd.host.memfd import read_sealed
 from signerd.sealer import large
 from signerd.sealer.asking import calls_of
-from signerd.sealer.backends import Call, CallResult
 from signerd.sealer.job import Job
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import SignParams
 

@@ -1,3 +1,4 @@
+import hmac
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,9 +12,11 @@ from fakes.hand import Hand
 from fakes.sealing import open_here
 from signerd.host.memfd import sealed_memfd
 from signerd.host.spawn import Spawned, spawn
-from signerd.sealer.backends import CALLS_PER_FRAME, Call, CallResult
+from signerd.sealer.backends import CALLS_PER_FRAME
+from signerd.sealer.worker_call import Call, CallResult
 from signerd.sealer.worker_errors import KEY
 from signerd.verification.keys import PublicKey
+from signerd.wire.mac_calls import HmacParams, HmacResult
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import (
     CallError,
@@ -247,3 +250,87 @@ def test_a_workers_error_is_one_of_keys(said: CallError | None, told: tuple[str,
     assert len(made.message) <= 200
     assert made.operator.isprintable(), "it forges no line of the log"
     assert len(made.operator) <= 1000
+
+
+@pytest.fixture
+def secrets(begin: Callable[..., Hand], tmp_path: Path) -> Hand:
+    """The key worker with the backend of MACs, and one secret."""
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o700)
+    (folder / "k.hmac-sha256").touch(mode=0o600)
+    (folder / "k.hmac-sha256").write_bytes(bytes(range(32)))
+    settings = msgspec.json.encode({"scheme": "hmac", "name": "b", "settings": {"directory": str(folder)}})
+    return begin(lambda: spawn("signerd.worker.key", settings=settings), 1.0).up()
+
+
+def sparse(tmp_path: Path) -> int:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    return os.open(tmp_path / "sparse", os.O_RDONLY)
+
+
+def long_call(fd: int, done: Any, over: Any, seconds: float | None = 600.0) -> Call:
+    params = HmacParams("hmac:k", "HMAC-SHA256", Descriptor(0, 1 << 40))
+    return Call("hmac", params, done, (fd,), alone=True, seconds=seconds, over=over)
+
+
+def test_what_is_alone_is_answered_when_it_is_done(secrets: Hand, tmp_path: Path) -> None:
+    """A long one takes longer than the worker's deadline, and every other is answered meanwhile."""
+    results: list[CallResult] = []
+    ended: list[CallResult] = []
+    over: list[int] = []
+    long = long_call(sparse(tmp_path), ended.append, lambda: over.append(1))
+    secrets.backend.call_many([long])
+    until = secrets.clock.monotonic() + 1.5
+    while secrets.clock.monotonic() < until:
+        short = Call("hmac", HmacParams("hmac:k", "HMAC-SHA256", b"x"), results.append, alone=True)
+        count = len(results)
+        secrets.backend.call_many([Call("describe", DescribeParams("hmac:k"), results.append), short])
+        secrets.until(lambda count=count: len(results) == count + 2)  # type: ignore[misc]
+    assert all(isinstance(result, msgspec.Raw) for result in results)
+    made = decoded(results[-1], HmacResult)
+    assert made.mac == hmac.digest(bytes(range(32)), b"x", "sha256")
+    assert (ended, over) == ([], [])
+    secrets.backend.withdraw(long.done)
+    secrets.until(lambda: over)
+    assert (ended, over) == ([], [1])
+    secrets.backend.withdraw(long.done)
+    assert secrets.backend.up
+
+
+def test_a_missed_deadline_of_its_own_says_nothing_of_the_worker(secrets: Hand, tmp_path: Path) -> None:
+    for _ in range(3):
+        ended: list[CallResult] = []
+        over: list[int] = []
+        secrets.backend.call_many([long_call(sparse(tmp_path), ended.append, lambda: over.append(1), 0.05)])  # noqa: B023  # used up in this turn
+        secrets.until(lambda: over and ended)  # noqa: B023
+        assert error(ended[0]) == ("key.backend_unavailable", "call_deadline")
+    assert secrets.backend.up
+    assert len(secrets.started) == 1
+
+
+def test_what_a_dead_worker_had_in_hand_is_over(secrets: Hand, tmp_path: Path) -> None:
+    ended: list[CallResult] = []
+    over: list[int] = []
+    waiting, withdrawn = sparse(tmp_path), sparse(tmp_path)
+    first = long_call(waiting, ended.append, lambda: over.append(1))
+    second = long_call(withdrawn, ended.append, lambda: over.append(2))
+    secrets.backend.call_many([first, second])
+    secrets.backend.flush()
+    secrets.backend.withdraw(second.done)
+    assert secrets.backend.pid is not None
+    os.kill(secrets.backend.pid, signal.SIGKILL)
+    secrets.until(lambda: len(over) == 2)
+    assert [error(result) for result in ended] == [("key.backend_unavailable", "worker_died")]
+    assert sorted(over) == [1, 2]
+    down = long_call(sparse(tmp_path), ended.append, lambda: over.append(3))
+    secrets.backend.call_many([down])
+    assert (error(ended[-1])[1], over[-1]) == ("worker_down", 3)
+
+
+def test_what_is_wrong_with_a_file_is_told_as_it_is(secrets: Hand, tmp_path: Path) -> None:
+    ended: list[CallResult] = []
+    (tmp_path / "f").write_bytes(b"x")
+    secrets.backend.call_many([long_call(os.open(tmp_path / "f", os.O_RDONLY), ended.append, None)])
+    secrets.until(lambda: ended)
+    assert error(ended[0]) == ("request.malformed", "size_mismatch")

@@ -74,3 +74,47 @@ def test_a_credential_is_described_where_one_is_expected_and_nowhere_else() -> N
         read_description(raw(algorithm="FIDO2-Ed25519"), approves=True)
     with pytest.raises(Lie):
         read_description(raw(algorithm="FIDO2-ES256", keyid=EDWARDS.public.keyid), approves=True)
+
+
+SECRET: dict[str, Any] = {
+    "algorithm": "HMAC-SHA256", "keyid": "sha256:" + "ab" * 32, "spki": b"", "capabilities": ("hmac",),
+}  # fmt: skip
+
+
+def mac(**changes: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode({**SECRET, **changes}))
+
+
+def test_a_secret_is_described_by_its_id_alone() -> None:
+    described = read_description(mac(), mac="HMAC-SHA256")
+    assert (described.keyid, described.spki) == (SECRET["keyid"], b"")
+    assert read_rotation(mac(key="hmac:a.v2"), "HMAC-SHA256").key == "hmac:a.v2"
+    assert not signs_digest(described)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "reason"),
+    [
+        ({}, "", "mac_key"),
+        ({}, "HMAC-SHA512", "other_algorithm"),
+        ({"spki": b"public"}, "HMAC-SHA256", "signing_key"),
+        ({"chain": (b"leaf",)}, "HMAC-SHA256", "signing_key"),
+        ({"algorithm": "ES256"}, "HMAC-SHA256", "signing_key"),
+    ],
+)
+def test_a_key_is_what_the_configuration_says(changes: dict[str, Any], wanted: str, reason: str) -> None:
+    for read, more in ((read_description, {}), (read_rotation, {"key": "hmac:a.v2"})):
+        with pytest.raises(Refusal) as caught:
+            read(mac(**changes, **more), mac=wanted)
+        assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("lie", [{"keyid": "x"}, {"keyid": ""}, {"capabilities": ()}, {"capabilities": ("generate",)}])
+def test_a_secret_without_its_id_is_a_lie(lie: dict[str, Any]) -> None:
+    with pytest.raises(Lie):
+        read_description(mac(**lie), mac="HMAC-SHA256")
+
+
+def test_a_key_that_signs_is_refused_where_macs_are_made() -> None:
+    with pytest.raises(Refusal):
+        read_description(raw(), mac="HMAC-SHA256")

@@ -50,7 +50,7 @@ class Ends:
         self.link = Link(theirs)
         self.entries: list[EntryCall] = []
         hands = (self.queries.append, self.calls.append, self.entries.append)
-        self.front = Front(self.link, self.bench.sealing, *hands)
+        self.front = Front(self.link, self.bench.sealing, self.bench.macs, *hands)
         self.peer = FrontEnd(ours)
         self.peer.ring = {key.entry.key: key.entry for key in self.bench.keys}
 

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from fakes.sealing import NOW, Bench, HandClock, ListStore
+from signerd.contracts.services import Leaf
 from signerd.errors import Fault, SignerdError
-from signerd.sealer.group import OUTCOME_S, RETRY_S, Group, Groups
+from signerd.sealer.group import OUTCOME_S, RETRY_S, Group, Groups, closing_leaf
 from signerd.sealer.job import Job
 from signerd.wire.links import PeerFacts, RefusedRecord, RequestFacts
 
@@ -17,8 +18,8 @@ class Desk:
         self.bench = Bench()
         self.clock = HandClock()
         self.store = ListStore()
-        self.groups = Groups(self.store, self.clock)
-        self.ended: list[tuple[Group, int | SignerdError]] = []
+        self.groups: Groups[Job] = Groups(self.store, self.clock)
+        self.ended: list[tuple[Group[Job], int | SignerdError]] = []
 
     def job(self) -> Job:
         item = self.bench.item()
@@ -43,6 +44,10 @@ def refusal(audit_id: str) -> RefusedRecord:
     return RefusedRecord(audit_id, REQUEST, "refused", "quota.rate", "rate")
 
 
+def closed(job: Job, outcome: str, code: str = "") -> Leaf:
+    return closing_leaf(job, outcome, code, NOW, delivered=outcome == "signed")
+
+
 def test_nothing_is_committed_where_nothing_waits(desk: Desk) -> None:
     desk.commit()
     assert (desk.ended, desk.groups.next_look()) == ([], None)
@@ -55,7 +60,7 @@ def test_a_group_is_one_commit_in_the_order_of_outcomes_refusals_decisions(desk:
     desk.groups.decide(desk.job())
     desk.groups.refuse(refusal("r1"))
     earlier.bundle_digests = ("ab" * 32,)
-    desk.groups.close(earlier, "signed", "", delivered=True)
+    desk.groups.close(closed(earlier, "signed"))
     desk.commit()
     assert desk.kinds() == ["decided", "outcome", "refused", "decided"]
     (_, first), (group, second) = desk.ended
@@ -78,7 +83,7 @@ def test_outcomes_wait_for_company_but_not_for_long(desk: Desk) -> None:
     job = desk.job()
     desk.groups.decide(job)
     desk.commit()
-    desk.groups.close(job, "signed", "", delivered=True)
+    desk.groups.close(closed(job, "signed"))
     look = desk.groups.next_look()
     assert look is not None
     assert 0 < look - desk.clock.monotonic() <= OUTCOME_S
@@ -109,11 +114,11 @@ def test_where_the_log_cannot_be_written_outcomes_are_kept_in_order_and_tried_ag
     desk.commit()
     desk.store.failing = DISK_FULL
     for job in jobs[:2]:
-        desk.groups.close(job, "signed", "", delivered=True)
+        desk.groups.close(closed(job, "signed"))
     desk.groups.refuse(refusal("r1"))
     desk.commit()
     assert desk.ended[-1][1] is DISK_FULL
-    desk.groups.close(jobs[2], "cancelled", "request.cancelled", delivered=False)
+    desk.groups.close(closed(jobs[2], "cancelled", "request.cancelled"))
     look = desk.groups.next_look()
     assert look is not None
     assert look == pytest.approx(desk.clock.monotonic() + RETRY_S)
@@ -127,7 +132,7 @@ def test_the_rest_is_appended_without_what_was_never_decided(desk: Desk) -> None
     job = desk.job()
     desk.groups.decide(job)
     desk.commit()
-    desk.groups.close(job, "unknown", "", delivered=False)
+    desk.groups.close(closed(job, "unknown"))
     desk.groups.refuse(refusal("r1"))
     desk.groups.decide(desk.job())
     assert desk.groups.append_rest() is None
@@ -140,7 +145,7 @@ def test_one_id_too_many_costs_the_others_nothing(desk: Desk) -> None:
     job = desk.job()
     desk.groups.decide(job)
     desk.commit()
-    desk.groups.close(job, "unknown", "", delivered=False)
+    desk.groups.close(closed(job, "unknown"))
     desk.groups.refuse(refusal(job.item.audit_id))
     desk.groups.refuse(refusal("r1"))
     failure = desk.groups.append_rest()

@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from fakes.credential import ORIGIN, RP_ID, SoftCredential
 from fakes.sealing import NOW, HandClock, ListStore, SoftKey
 from signerd.errors import Fault
-from signerd.sealer.backends import Backend, BackendSpec, Call
+from signerd.sealer.backends import Backend, BackendSpec
 from signerd.sealer.job import Pinned
 from signerd.sealer.key_spec import KeySpec
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.keyring import DESCRIBED_AT_ONCE, MOST_ABSENT, Keyring
 from signerd.sealer.ring import FILE_NAME, RingStore
 from signerd.sealer.versions import Versions
+from signerd.sealer.worker_call import Call
 from signerd.sealer.worker_errors import KEY as SAID
 from signerd.verification.fido2 import Credential
 from signerd.wire.worker_calls import CallError, DescribeResult
@@ -574,3 +575,54 @@ def test_the_newest_version_that_is_active_signs(folder: Path) -> None:
     found = desk.ring.signing("file:a")
     assert found is not None
     assert found.entry.version == 1
+
+
+SECRET_ID = "sha256:" + "ab" * 32
+SECRET = KeySpec("file:a", "local", "soft", "file", purposes=frozenset({"signing"}), mac="HMAC-SHA256")
+
+
+def secret(**changes: Any) -> msgspec.Raw:
+    made = DescribeResult("HMAC-SHA256", SECRET_ID, b"", ("hmac",))
+    return msgspec.Raw(msgspec.msgpack.encode(msgspec.structs.replace(made, **changes)))
+
+
+def test_a_key_that_makes_macs_is_pinned_by_its_id_and_its_purposes(folder: Path) -> None:
+    desk = start(folder, SECRET)
+    desk.up(Describer({"file:a": secret()}))
+    pinned = desk.pin()
+    assert (pinned.public, pinned.purposes, pinned.unfit) == (None, frozenset({"signing"}), None)
+    assert (pinned.entry.keyid, pinned.entry.spki, pinned.entry.makes_macs) == (SECRET_ID, b"", True)
+    again = desk.restart(SECRET)
+    assert again.pin().unfit is not None
+    again.up(Describer({"file:a": secret(keyid="sha256:" + "cd" * 32)}))
+    unfit = again.pin().unfit
+    assert unfit is not None
+    assert unfit.reason == "key_replaced"
+
+
+@pytest.mark.parametrize(("before", "after"), [(SPEC, SECRET), (SECRET, SPEC)])
+def test_no_configuration_makes_one_kind_of_key_the_other(folder: Path, before: KeySpec, after: KeySpec) -> None:
+    table = {SPEC.mac: described(KEY), SECRET.mac: secret()}
+    desk = start(folder, before)
+    desk.up(Describer({"file:a": table[before.mac]}))
+    again = desk.restart(after)
+    again.up(Describer({"file:a": table[before.mac]}))
+    unfit = again.pin().unfit
+    assert unfit is not None
+    assert unfit.reason == "key_replaced"
+
+
+def test_a_profile_judges_it_by_each_of_its_purposes(folder: Path) -> None:
+    def unfit(profile: str, *purposes: str) -> str:
+        spec = dataclasses.replace(SECRET, profile=profile, purposes=frozenset(purposes))
+        place = folder / f"{profile}-{len(purposes)}"
+        place.mkdir()
+        desk = start(place, spec)
+        desk.up(Describer({"file:a": secret()}))
+        found = desk.pin().unfit
+        return "" if found is None else found.reason
+
+    assert unfit("fips", "signing") == ""
+    assert unfit("gost", "webhook-interop") == ""
+    assert unfit("sm", "signing") == "outside_profile"
+    assert unfit("gost", "webhook-interop", "signing") == "outside_profile"

@@ -21,7 +21,7 @@ from signerd.attestation.dsse import pae
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Fault
 from signerd.host.memfd import sealed_memfd
-from signerd.sealer.backends import Backend, Call
+from signerd.sealer.backends import Backend
 from signerd.sealer.entries import EntryReader
 from signerd.sealer.job import Violation
 from signerd.sealer.kept import LARGEST_KEPT
@@ -29,6 +29,7 @@ from signerd.sealer.lookups import Lookups
 from signerd.sealer.outbox import Outbox
 from signerd.sealer.publishing import Publisher, Publishing
 from signerd.sealer.seal import Sealing
+from signerd.sealer.worker_call import Call
 from signerd.wire.links import Close, SealItem, SealOutcome
 from signerd.wire.params import Descriptor
 from signerd.wire.worker_calls import CallError, SubmitParams, SubmitResult

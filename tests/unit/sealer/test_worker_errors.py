@@ -13,7 +13,8 @@ def test_what_is_said_of_a_worker_is_of_its_kind(errors: WorkerErrors) -> None:
         said = getattr(errors, name)
         assert said.code in CODES
         assert said.code.startswith(errors.prefix)
-    reasons = [getattr(errors, field.name).reason for field in dataclasses.fields(errors) if field.name != "prefix"]
+    said = [getattr(errors, field.name) for field in dataclasses.fields(errors)]
+    reasons = [error.reason for error in said if isinstance(error, CallError)]
     assert len(set(reasons)) == len(reasons)
 
 
@@ -28,3 +29,12 @@ def test_a_publishers_own_error_passes_cut() -> None:
     assert (made.code, len(made.reason), len(made.message), made.operator) == (
         "transparency.unavailable", 64, 200, "operator\\n",
     )  # fmt: skip
+
+
+def test_a_key_worker_says_what_is_wrong_with_a_callers_descriptor_and_nothing_else_of_requests() -> None:
+    for reason in ("descriptor_kind", "descriptor_read", "size_mismatch"):
+        error = CallError("request.malformed", reason, "a descriptor")
+        assert KEY.told(error) == error
+        assert TRANSPARENCY.told(error) == TRANSPARENCY.foreign
+    assert KEY.told(CallError("request.malformed", "missing_field", "no")) == KEY.foreign
+    assert KEY.told(CallError("request.too_large", "size_mismatch", "no")) == KEY.foreign

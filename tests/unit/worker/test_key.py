@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fakes.links import Peer, Talk
 from running.service import ServiceWorker
 from signerd.host.memfd import sealed_memfd
 from signerd.verification.keys import PublicKey
-from signerd.wire.messages import Cancel, Hello, Response
+from signerd.wire.messages import Cancel, Hello, Request, Response
 
 MODULE = "signerd.worker.key"
 
@@ -263,3 +264,33 @@ def test_a_service_that_cannot_start_says_why(
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_long_mac_is_answered_late_and_ends_at_a_cancel_or_its_deadline(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o700)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    worker = Peer(MODULE, {"scheme": "hmac", "name": "hmac", "settings": {"directory": str(folder)}})
+    try:
+        worker.hello()
+        worker.ask("generate", {"key": "hmac:k", "algorithm": "HMAC-SM3"})
+        params = {"key": "hmac:k", "algorithm": "HMAC-SM3", "data": {"fd": 0, "size": 1 << 40}}
+        descriptor = os.open(tmp_path / "sparse", os.O_RDONLY)
+        raw = msgspec.Raw(msgspec.msgpack.encode(params))
+        worker.send(Request(1001, "hmac", raw), [descriptor])
+        checked = msgspec.Raw(msgspec.msgpack.encode({**params, "mac": bytes(32)}))
+        worker.send(Request(1002, "check_hmac", checked, deadline_ms=100), [descriptor])
+        os.close(descriptor)
+        assert worker.ask("describe", {"key": "hmac:k"})["result"]["algorithm"] == "HMAC-SM3"
+        batched = worker.ask("batch", {"items": [{"method": "hmac", "params": {**params, "data": b""}}]})
+        assert batched["result"]["outcomes"][0]["error"]["code"] == "request.unsupported"
+        late, _ = worker.receive()
+        assert (late["id"], late["code"]) == (1002, "key.backend_unavailable")
+        worker.send(Cancel(1001))
+        cancelled, _ = worker.receive()
+        assert (cancelled["id"], cancelled["details"]["reason"]) == (1001, "call_deadline")
+        worker.link.shutdown(2)
+        assert worker.status() == 0
+    finally:
+        worker.close()

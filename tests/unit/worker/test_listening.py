@@ -28,11 +28,21 @@ class Echo:
     def __init__(self) -> None:
         self.over = False
         self.proved = False
+        self._nothing = os.eventfd(0)
 
     def answer(self, frame: Frame, fds: tuple[int, ...]) -> bytes:
         self.proved = True
         self.over = bytes(frame) == b"end"
         return encode_frame(Goaway(f"{len(frame)}"))
+
+    def fileno(self) -> int:
+        return self._nothing
+
+    def finished(self) -> list[bytes]:
+        return []
+
+    def close(self) -> None:
+        os.close(self._nothing)
 
 
 def framed(body: bytes) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from running.configured import until
-from signerd.daemon.closing import close_foreign, close_socket, held
+from signerd.host.closing import close_foreign, close_socket, held
 from signerd.host.memfd import sealed_memfd
 
 LINGER_S = 30
