@@ -177,9 +177,13 @@ def _verify_cose(
 
 def _run_policy(arguments: argparse.Namespace, keys: Sequence[PublicKey], root: TrustedRoot | None) -> int:
     policy = _parsed(arguments.policy, LARGEST_POLICY + 1, parse_policy)
+    texts = [read_file(path, LARGEST_BUNDLE + 1) for path in arguments.bundle]
+    for path, text in zip(arguments.bundle, texts, strict=True):
+        if text.startswith(FIRST_BYTE) or _is_envelope(text):
+            note(f"note: {path} is no bundle, and a policy takes bundles alone; --key verifies it")
     evaluation = evaluate(
         policy,
-        [read_file(path, LARGEST_BUNDLE + 1) for path in arguments.bundle],
+        texts,
         keys=keys,
         trusted_root=root,
         artifact_sha256=_artifact(arguments.subject),

@@ -414,3 +414,12 @@ def test_every_key_of_an_envelope_must_be_published_as_valid(place: Path, capfdb
     (place / "jwks.json").write_text(json.dumps({"keys": [{"kid": first, "added_at": 1000}]}))
     assert main(arguments) == 6
     assert "key_not_published" in capfdbinary.readouterr().err.decode()
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("name", ["good.dsse", "good.cose"])
+def test_what_no_policy_takes_is_named(capfdbinary: Capture, name: str) -> None:
+    assert main(["verify", name, "--policy", "policy.json", "--key", "key.pub"]) == 6
+    assert f"note: {name} is no bundle" in capfdbinary.readouterr().err.decode()
+    assert main(["verify", "payload.json", "--policy", "policy.json", "--key", "key.pub"]) == 6
+    assert "is no bundle" not in capfdbinary.readouterr().err.decode()
