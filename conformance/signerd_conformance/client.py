@@ -86,20 +86,22 @@ def _verify(options: argparse.Namespace) -> Verification:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="signerd-conformance-client", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="signerd-conformance-client", description=(__doc__ or "").replace("``", ""), allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--staging", action="store_true", help="the staging instance in place of production")
-    shared.add_argument("--bundle", metavar="FILE", type=Path, required=True)
-    shared.add_argument("--trusted-root", metavar="FILE", type=Path)
+    shared.add_argument("--bundle", metavar="FILE", type=Path, required=True, help="where the bundle is, or is to be")
+    shared.add_argument("--trusted-root", metavar="FILE", type=Path, help="the authorities and logs that are believed")
     sign = commands.add_parser("sign-bundle", parents=[shared], help="have a Statement about a file signed")
     sign.add_argument("--in-toto", action="store_true", help="the file is the Statement")
-    sign.add_argument("--identity-token", metavar="TOKEN", required=True)
-    sign.add_argument("--signing-config", metavar="FILE", type=Path)
-    sign.add_argument("artifact", metavar="FILE")
+    sign.add_argument("--identity-token", metavar="TOKEN", required=True, help="the OIDC token itself")
+    sign.add_argument("--signing-config", metavar="FILE", type=Path, help="the services that sign, log and stamp")
+    sign.add_argument("artifact", metavar="FILE", help="what the Statement is about")
     verify = commands.add_parser("verify-bundle", parents=[shared], help="verify a bundle")
-    verify.add_argument("--certificate-identity", metavar="ID")
-    verify.add_argument("--certificate-oidc-issuer", metavar="URL")
-    verify.add_argument("--key", metavar="PEM", type=Path)
-    verify.add_argument("artifact", metavar="FILE_OR_DIGEST")
+    verify.add_argument("--certificate-identity", metavar="ID", help="the name that the certificate must have")
+    verify.add_argument("--certificate-oidc-issuer", metavar="URL", help="who must have vouched for that name")
+    verify.add_argument("--key", metavar="PEM", type=Path, help="in place of both: the public key that signed")
+    verify.add_argument("artifact", metavar="FILE_OR_DIGEST", help="what it must be about, or sha256: and its hex")
     return parser

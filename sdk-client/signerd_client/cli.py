@@ -15,6 +15,12 @@ __all__ = ["main", "parser"]
 
 _INTERRUPTED = 130  # 128 and SIGINT, as a shell has it
 
+_OPTIONS = {
+    ("key.forbidden", "ephemeral"): "--transparency or --timestamp asks for one",
+    ("release.untrusted", "digest_missing"): "--release names it",
+}
+"""What to add to the command line, where a refusal by the daemon says what the request lacks."""
+
 _EPILOG = """\
 The socket: --socket, else $SIGNERD_SOCKET, else $XDG_RUNTIME_DIR/signerd/sign.sock, else
 /run/signerd/sign.sock. Exit codes: 0 done; 1 failed; 2 not valid; 3 not allowed; 4 not found; 6 does not
@@ -202,7 +208,8 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
         "bundle",
         metavar="BUNDLE",
         nargs="+",
-        help="a Sigstore bundle, or a COSE_Sign1 message by --key; several bundles with --policy alone",
+        help="a Sigstore bundle, or by --key a DSSE envelope or a COSE_Sign1 message; several bundles with --policy "
+        "alone",
     )
     verify.add_argument("--subject", metavar="FILE", help="what it must be about")
     verify.add_argument(
@@ -210,7 +217,8 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
         metavar="PEM",
         action="append",
         default=[],
-        help="file with the public key that must have signed; with --policy, one that its fingerprints may name",
+        help="file with the public key that must have signed (of an envelope each of several); with --policy, one that "
+        "its fingerprints may name",
     )
     verify.add_argument(
         "--certificate-identity", metavar="ID", help="the name that the signing certificate must have"
@@ -230,6 +238,9 @@ def _add_verify(commands: "_Commands[argparse.ArgumentParser]", options: argpars
     )
     verify.add_argument("--policy", metavar="FILE", help="a verification policy, in place of key or identity")
     verify.add_argument("--type", metavar="TYPE", help="predicate type that it must have")
+    verify.add_argument(
+        "--payload-type", metavar="TYPE", help="of an envelope over a document signed bare: the type that it must have"
+    )
     verify.add_argument(
         "--offline", action="store_true", help="accepted for what asks for it: no network is ever used"
     )
@@ -305,5 +316,7 @@ def _run(parsed: argparse.Namespace) -> int:
         code: int = import_module(f"signerd_client.commands.{name}").run(parsed)
     except SignerdError as error:
         note(f"signerctl: {error}")
+        if (error.code, error.reason) in _OPTIONS:
+            note(f"signerctl: {_OPTIONS[error.code, error.reason]}")
         return exit_code(error.code)
     return code

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import signerd_client
+from signerd.wire.messages import Error
 from signerd_client.cli import main, parser
 
 HEAVY = {"anyio", "trio", "asyncio", "cryptography", "jsonschema_rs", "rfc8785", "importlib.metadata"}
@@ -157,3 +158,19 @@ def test_a_reader_that_goes_away_is_no_traceback(
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(10) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "added"),
+    [
+        ("release.untrusted", "digest_missing", "signerctl: --release names it\n"),
+        ("key.forbidden", "ephemeral", "signerctl: --transparency or --timestamp asks for one\n"),
+        ("key.forbidden", "other", ""),
+    ],
+)
+def test_a_refusal_says_which_option_was_forgotten(
+    code: str, reason: str, added: str, answering: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = answering(lambda request, _: [Error(code, "no", False, request.id, details={"reason": reason})])
+    assert main(["keys", "--socket", str(path)]) == 3
+    assert capsys.readouterr().err == f"signerctl: {code} ({reason}): no\n{added}"

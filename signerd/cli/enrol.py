@@ -36,9 +36,12 @@ START_S: Final = 15.0
 _result: Final = msgspec.msgpack.Decoder(EnrolResult)
 
 
-def enrol(config: "Config", key: str, backend: str | None, algorithm: str) -> tuple[str, EnrolResult]:
+def enrol(
+    config: "Config", key: str, backend: str | None, algorithm: str, asking: "Callable[[], None]"
+) -> tuple[str, EnrolResult]:
     """Have the worker of ``backend`` enrol ``key``, and wait for the touches; returns the backend's name too. Without
-    ``backend``: the one that ``key`` is configured with, else the only one of the scheme.
+    ``backend``: the one that ``key`` is configured with, else the only one of the scheme. ``asking`` is called when
+    there is somebody to be asked for a touch.
 
     Refuses ``key.not_found``, ``no_backend`` or ``ambiguous_backend``; ``key.backend_unavailable``, ``no_worker``;
     ``request.unsupported``, ``no_enrolment``; ``key.backend_fault``, ``answer_shape``; and with what the backend does.
@@ -52,6 +55,7 @@ def enrol(config: "Config", key: str, backend: str | None, algorithm: str) -> tu
             raise Fault("key.backend_unavailable", "no_worker", f"backend {configured.name}: its worker does not start")
         if "enrol" not in worker.methods:
             raise Refusal("request.unsupported", "no_enrolment", f"backend {configured.name} enrols nothing")
+        asking()
         answers: list[CallResult] = []
         worker.call_many([Call("enrol", EnrolParams(key, algorithm), answers.append)])
         _run(worker, ENROL_S + START_S, lambda: bool(answers))

@@ -169,9 +169,11 @@ def _enrol(args: argparse.Namespace) -> int:
 
     from signerd.cli.enrol import enrol, snippet
 
+    def asking() -> None:
+        print("signerd: touch the authenticator whenever it blinks: twice", file=sys.stderr)
+
     config = configuration(args)
-    print("signerd: touch the authenticator whenever it blinks: twice", file=sys.stderr)
-    backend, made = enrol(config, args.key, args.backend, args.algorithm)
+    backend, made = enrol(config, args.key, args.backend, args.algorithm, asking)
     if (args.output or ("table" if sys.stdout.isatty() else "json")) == "json":
         told = {"key": args.key, "backend": backend, **msgspec.to_builtins(made)}
         print(msgspec.json.format(msgspec.json.encode(told)).decode())

@@ -144,8 +144,8 @@ def parse(
     backends = [_backend(reader, name, table) for name, table in reader.tables(document, "backends")]
     publishers = [_publisher(reader, name, table) for name, table in reader.tables(document, "publishers")]
     keys = [_key(reader, name, table) for name, table in reader.tables(document, "keys")]
-    secret = {key.key for key in _all(keys) if key.purposes is not None}
-    tenants = [_tenant(reader, name, table, secret) for name, table in reader.tables(document, "tenants")]
+    others = {key.key for key in _all(keys) if key.purposes is not None or key.rp_id}
+    tenants = [_tenant(reader, name, table, others) for name, table in reader.tables(document, "tenants")]
     approvals = _approvals(reader, reader.table(document, "approvals", "approvals"))
     trust = _trust(reader, reader.table(document, "trust", "trust"))
     verification = reader.struct(Verification, reader.table(document, "verification", "verification"), "verification")
@@ -238,12 +238,12 @@ def _all(made: Sequence[S | None]) -> tuple[S, ...]:
     return tuple(each for each in made if each is not None)
 
 
-def _tenant(reader: TableReader, name: str, table: Mapping[str, object], secret: Collection[str]) -> Tenant | None:
-    """Read a tenant; its one key that signs, and is not ``secret``, is the default."""
+def _tenant(reader: TableReader, name: str, table: Mapping[str, object], others: Collection[str]) -> Tenant | None:
+    """Read a tenant; its one key that signs, and is none of ``others``, is the default."""
     tenant = reader.struct(Tenant, table, f"tenants.{quoted(name)}", name=name)
     if tenant is None or tenant.default_key:
         return tenant
-    signing = [reference for reference in tenant.keys if reference not in secret]
+    signing = [reference for reference in tenant.keys if reference not in others]
     return msgspec.structs.replace(tenant, default_key=signing[0]) if len(signing) == 1 else tenant
 
 

@@ -8,7 +8,7 @@ from signerd.errors import SignerdError
 from signerd.host.config_approvals import Approvals
 from signerd.host.config_keyless import Keyless
 from signerd.host.config_limits import Limits
-from signerd.host.config_macs import mac_problems, makes_macs_alone, signing_problems
+from signerd.host.config_macs import mac_problems, signing_problems, signs_nothing
 from signerd.host.config_model import Backend, Config, Key, Tenant
 from signerd.host.config_presence import presence_problems
 from signerd.host.config_profiles import profile_problems
@@ -180,8 +180,9 @@ def _tenant(config: Config, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.keys: {reference} is the key of tenant {keys[reference].tenant}"
     if len(set(tenant.keys)) != len(tenant.keys):
         yield f"{where}.keys: expected each key once"
-    if not tenant.default_key and not makes_macs_alone(tenant, keys):
-        yield f"{where}.default_key: missing; expected one of {', '.join(tenant.keys)}"
+    if not tenant.default_key and not signs_nothing(tenant, keys):
+        signing = [name for name in tenant.keys if name not in keys or not (keys[name].rp_id or keys[name].purposes)]
+        yield f"{where}.default_key: missing; expected one of {', '.join(signing)}"
     elif tenant.default_key and tenant.default_key not in tenant.keys:
         yield f"{where}.default_key: expected one of {', '.join(tenant.keys)}, got {tenant.default_key}"
     surplus_keys = sorted(set(tenant.default_keys.values()) - set(tenant.keys))

@@ -7,7 +7,7 @@ from signerd.attestation.macs import mac_for
 from signerd.host.config_model import Config, Key, Tenant
 from signerd.host.tables import quoted
 
-__all__ = ["mac_problems", "makes_macs_alone", "signing_problems"]
+__all__ = ["mac_problems", "signing_problems", "signs_nothing"]
 
 
 def mac_problems(key: Key, tenant: Tenant | None, where: str) -> Iterator[str]:
@@ -44,9 +44,10 @@ def _is_profile(profile: str) -> bool:
     return True
 
 
-def makes_macs_alone(tenant: Tenant, keys: Mapping[str, Key]) -> bool:
+def signs_nothing(tenant: Tenant, keys: Mapping[str, Key]) -> bool:
     """Whether no key of the tenant signs, so that none can be its default."""
-    return all(reference in keys and keys[reference].purposes is not None for reference in tenant.keys)
+    # What approves by an authenticator signs no more by itself than what makes MACs.
+    return all(name in keys and bool(keys[name].purposes or keys[name].rp_id) for name in tenant.keys)
 
 
 def signing_problems(config: Config) -> Iterator[str]:

@@ -99,17 +99,22 @@ def verify_envelope(
     threshold: int = 1,
     artifact_sha256: str | None = None,
     predicate_type: str | None = None,
+    payload_type: str = PAYLOAD_TYPE,
 ) -> Verification:
     """Verify a DSSE envelope: at least ``threshold`` of the distinct ``keys`` signed its payload.
 
     A key counts once, however often it signed; a keyid decides only which key is tried first. The checks
-    are those of :func:`verify_bundle` with ``envelope`` in place of the first three. Raises ValueError for
-    a threshold below one or above the number of distinct keys, and nothing for an envelope that does not
-    verify.
+    are those of :func:`verify_bundle` with ``envelope`` in place of the first three. Of another ``payload_type`` than
+    a Statement's (a document signed bare) nothing is looked at after the check ``payload_type``. Raises ValueError for
+    a threshold below one or above the number of distinct keys and for an artefact or a predicate type of what is no
+    Statement, and nothing for an envelope that does not verify.
     """
     distinct = tuple(dict.fromkeys(keys))
     if not 1 <= threshold <= len(distinct):
         raise ValueError(f"a threshold of {threshold} over {len(distinct)} keys")
+    bare = payload_type != PAYLOAD_TYPE
+    if bare and (artifact_sha256, predicate_type) != (None, None):
+        raise ValueError(f"{payload_type} has no subjects and no predicate type")
     checks = Checks()
     try:
         if len(text) > LARGEST_BUNDLE:
@@ -125,6 +130,12 @@ def verify_envelope(
         checks.failed("signature", "threshold", detail)
         return checks.unverified()
     checks.passed("signature", f"{detail}: {', '.join(sorted(key.keyid for key in signers))}")
+    if bare:
+        if envelope.payload_type != payload_type:
+            checks.failed("payload_type", "payload_type", f"not {payload_type}: {envelope.payload_type}")
+            return checks.unverified()
+        checks.passed("payload_type", payload_type)
+        return Verification(True, tuple(checks.made), statement=envelope.payload)
     statement = check_statement(checks, envelope, artifact_sha256, predicate_type)
     if statement is None or checks.any_failed:
         return checks.unverified()

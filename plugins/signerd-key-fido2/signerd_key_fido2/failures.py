@@ -67,8 +67,10 @@ def not_found(reason: str, operator: str) -> Refusal:
 
 def unavailable(reason: str, operator: str) -> Fault:
     """Build the fault that asking again later may cure."""
-    public = _TEXTS.get(reason, "the key's authenticator is not available")
-    return Fault("key.backend_unavailable", reason, public, operator=operator)
+    said = _TEXTS.get(reason)
+    if said is None:
+        return Fault("key.backend_unavailable", reason, "the key's authenticator is not available", operator=operator)
+    return Fault("key.backend_unavailable", reason, said, operator=f"{said} ({operator})")
 
 
 def translated(exc: Exception, doing: str) -> SignerdError:

@@ -32,3 +32,5 @@ def test_each_failure_has_a_code_and_a_reason(exc, code, reason):
     told = translated(exc, "asking")
     assert (told.code, told.reason) == (code, reason)
     assert "asking" not in told.public
+    if reason == "no_touch":
+        assert "nobody has touched" in str(told)

@@ -45,6 +45,8 @@ def _describe(signer: Signer, arguments: argparse.Namespace) -> list[KeyDescript
 def _only(described: list[KeyDescription]) -> KeyDescription:
     """Return the one that was named; else the one that signs now."""
     public = [key for key in described if not _is_secret(key)]
+    if not public and len(described) == 1:
+        raise Refusal("request.malformed", "no_public_half", f"{described[0].key} makes MACs, and has no public half")
     left = public if len(described) == 1 else [key for key in public if key.status == "active"]
     if len(left) != 1:
         names = ", ".join(dict.fromkeys(key.key for key in left or described)) or "there is none"

@@ -22,13 +22,14 @@ _FAILED: Final = 1
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what there is, and write the whole bundles to ``--out`` once every entry is there: 0. An entry that is to
-    come is worth another try (10), one that never will is not (1)."""
+    come is worth another try (10), one that never will is not (1). With ``--out`` bundles are printed where
+    ``--output`` asks for it alone."""
     with connect(arguments) as signer:
         found = signer.transparency_entry(arguments.audit_id, deadline_s=arguments.deadline)
     if arguments.output == "table":
         rows = [(one.keyid, one.state, str(len(one.entries)), one.bundle_sha256) for one in found.bundles]
         write_stdout(table(("KEYID", "STATE", "ENTRIES", "BUNDLE"), rows).encode())
-    else:
+    elif arguments.out is None or arguments.output_given:
         write_stdout(json_text(found))
     if found.state == "logged":
         if arguments.out is not None:

@@ -5,12 +5,16 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, NoReturn, TypeVar
+
+import msgspec
 
 from signerd.attestation.bundle import LARGEST_BUNDLE
 from signerd.attestation.cose import FIRST_BYTE
+from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.errors import Refusal, exit_code
-from signerd.verification.bundle import Check, Verification, verify_bundle
+from signerd.verification.bundle import Check, Verification, verify_bundle, verify_envelope
 from signerd.verification.certificates import Identity
 from signerd.verification.cose import verify_cose_statement
 from signerd.verification.evaluation import Evaluation, evaluate
@@ -50,16 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
         root = _parsed(arguments.trusted_root, LARGEST_TRUSTED_ROOT + 1, parse_trusted_root)
     if arguments.policy is not None:
         return _run_policy(arguments, keys, root)
-    signer = keys[0] if keys else Identity(arguments.certificate_identity, arguments.certificate_oidc_issuer)
-    verification = _verify(arguments, signer, root)
+    verification = _verify(arguments, keys, root)
     if arguments.published is not None:
-        verification = within_validity(verification, _published(arguments.published), time.time_ns() // 1_000_000)
-    _print(arguments, verification)
+        now, validities = time.time_ns() // 1_000_000, _published(arguments.published)
+        for key in keys:
+            judged = within_validity(replace(verification, keyid=key.keyid), validities, now)
+            verification = replace(judged, keyid=verification.keyid)
+    _print(arguments, verification, keys)
     if not verification.verified:
         return _refused(verification.failure)
     if verification.predicate_type is not None and arguments.type is None:
         note(f"note: without --type any type passes; this one is {verification.predicate_type}")
-    if arguments.subject is None:
+    if arguments.subject is None and arguments.payload_type is None:
         note("note: without --subject any artefact passes; none was compared")
     note("verified")
     return 0
@@ -79,7 +85,11 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     identity, issuer = arguments.certificate_identity, arguments.certificate_oidc_issuer
     if arguments.published is not None and (arguments.policy is not None or identity is not None):
         _usage("published_for_keys", "--published says when a --key was valid, and goes with nothing else")
+    if arguments.payload_type is not None and (arguments.subject is not None or arguments.type is not None):
+        _usage("payload_type_alone", "what --payload-type names is no Statement, and has no --subject and no --type")
     if arguments.policy is not None:
+        if arguments.payload_type is not None:
+            _usage("payload_type_alone", "--payload-type is of an envelope, and a policy takes bundles alone")
         if identity is not None or issuer is not None or arguments.type is not None:
             _usage("policy_alone", "--policy says itself which identities and types it takes")
         return
@@ -91,8 +101,6 @@ def _check_usage(arguments: argparse.Namespace) -> None:
         _usage("key_or_identity", "--key and --certificate-identity exclude each other")
     if identity is not None and arguments.trusted_root is None:
         _usage("trusted_root_missing", "--trusted-root is needed to verify a certificate")
-    if len(arguments.key) > 1:
-        _usage("several_keys", "one --key is taken, several with --policy alone")
     if identity is None and not arguments.key:
         # Nothing that stands in a bundle is a trust anchor: whoever signed it chose it.
         _usage(
@@ -102,13 +110,18 @@ def _check_usage(arguments: argparse.Namespace) -> None:
         )
 
 
-def _verify(
-    arguments: argparse.Namespace, signer: PublicKey | Identity, root: TrustedRoot | None
-) -> Verification:
+def _verify(arguments: argparse.Namespace, keys: Sequence[PublicKey], root: TrustedRoot | None) -> Verification:
     (path,) = arguments.bundle
     text = read_file(path, LARGEST_BUNDLE + 1)
+    if _is_envelope(text):
+        return _verify_envelope(arguments, text, keys, root)
+    if arguments.payload_type is not None:
+        _usage("payload_type_alone", f"--payload-type is of a DSSE envelope that stands alone, and {path} is none")
+    if len(keys) > 1:
+        _usage("several_keys", "one --key is taken, several with --policy or of an envelope alone")
     if text.startswith(FIRST_BYTE):
-        return _verify_cose(arguments, text, signer, root)
+        return _verify_cose(arguments, text, keys, root)
+    signer = keys[0] if keys else Identity(arguments.certificate_identity, arguments.certificate_oidc_issuer)
     digest, kind = _artifact(arguments.subject), _predicate_type(arguments.type)
     verification = verify_bundle(
         text, signer, artifact_sha256=digest, predicate_type=kind, trusted_root=root
@@ -121,21 +134,56 @@ def _verify(
     return verify_bundle(text, signer, artifact=content, predicate_type=kind, trusted_root=root)
 
 
+class _Form(msgspec.Struct):
+    """What tells an envelope that stands alone from a bundle, which has one within."""
+
+    payloadType: str  # noqa: N815  the field's name in DSSE
+
+
+def _is_envelope(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=_Form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _verify_envelope(
+    arguments: argparse.Namespace, text: bytes, keys: Sequence[PublicKey], root: TrustedRoot | None
+) -> Verification:
+    """Verify a DSSE envelope, beside which there is nothing: every key that was named must have signed."""
+    if root is not None or not keys:
+        _usage("envelope_by_key", "an envelope that stands alone is verified by --key, without --trusted-root")
+    distinct = tuple(dict.fromkeys(keys))
+    return verify_envelope(
+        text,
+        distinct,
+        threshold=len(distinct),
+        artifact_sha256=_artifact(arguments.subject),
+        predicate_type=_predicate_type(arguments.type),
+        payload_type=arguments.payload_type or PAYLOAD_TYPE,
+    )
+
+
 def _verify_cose(
-    arguments: argparse.Namespace, message: bytes, signer: PublicKey | Identity, root: TrustedRoot | None
+    arguments: argparse.Namespace, message: bytes, keys: Sequence[PublicKey], root: TrustedRoot | None
 ) -> Verification:
     """Verify a COSE_Sign1 message, beside which there is nothing."""
-    if root is not None or not isinstance(signer, PublicKey):
+    if root is not None or not keys:
         _usage("cose_by_key", "a COSE message is verified by --key, without --trusted-root")
     digest, kind = _artifact(arguments.subject), _predicate_type(arguments.type)
-    return verify_cose_statement(message, signer, artifact_sha256=digest, predicate_type=kind)
+    return verify_cose_statement(message, keys[0], artifact_sha256=digest, predicate_type=kind)
 
 
 def _run_policy(arguments: argparse.Namespace, keys: Sequence[PublicKey], root: TrustedRoot | None) -> int:
     policy = _parsed(arguments.policy, LARGEST_POLICY + 1, parse_policy)
+    texts = [read_file(path, LARGEST_BUNDLE + 1) for path in arguments.bundle]
+    for path, text in zip(arguments.bundle, texts, strict=True):
+        if text.startswith(FIRST_BYTE) or _is_envelope(text):
+            note(f"note: {path} is no bundle, and a policy takes bundles alone; --key verifies it")
     evaluation = evaluate(
         policy,
-        [read_file(path, LARGEST_BUNDLE + 1) for path in arguments.bundle],
+        texts,
         keys=keys,
         trusted_root=root,
         artifact_sha256=_artifact(arguments.subject),
@@ -191,12 +239,15 @@ def _predicate_type(name: str | None) -> str | None:
     return found
 
 
-def _print(arguments: argparse.Namespace, verification: Verification) -> None:
+def _print(arguments: argparse.Namespace, verification: Verification, keys: Sequence[PublicKey]) -> None:
     if arguments.output == "table":
         rows = [(check.name, check.outcome, check.detail) for check in verification.checks]
         write_stdout(table(("CHECK", "OUTCOME", "DETAIL"), rows).encode())
         return
-    write_stdout(json_text(_answer(verification)))
+    answer = _answer(verification)
+    if verification.verified and verification.keyid is None:
+        answer["signer"] = {"keyids": [key.keyid for key in dict.fromkeys(keys)]}
+    write_stdout(json_text(answer))
 
 
 def _rows(of: str, checks: Sequence[Check]) -> list[tuple[str, ...]]:

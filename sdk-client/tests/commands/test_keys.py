@@ -129,5 +129,7 @@ def test_a_key_that_makes_macs_has_no_public_half(
     path = daemon(secret, described("file:a"))
     assert main(["keys", "--socket", path, "--public", public]) == 0
     assert len(json.loads(capfdbinary.readouterr().out)["keys"]) == 2
+    path = daemon(secret)
     assert main(["keys", "hmac:k", "--socket", path, "--public", str(tmp_path / "none")]) == 2
+    assert b"(no_public_half)" in capfdbinary.readouterr().err
     assert not (tmp_path / "none").exists()

@@ -71,8 +71,11 @@ def run(path: str, *more: str) -> int:
 
 def test_the_whole_bundle_is_written(daemon: Callable[..., str], tmp_path: Path, capfdbinary: Capture) -> None:
     out = tmp_path / "whole.json"
-    assert run(daemon("logged", later()), "--out", str(out)) == 0
+    path = daemon("logged", later())
+    assert run(path, "--out", str(out)) == 0
     assert parse_bundle(out.read_bytes()).log_entries[0].log_index == 7
+    assert capfdbinary.readouterr() == (b"", b"")
+    assert run(path, "--out", str(out), "--output", "json") == 0
     assert json.loads(capfdbinary.readouterr().out)["bundles"][0]["state"] == "logged"
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from fakes.sigstore import ISSUER, SAN, Sigstore, b64
 from signerd.attestation.bundle import LARGEST_BUNDLE, keyful_bundle
 from signerd.attestation.cose import cose_head, cose_tail, protected_header, signature_structure
-from signerd.attestation.dsse import encode_base64, pae
+from signerd.attestation.dsse import Signature, encode_base64, encode_envelope, pae
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject, build_statement
 from signerd.verification.fixed_length import to_fixed
 from signerd.verification.keys import PublicKey
@@ -22,6 +22,7 @@ from signerd_client.cli import main
 Capture = pytest.CaptureFixture[bytes]
 
 TYPE = "https://cyclonedx.org/bom"
+MANIFEST = "application/vnd.example.manifest+json"
 STACK = Sigstore()
 IDENTITY = ["--certificate-identity", SAN, "--certificate-oidc-issuer", ISSUER]
 
@@ -70,6 +71,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "payload.json").write_bytes(
         keyful_bundle(encode_base64(swapped), PAYLOAD_TYPE, signature, hint)
     )
+    second = ec.generate_private_key(ec.SECP384R1())
+    (tmp_path / "second.pub").write_bytes(
+        second.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    both = (
+        Signature(signature, None),
+        Signature(second.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(SHA384())), None),
+    )
+    (tmp_path / "good.dsse").write_bytes(encode_envelope(encode_base64(payload), PAYLOAD_TYPE, both))
+    (tmp_path / "altered.dsse").write_bytes(encode_envelope(encode_base64(swapped), PAYLOAD_TYPE, both))
+    manifest = Signature(key.sign(pae(MANIFEST, b"{}"), ec.ECDSA(SHA256())), None)
+    (tmp_path / "bare.dsse").write_bytes(encode_envelope(encode_base64(b"{}"), MANIFEST, (manifest,)))
     (tmp_path / "good.cose").write_bytes(message_by(key, payload))
     (tmp_path / "altered.cose").write_bytes(message_by(key, payload).replace(b"CycloneDX", b"CycloneDY"))
     (tmp_path / "garbage.cose").write_bytes(b"\xd2\xff")
@@ -343,3 +356,70 @@ def test_a_message_is_told_by_its_first_byte(capfdbinary: Capture) -> None:
 def test_a_message_that_does_not_verify(capfdbinary: Capture, arguments: list[str], code: int, said: str) -> None:
     assert main(["verify", *arguments]) == code
     assert said in capfdbinary.readouterr().err.decode()
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("keys", [["key.pub"], ["second.pub"], ["key.pub", "second.pub"], ["key.pub", "key.pub"]])
+def test_an_envelope_is_verified_by_every_key_that_is_named(capfdbinary: Capture, keys: list[str]) -> None:
+    named = [word for name in keys for word in ("--key", name)]
+    assert main(["verify", "good.dsse", *named, "--subject", "app", "--type", TYPE, "--output", "json"]) == 0
+    out, err = capfdbinary.readouterr()
+    answer = json.loads(out)
+    assert (answer["verified"], answer["predicate_type"], answer["checks"][0]["name"]) == (True, TYPE, "envelope")
+    ids = [PublicKey.from_pem(Path(name).read_bytes()).keyid for name in dict.fromkeys(keys)]
+    assert answer["signer"] == {"keyids": ids}
+    assert err == b"verified\n"
+
+
+@pytest.mark.usefixtures("place")
+def test_an_envelope_over_a_bare_document_is_verified_by_its_type(capfdbinary: Capture) -> None:
+    assert main(["verify", "bare.dsse", "--key", "key.pub", "--payload-type", MANIFEST, "--output", "table"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert MANIFEST in out.decode()
+    assert err == b"verified\n"
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["altered.dsse", "--key", "key.pub"], 6, "signature (threshold)"),
+        (["good.dsse", "--key", "other.pub"], 6, "0 of 1 keys signed, 1 needed"),
+        (["good.dsse", "--key", "key.pub", "--key", "other.pub"], 6, "1 of 2 keys signed, 2 needed"),
+        (["good.dsse", "--key", "key.pub", "--subject", "other"], 6, "subject_mismatch"),
+        (["good.dsse", "--key", "key.pub", "--type", "spdx"], 6, "predicate_type_mismatch"),
+        (["good.dsse", "--key", "key.pub", "--payload-type", MANIFEST], 6, "payload_type"),
+        (["bare.dsse", "--key", "key.pub"], 6, "payload_type"),
+        (["bare.dsse", "--key", "key.pub", "--payload-type", MANIFEST, "--subject", "app"], 2, "payload_type_alone"),
+        (["bare.dsse", "--policy", "policy.json", "--payload-type", MANIFEST], 2, "payload_type_alone"),
+        (["good.json", "--key", "key.pub", "--payload-type", MANIFEST], 2, "payload_type_alone"),
+        (["good.cose", "--key", "key.pub", "--key", "other.pub"], 2, "several_keys"),
+        (["good.dsse", "--key", "key.pub", "--trusted-root", "root.json"], 2, "envelope_by_key"),
+        (["good.dsse", *IDENTITY, "--trusted-root", "root.json"], 2, "envelope_by_key"),
+    ],
+)
+def test_an_envelope_that_does_not_verify(capfdbinary: Capture, arguments: list[str], code: int, said: str) -> None:
+    assert main(["verify", *arguments]) == code
+    assert said in capfdbinary.readouterr().err.decode()
+
+
+def test_every_key_of_an_envelope_must_be_published_as_valid(place: Path, capfdbinary: Capture) -> None:
+    first, second = (PublicKey.from_pem((place / name).read_bytes()).keyid for name in ("key.pub", "second.pub"))
+    (place / "revocations.json").write_text('{"revoked": []}')
+    arguments = ["verify", "good.dsse", "--key", "key.pub", "--key", "second.pub", "--published", "."]
+    (place / "jwks.json").write_text(
+        json.dumps({"keys": [{"kid": kid, "added_at": 1000} for kid in (first, second)]})
+    )
+    assert main(arguments) == 0
+    (place / "jwks.json").write_text(json.dumps({"keys": [{"kid": first, "added_at": 1000}]}))
+    assert main(arguments) == 6
+    assert "key_not_published" in capfdbinary.readouterr().err.decode()
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("name", ["good.dsse", "good.cose"])
+def test_what_no_policy_takes_is_named(capfdbinary: Capture, name: str) -> None:
+    assert main(["verify", name, "--policy", "policy.json", "--key", "key.pub"]) == 6
+    assert f"note: {name} is no bundle" in capfdbinary.readouterr().err.decode()
+    assert main(["verify", "payload.json", "--policy", "policy.json", "--key", "key.pub"]) == 6
+    assert "is no bundle" not in capfdbinary.readouterr().err.decode()

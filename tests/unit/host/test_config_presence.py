@@ -93,3 +93,24 @@ def test_what_could_not_be_approved_or_would_sign_unapproved_is_refused(old, new
     with pytest.raises(ConfigError) as caught:
         parse(GOOD.replace(old, new, 1), "f.toml")
     assert any(line.startswith(f"f.toml: {problem}") for line in caught.value.problems), caught.value.problems
+
+
+def test_the_one_key_that_somebody_approves_is_the_default():
+    text = GOOD.replace('default_key = "file:release"\ndefault_keys = { gold = "file:plain" }\n', "")
+    plain = '[keys."file:plain"]\nbackend = "soft"\ntenant = "acme"\n'
+    config = parse(text.replace('"file:plain", ', "").replace(plain, ""), "f.toml")
+    assert config.tenants[0].default_key == "file:release"
+
+
+def test_a_tenant_that_approves_alone_has_no_default_key():
+    text = GOOD + '[tenants.third]\nkeys = ["fido2:bob"]\n'
+    text += '[keys."fido2:bob"]\nbackend = "touch"\ntenant = "third"\nrp_id = "signer.example"\n'
+    config = parse(text, "f.toml")
+    assert config.tenants[2].default_key == ""
+
+
+def test_what_approves_is_not_offered_as_a_default_key():
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace('default_key = "file:release"', ""), "f.toml")
+    (problem,) = caught.value.problems
+    assert problem == "f.toml: tenants.acme.default_key: missing; expected one of file:release, file:plain"

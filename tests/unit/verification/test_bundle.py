@@ -226,6 +226,21 @@ def test_an_envelope_of_two_keys() -> None:
     assert failure(verify_envelope(text, [OTHER])) == ("signature", "threshold")
 
 
+def test_an_envelope_over_a_bare_document() -> None:
+    document, kind = b'{"replay":1}', "application/vnd.example+json"
+    by_it = Signature(PRIVATE.sign(pae(kind, document), ec.ECDSA(SHA256())), None)
+    text = enveloped(by_it, payload=document, payload_type=kind)
+    verification = verify_envelope(text, [KEY], payload_type=kind)
+    assert (verification.verified, verification.statement, verification.subjects) == (True, document, ())
+    assert failure(verify_envelope(text, [KEY])) == ("payload_type", "payload_type")
+    assert failure(verify_envelope(text, [OTHER], payload_type=kind)) == ("signature", "threshold")
+    of_a_statement = verify_envelope(enveloped(FIRST_SIGNED), [KEY], payload_type=kind)
+    assert failure(of_a_statement) == ("payload_type", "payload_type")
+    for asked in ({"artifact_sha256": DIGEST}, {"predicate_type": URI}):
+        with pytest.raises(ValueError, match="no subjects"):
+            verify_envelope(text, [KEY], payload_type=kind, **asked)
+
+
 def test_one_key_counts_once_whatever_its_signatures_call_themselves() -> None:
     again = Signature(PRIVATE.sign(pae(PAYLOAD_TYPE, STATEMENT), ec.ECDSA(SHA256())), SECOND.envelope_keyid)
     text = enveloped(FIRST_SIGNED, again)
