@@ -20,7 +20,6 @@ from signerd.sealer.aside import Aside
 from signerd.sealer.asking import calls_of
 from signerd.sealer.backends import Backend
 from signerd.sealer.cose import assemble_cose
-from signerd.sealer.framing import COSE
 from signerd.sealer.group import Group, Groups, closing_leaf
 from signerd.sealer.job import Job, Made, Pinned, Violation
 from signerd.sealer.judging import Judging
@@ -260,7 +259,7 @@ class Sealing:
     def release(self, job: Job) -> None:
         """Assemble envelope and bundles, or messages, and answer. From there on the signature may be out."""
         if job.payload_fd is None:
-            assembled = assemble_cose if job.item.profile == COSE else assemble
+            assembled = assemble_cose if job.output.form == "messages" else assemble
             self._release(job, assembled(job, cast("bytes", job.item.payload)))
         else:
             job.aside += 1

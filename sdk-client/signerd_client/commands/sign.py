@@ -10,8 +10,8 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from signerd.attestation.algorithms import bundled
 from signerd.attestation.canonical import canonical_json
+from signerd.attestation.output import OUTPUT_PROFILES
 from signerd.errors import Refusal
 from signerd.wire.params import Options
 from signerd.wire.signed import VerifyCommand
@@ -168,7 +168,7 @@ def _write_bundles(arguments: argparse.Namespace, signed: Signed) -> None:
     bundles = signed.bundles
     if arguments.out is not None and os.path.isdir(arguments.out):
         identities = signed.result.signing_identity
-        places = bundled(arguments.profile or "cosign", [identity.algorithm for identity in identities])
+        places = OUTPUT_PROFILES[arguments.profile or "cosign"].bundled([identity.algorithm for identity in identities])
         for index, (bundle, place) in enumerate(zip(bundles, places, strict=True)):
             identity = identities[place]
             hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
