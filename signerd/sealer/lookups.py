@@ -80,8 +80,10 @@ class _Key(msgspec.Struct):
 
 
 class _Decision(msgspec.Struct):
+    """Of a signature, or of a MAC, which no log has: one key, and no mode."""
+
     tenant: str
-    keys: tuple[_Key, ...]
+    keys: tuple[_Key, ...] = ()
     transparency: str = ""
 
 

@@ -7,9 +7,9 @@ from running.configured import configuration
 __all__ = ["SECRETS", "folder_of", "macs_config"]
 
 SECRETS = {
-    "hook": ("HMAC-SHA256", bytes(range(32))),
-    "session": ("HMAC-SHA512", bytes(range(64))),
-    "other": ("HMAC-SHA256", bytes(range(1, 33))),
+    "hook": ("HMAC-SHA256", bytes(range(100, 132))),
+    "session": ("HMAC-SHA512", bytes(range(100, 164))),
+    "other": ("HMAC-SHA256", bytes(range(101, 133))),
 }
 """By name: the algorithm, and a secret that the tests know too."""
 

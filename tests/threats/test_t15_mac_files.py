@@ -26,7 +26,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_a_tenants_files_have_a_most_and_hold_up_nothing_else(
-    connect: Connect, client: Client, sbom: dict[str, Any], tmp_path: Path
+    daemon: Running, connect: Connect, client: Client, sbom: dict[str, Any], tmp_path: Path
 ) -> None:
     size = 1 << 40
     with (tmp_path / "sparse").open("wb") as sparse:
@@ -36,6 +36,8 @@ def test_a_tenants_files_have_a_most_and_hold_up_nothing_else(
     filling = connect()
     filling.greet()
     asked = [filling.ask("hmac.compute", file, [descriptor]) for _ in range(MOST_FILES)]
+    # Recorded first, so that they are under way by then.
+    until(lambda: [row["kind"] for row in daemon.leaves()].count("decided") == MOST_FILES)
     inline = {**file, "data": b"x"}
     client.result("hmac.compute", inline)
     answer = client.error("hmac.compute", file, [descriptor])

@@ -7,6 +7,7 @@ from signerd.contracts.values import (
     Enrolment,
     Entitlement,
     KeyDescription,
+    LogFound,
     MacChecked,
     MacResult,
     Peer,
@@ -21,6 +22,7 @@ from signerd.contracts.values import (
 
 PEER = Peer(1000, 1000, 42, 123456, unit="build.service")
 EXAMPLES = [
+    LogFound((b"{}",), 1, 2),
     PEER,
     Caller(PEER, "signerd", token="t"),
     Principal("uid:1000", "local", frozenset({"signer.sign", "signer.keys"}), "auth-peercred"),

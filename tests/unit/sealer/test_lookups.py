@@ -19,8 +19,10 @@ from signerd.errors import Fault
 from signerd.host.config import embedded
 from signerd.sealer.leaves import decided_leaf
 from signerd.sealer.lookups import MOST_FLYING, SETTLE_S, Lookup, Lookups, begun, judged, lookups_of
+from signerd.sealer.mac_leaves import decided_mac_leaf
 from signerd.verification.keys import PublicKey
 from signerd.wire.links import DecisionFacts, KeyUse, PeerFacts, ReleaseFacts, RequestFacts
+from signerd.wire.mac_links import MacDecision, MacItem
 from signerd.wire.worker_calls import MOST_FOUND, CallError, FindResult
 
 STACK = Sigstore()
@@ -213,6 +215,12 @@ def test_what_a_record_asks_for() -> None:
     assert lookups_of(decided("required", key), []) == [lookup(publisher="")]
     assert lookups_of(decided("async", key), ["log"]) == []
     assert lookups_of(decided("", key, digests=()), ["log"]) == []
+
+
+def test_the_record_of_a_mac_asks_for_nothing() -> None:
+    facts = MacDecision("uid:1", "acme", "embedded", KeyUse("hmac:a", "hmac", KEYID, 1), "HMAC-SHA256", "signing", 4)
+    item = MacItem("id1", RequestFacts("hmac.compute", PeerFacts(1, 1)), facts, b"data", 1000)
+    assert lookups_of(decided_mac_leaf(item, 1), ["log"]) == []
 
 
 @pytest.mark.parametrize(
