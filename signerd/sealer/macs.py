@@ -246,6 +246,8 @@ class MacSealing:
         error = None
         if isinstance(result, SignerdError):
             if result.reason == "duplicate":
+                for refusal in group.refusals:
+                    self._groups.refuse(refusal)
                 raise Violation("audit_id_twice")
             _log.error("audit log: %s", result)
             error = CallError(result.code, result.reason, result.public)

@@ -9,7 +9,7 @@ from signerd.errors import Refusal, SignerdError
 from signerd.secret_files.key_files import fault
 from signerd.secret_files.pkcs8 import password_for
 from signerd.verification.der import INTEGER, OCTET_STRING, OID, DerError, Reader
-from signerd.verification.gost import GOST_KEY, LARGEST_MESSAGE, PARAMETER_SETS
+from signerd.verification.gost import GOST_KEY, PARAMETER_SETS, check_signable
 from signerd.verification.keys import PublicKey
 from signerd_key_gost.library import Library
 
@@ -58,14 +58,9 @@ class PrivateKey:
     def sign(self, message: bytes) -> bytes:
         """Return the signature over ``message``, hashed by Streebog of the key's size; in :data:`LAYOUT`.
 
-        ``key.algorithm_refused``, ``gost_payload_too_large``, above what a verifier takes.
+        ``key.forbidden``, ``gost_payload_too_large``, above what a verifier takes.
         """
-        if len(message) > LARGEST_MESSAGE:
-            raise Refusal(
-                "key.algorithm_refused",
-                "gost_payload_too_large",
-                f"a GOST key signs {LARGEST_MESSAGE} bytes at most",
-            )
+        check_signable(message)
         digest = self._crypto.hash(self._bits, message)
         signature, length = ctypes.create_string_buffer(self._bits // 4), ctypes.c_size_t(self._bits // 4)
         self._crypto.call("EVP_PKEY_sign", self._signing, signature, ctypes.byref(length), digest, len(digest))

@@ -197,6 +197,20 @@ def test_a_key_that_signs_makes_no_mac_and_one_of_another_tenant_is_foreign(benc
         bench.admit()
 
 
+def test_an_id_that_comes_twice_costs_no_other_its_record(bench: Bench) -> None:
+    used = bench.admit()
+    bench.answer()
+    bench.turn()
+    bench.macs.close(Close(used, "computed"))
+    bench.turn()
+    refused = bench.admit(principal_expires_at=NOW)
+    bench.admit(audit_id=used)
+    with pytest.raises(Violation, match="audit_id_twice"):
+        bench.turn()
+    bench.macs.give_up()
+    assert bench.kinds(refused)[0].startswith("refused:")
+
+
 def test_an_id_comes_once(bench: Bench) -> None:
     audit_id = bench.admit()
     with pytest.raises(Violation, match="audit_id_twice"):
