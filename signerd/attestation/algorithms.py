@@ -1,10 +1,10 @@
-"""Signature algorithms by name: which compliance profile allows which, and which output profile carries which.
+"""Signature algorithms by name: which compliance profile allows which, and which of them cosign and COSE know.
 
 A compliance profile restricts algorithms. It says nothing of the module that computes them: no profile makes a module
 validated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -17,13 +17,10 @@ __all__ = [
     "COMPLIANCE_PROFILES",
     "COSE_ALGORITHMS",
     "COSIGN_ALGORITHMS",
-    "OUTPUT_PROFILES",
     "SIGNATURE_DIGEST",
     "Compliance",
     "allows",
-    "bundled",
     "check_algorithm",
-    "check_output",
     "parts_of",
 ]
 
@@ -36,9 +33,6 @@ SIGNATURE_DIGEST: Final[Mapping[str, str]] = {"ES384": "sha384", "ES512": "sha51
 COSE_ALGORITHMS: Final[Mapping[str, int]] = {"ES256": -7, "ES384": -35, "ES512": -36, "Ed25519": -8}
 """What the output profile ``cose`` carries, by the numbers of RFC 9053, sections 2.1 and 2.2. RSA PKCS#1 v1.5 has one
 (RFC 8812) that is registered as not recommended, and is left out; GOST has none."""
-
-OUTPUT_PROFILES: Final = ("cosign", "dsse", "cose")
-"""In which form signatures leave: Sigstore bundles, one DSSE envelope that holds all, or a COSE_Sign1 message each."""
 
 COMPANION_ALGORITHM: Final = "ES256"
 """Of the one bundle beside the envelope of profile ``dsse``: every Sigstore client verifies it without an option."""
@@ -120,32 +114,3 @@ def check_algorithm(profile: str, algorithm: str, rsa_bits: int | None = None) -
         f"the compliance profile {profile} does not allow {algorithm}",
         details={"profile": profile, "algorithm": algorithm},
     )
-
-
-def check_output(output: str, algorithm: str) -> None:
-    """Refuse (``key.algorithm_refused``: ``not_for_cosign``, ``not_for_cose``) an algorithm that the output profile
-    does not carry."""
-    if output == "cose" and algorithm not in COSE_ALGORITHMS:
-        raise Refusal(
-            "key.algorithm_refused",
-            "not_for_cose",
-            f"no COSE_Sign1 is made by {algorithm}",
-            details={"profile": output, "algorithm": algorithm},
-        )
-    if output == "cosign" and algorithm not in COSIGN_ALGORITHMS:
-        raise Refusal(
-            "key.algorithm_refused",
-            "not_for_cosign",
-            f"no Sigstore bundle carries {algorithm}: ask for the output profile dsse",
-            details={"profile": output, "algorithm": algorithm},
-        )
-
-
-def bundled(output: str, algorithms: Sequence[str], *, statement: bool = True) -> tuple[int, ...]:
-    """Return the places of the signers that get a bundle: each one in profile ``cosign``, in ``dsse`` the companion
-    alone, which is the first of ES256; there may be none. ``cose`` has none, nor has what is no ``statement``."""
-    if output == "cosign":
-        return tuple(range(len(algorithms)))
-    if output == "cose" or not statement:
-        return ()
-    return tuple([place for place, name in enumerate(algorithms) if name == COMPANION_ALGORITHM][:1])

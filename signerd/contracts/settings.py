@@ -12,6 +12,7 @@ __all__ = [
     "absolute_path",
     "key_name",
     "matching",
+    "one_secret_place",
     "only_known",
     "pin_of_file",
     "seconds",
@@ -90,3 +91,14 @@ def secret_place(table: Mapping[str, object], path: str, credential: str, prefix
         return None
     expected = "the name of a systemd credential is expected"
     return matching(f"{prefix}{credential}", table[credential], _CREDENTIAL, expected)
+
+
+def one_secret_place(where: str, value: object, path: str, credential: str) -> str:
+    """Return where the secret of the table ``value`` lies, which has one of the two keys and nothing else; as
+    :func:`secret_place`."""
+    table = table_of(where, value, f"{path} or {credential}")
+    only_known(table, {path, credential}, f"{where}.")
+    place = secret_place(table, path, credential, f"{where}.")
+    if place is None:
+        raise ValueError(f"{where}: exactly one of {path} and {credential} is expected")
+    return place

@@ -12,7 +12,7 @@ import trio
 from msgspec import UNSET, Raw
 
 from signerd import __version__
-from signerd.attestation.algorithms import OUTPUT_PROFILES
+from signerd.attestation.output import OUTPUT_PROFILES
 from signerd.contracts.services import Clock
 from signerd.contracts.values import Caller, Peer, Principal
 from signerd.daemon.aggregate import NOBODY, Aggregate
@@ -184,7 +184,7 @@ class Frontend:
             version=VERSION,
             limits=self._reads.limits,
             methods=SERVED[session.via],
-            profiles=OUTPUT_PROFILES,
+            profiles=tuple(OUTPUT_PROFILES),
             nonce=os.urandom(32),
         )
 

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET
 
 from signerd import __version__
-from signerd.attestation.algorithms import COSE_ALGORITHMS, COSIGN_ALGORITHMS, OUTPUT_PROFILES
+from signerd.attestation.algorithms import COSE_ALGORITHMS, COSIGN_ALGORITHMS
+from signerd.attestation.output import OUTPUT_PROFILES
 from signerd.contracts.services import Charge, Clock
 from signerd.contracts.validity import UNLOGGED, check_validity, status_at
 from signerd.contracts.values import Entitlement, Principal, ProofOfEntitlement
@@ -206,7 +207,7 @@ class Reads:
             int(self.clock.monotonic() - self.started),
             tuple(self.plugins),
             self._backends(session),
-            OUTPUT_PROFILES,
+            tuple(OUTPUT_PROFILES),
             self.limits,
             "off",
             self.snapshot.separation,

@@ -122,6 +122,6 @@ async def _hashed_subjects(order: Order) -> tuple[Subject, ...]:
         return order.subjects
     digests = iter(await hash_files(files))
     subjects = tuple([Subject(s.name, s.digest or {"sha256": next(digests)}) for s in order.subjects])
-    check_subjects(subjects, allow_gost=order.profile == "dsse")
+    check_subjects(subjects, allow_gost=order.output.gost_digests)
     request.order = dataclasses.replace(order, subjects=subjects)
     return subjects

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from signerd.attestation.output import COSIGN, OutputProfile
 from signerd.attestation.statement import PAYLOAD_TYPE, Subject
 from signerd.contracts.providers import PredicateType
 from signerd.contracts.services import Charge, Remaining
@@ -21,7 +22,7 @@ class Order:
     """A request that is understood: well-formed, of a catalogued type, within the principal's scope.
 
     A subject that was given by descriptor has no digest yet; it is hashed before the Statement is built.
-    ``transparency`` (none, async, required) and ``timestamp`` say what is to be published, ``profile`` in which form
+    ``transparency`` (none, async, required) and ``timestamp`` say what is to be published, ``output`` in which form
     the signatures leave. A document of another ``payload_type`` than a Statement's is ``bare``: signed itself.
     """
 
@@ -33,7 +34,7 @@ class Order:
     subjects: tuple[Subject, ...]
     transparency: str = "none"
     timestamp: bool = False
-    profile: str = "cosign"
+    output: OutputProfile = COSIGN
     payload_type: str = PAYLOAD_TYPE
 
     @property

@@ -69,7 +69,7 @@ async def _sealed(built: BuiltStatement, entry: Entry, services: Services) -> Si
         principal_expires_at=expires_at or 0,
         identity=built.admission.identity,
         rekor_request=wants(order, "rekor_request"),
-        profile=order.profile,
+        profile=order.output.name,
         approval_id=order.params.approval_id or "",
     )
     answer, fds = await sealed(item, built.payload_fd)
@@ -146,7 +146,7 @@ def _result(built: BuiltStatement, decision: DecisionFacts, answer: Sealed, now:
     keys = admission.keys
     # Bundles, and all that is about them, are those of these signers; identities are those of all.
     pairs = [(keys[place], answer.signatures[place]) for place in bundled_keys(order, keys)]
-    cose = [s.bundle for s in answer.signatures] if order.profile == "cose" else []
+    cose = [s.bundle for s in answer.signatures] if order.output.form == "messages" else []
     return methods.SignResult(
         bundles=tuple([_bin(s.bundle) for _, s in pairs]),
         statement_sha256=answer.statement_sha256,

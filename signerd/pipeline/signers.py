@@ -6,13 +6,7 @@ from functools import lru_cache
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from signerd.attestation.algorithms import (
-    COMPANION_ALGORITHM,
-    allows,
-    bundled,
-    check_output,
-    parts_of,
-)
+from signerd.attestation.algorithms import COMPANION_ALGORITHM, allows, parts_of
 from signerd.attestation.dsse import MOST_SIGNATURES
 from signerd.contracts.validity import check_validity
 from signerd.errors import Refusal, SignerdError
@@ -50,7 +44,7 @@ def choose_keys(order: Order, plan: str, services: Services) -> tuple[RingEntry,
         keys = [choose_key(default_keyless(order, default) if keyless else default, plan, order, services)]
     else:
         keys = [choose_key(name, plan, order, services) for name in named]
-    if order.profile == "dsse":
+    if order.output.form == "envelope":
         if not named and not keyless:
             _cover(keys, plan, order, services)
         if not order.bare:
@@ -77,10 +71,10 @@ def choose_key(name: str, plan: str, order: Order, services: Services) -> RingEn
         raise Refusal("key.forbidden", "approval_only", "the key approves what others sign, and signs nothing itself")
     check_validity(entry, services.clock.now_ms())
     check_key(tenant.profile, entry.algorithm, entry.spki)
-    check_output(order.profile, entry.algorithm)
-    if entry.keyless and order.profile == "cose":
-        # What it signs names its key, which is known only once it has signed.
-        raise Refusal("key.forbidden", "keyless_cose", "a keyless key does not sign in the output profile cose")
+    order.output.check(entry.algorithm)
+    if entry.keyless and not order.output.keyless:
+        name = order.output.name
+        raise Refusal("key.forbidden", f"keyless_{name}", f"a keyless key does not sign in the output profile {name}")
     if rule is not None and rule.plans is not None and plan not in rule.plans:
         raise Refusal("key.forbidden", "other_plan", "the key does not sign for this plan")
     if tenant.require_hardware and not entry.hardware:
@@ -96,7 +90,7 @@ def wants(order: Order, part: str) -> bool:
 
 def bundled_keys(order: Order, keys: Sequence[RingEntry]) -> tuple[int, ...]:
     """Return the places among ``keys`` whose signatures leave as bundles."""
-    return bundled(order.profile, [key.algorithm for key in keys], statement=not order.bare)
+    return order.output.bundled([key.algorithm for key in keys], statement=not order.bare)
 
 
 def _cover(keys: list[RingEntry], plan: str, order: Order, services: Services) -> None:

@@ -5,6 +5,7 @@ from typing import cast
 
 from msgspec import UNSET, UnsetType
 
+from signerd.attestation.output import COSIGN, DSSE, OUTPUT_PROFILES, OutputProfile
 from signerd.attestation.statement import MOST_DIGESTS, PAYLOAD_TYPE, Subject, check_subjects
 from signerd.contracts.providers import PredicateType
 from signerd.contracts.values import Principal
@@ -24,10 +25,8 @@ KEYLESS_SCOPE = "signer.keyless"
 _STAND_IN = secrets.token_hex(24)
 UNNAMED = "payload"
 """The name in the record of a bare document that came without a subject."""
-_SERVED_INCLUDES = frozenset({"chain", "envelope", "rekor_request"})
-_OF_ENVELOPES = frozenset({"chain", "envelope"})
-_OF_MESSAGES = frozenset({"chain"})
-"""What may stand beside bundles, an envelope alone, a COSE_Sign1."""
+_OF_BUNDLES = frozenset({"rekor_request"})
+"""What is asked for of a bundle, which no bare document has."""
 
 
 async def understand(principal: Principal, request: SignRequest, services: Services) -> Order:
@@ -44,10 +43,11 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
     if not isinstance(params, SignDsse | SignPayload):
         params = cast("SignDsse | SignPayload", decode_params(request.method, params))
         services.check_claims((params,), request.fds)
-    profile = _output_profile(params)
-    publishers = services.published if _has_bundles(params, profile) else frozenset[str]()
-    _refuse_unserved(params, profile, publishers)
-    subjects = _subjects(params.subject, services.bounds, profile)
+    output = _output_profile(params)
+    has_bundles = output.publishes and not isinstance(params, SignPayload)
+    publishers = services.published if has_bundles else frozenset[str]()
+    _refuse_unserved(params, output, publishers)
+    subjects = _subjects(params.subject, services.bounds, gost=output.gost_digests)
     _check_document_size(params, services.bounds)
     tenant = services.tenants.get(principal.tenant)
     if tenant is None:
@@ -64,24 +64,19 @@ async def understand(principal: Principal, request: SignRequest, services: Servi
         raise Refusal("auth.scope_missing", "scope_missing", f"the scope {KEYLESS_SCOPE} is missing")
     transparency, timestamp = _published(params.options, tenant, publishers)
     payload_type = params.payload_type if isinstance(params, SignPayload) else PAYLOAD_TYPE
-    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp, profile, payload_type)
+    order = Order(request, params, principal, tenant, kind, subjects, transparency, timestamp, output, payload_type)
     request.order = order
     return order
 
 
-def _output_profile(params: SignDsse | SignPayload) -> str:
-    """Return the form in which signatures leave; a bare document has one only."""
+def _output_profile(params: SignDsse | SignPayload) -> OutputProfile:
+    """Return the form in which signatures leave."""
     asked = params.options.profile if params.options else UNSET
-    if not isinstance(params, SignPayload):
-        return asked or "cosign"
-    if asked and asked != "dsse":
-        raise _unserved(f"profile={asked}")
-    return "dsse"
-
-
-def _has_bundles(params: SignDsse | SignPayload, profile: str) -> bool:
-    """Whether a signature may leave as a bundle, which is where log entries and stamps have their place."""
-    return profile != "cose" and not isinstance(params, SignPayload)
+    bare = isinstance(params, SignPayload)
+    output = OUTPUT_PROFILES[asked] if asked else DSSE if bare else COSIGN
+    if bare and not output.bare:
+        raise _unserved(f"profile={output.name}")
+    return output
 
 
 def _kind(params: SignDsse | SignPayload, services: Services) -> PredicateType:
@@ -90,7 +85,7 @@ def _kind(params: SignDsse | SignPayload, services: Services) -> PredicateType:
     return services.catalogue.find(params.predicate_type).provider
 
 
-def _subjects(asked: tuple[AskedSubject, ...] | UnsetType, bounds: Bounds, profile: str) -> tuple[Subject, ...]:
+def _subjects(asked: tuple[AskedSubject, ...] | UnsetType, bounds: Bounds, *, gost: bool) -> tuple[Subject, ...]:
     """Return the subjects as they are known; one that is still to be hashed has no digest yet."""
     if asked is UNSET:
         return (Subject(UNNAMED, {}),)
@@ -104,7 +99,7 @@ def _subjects(asked: tuple[AskedSubject, ...] | UnsetType, bounds: Bounds, profi
         for index, subject in enumerate(subjects)
     ]
     # Sigstore's verifiers know no GOST digests, so they stand in what is not for them alone.
-    check_subjects(judged, allow_gost=profile == "dsse", max_digests=min(bounds.digests, MOST_DIGESTS))
+    check_subjects(judged, allow_gost=gost, max_digests=min(bounds.digests, MOST_DIGESTS))
     return subjects
 
 
@@ -147,7 +142,7 @@ def _refuse_unpublished(transparency: str, timestamp: bool, kinds: frozenset[str
         raise _unserved("timestamp")
 
 
-def _refuse_unserved(params: SignDsse | SignPayload, profile: str, publishers: frozenset[str]) -> None:
+def _refuse_unserved(params: SignDsse | SignPayload, output: OutputProfile, publishers: frozenset[str]) -> None:
     if params.idempotency_key is not UNSET:
         raise _unserved("idempotency_key")
     options = params.options
@@ -155,8 +150,7 @@ def _refuse_unserved(params: SignDsse | SignPayload, profile: str, publishers: f
         return
     _refuse_unpublished(options.transparency or "none", options.timestamp is True, publishers)
     if options.include is not UNSET:
-        bare = _OF_ENVELOPES if isinstance(params, SignPayload) else _SERVED_INCLUDES
-        served = _OF_MESSAGES if profile == "cose" else bare
+        served = output.includes - _OF_BUNDLES if isinstance(params, SignPayload) else output.includes
         for name in options.include:
             if name not in served:
                 raise _unserved(f"include={name}")

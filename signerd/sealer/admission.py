@@ -10,15 +10,14 @@ from typing import Final, Protocol
 
 from msgspec import UNSET
 
-from signerd.attestation.algorithms import COSE_ALGORITHMS, OUTPUT_PROFILES, bundled
 from signerd.attestation.dsse import is_media_type
 from signerd.attestation.macs import MACS
+from signerd.attestation.output import OUTPUT_PROFILES
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Clock
 from signerd.contracts.validity import check_validity
 from signerd.errors import SignerdError
 from signerd.host.memfd import check_sealed
-from signerd.sealer.framing import COSE
 from signerd.sealer.job import Pinned, Violation
 from signerd.verification.keys import PublicKey
 from signerd.verification.rekor2 import key_details
@@ -61,14 +60,17 @@ def keys_of(item: SealItem, ring: Mapping[str, Pinned]) -> tuple[Pinned, ...]:
 
 def _check_form(item: SealItem, keys: Sequence[Pinned]) -> None:
     """Check what is to be framed, and how: a Statement in any profile, another media type in an envelope alone."""
-    if item.profile not in OUTPUT_PROFILES:
+    output = OUTPUT_PROFILES.get(item.profile)
+    if output is None:
         raise Violation("output_profile", item.audit_id)
-    if item.payload_type != PAYLOAD_TYPE and (item.profile != "dsse" or not is_media_type(item.payload_type)):
+    if item.payload_type != PAYLOAD_TYPE and not (output.bare and is_media_type(item.payload_type)):
         raise Violation("payload_type", item.audit_id)
-    if item.profile != COSE:
-        return
-    if item.envelope or not all([pinned.public and pinned.public.algorithm in COSE_ALGORITHMS for pinned in keys]):
-        raise Violation("cose_form", item.audit_id)
+    if item.envelope and "envelope" not in output.includes:
+        raise Violation("output_form", item.audit_id)
+    # Each message is framed for its key: without one that can be named there is nothing to sign.
+    framed = [pinned.public is not None and pinned.public.algorithm in output.algorithms for pinned in keys]
+    if output.form == "messages" and not all(framed):
+        raise Violation("output_form", item.audit_id)
 
 
 def _check_published(item: SealItem, keys: Sequence[Pinned]) -> None:
@@ -76,7 +78,7 @@ def _check_published(item: SealItem, keys: Sequence[Pinned]) -> None:
     if not logged and item.decision.timestamp is UNSET:
         return
     algorithms = [pinned.entry.algorithm for pinned in keys]
-    places = bundled(item.profile, algorithms, statement=item.payload_type == PAYLOAD_TYPE)
+    places = OUTPUT_PROFILES[item.profile].bundled(algorithms, statement=item.payload_type == PAYLOAD_TYPE)
     if not places:
         raise Violation("nothing_to_publish", item.audit_id)
     for place in places:

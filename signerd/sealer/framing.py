@@ -4,16 +4,11 @@ import hashlib
 import mmap
 import os
 from dataclasses import dataclass
-from typing import Final
 
 from signerd.attestation.cose import protected_header
 from signerd.verification.keys import PublicKey
 
-__all__ = ["COSE", "Framed", "cose_protected", "framed_inline"]
-
-COSE: Final = "cose"
-"""The output profile whose signatures are over a ``Sig_structure`` (RFC 9052); those of all others are over the PAE."""
-
+__all__ = ["Framed", "cose_protected", "framed_inline"]
 
 @dataclass(frozen=True, slots=True)
 class Framed:

@@ -90,13 +90,13 @@ class Front:
 
     def flush(self) -> None:
         """Send the outcomes and acknowledgements that are ready. Raises LinkClosed."""
-        sealing = self._sealing
-        if sealing.recorded:
-            recorded, sealing.recorded = sealing.recorded, []
+        sealed = self._sealing.answers
+        if sealed.recorded:
+            recorded, sealed.recorded = sealed.recorded, []
             for ids, error in recorded:
                 self.send(Recorded(ids, error))
-        if sealing.outcomes:
-            outcomes, sealing.outcomes = sealing.outcomes, []
+        if sealed.ready:
+            outcomes, sealed.ready = sealed.ready, []
             outcomes = [
                 (outcome, fds) if fds or _size(outcome) <= OUTCOME_BYTES else _by_memfd(outcome)
                 for outcome, fds in outcomes
@@ -107,14 +107,15 @@ class Front:
             for outcome, fds in outcomes:
                 if fds:
                     self.send(SealedMany((outcome,)), fds)
-        if self._macs.outcomes:
-            made, self._macs.outcomes = self._macs.outcomes, []
-            self.send(MacedMany(tuple(made)))
+        maced = self._macs.answers
+        if maced.ready:
+            made, maced.ready = maced.ready, []
+            self.send(MacedMany(tuple([outcome for outcome, _ in made])))
         self._link.flush()
 
     def progress(self) -> None:
         """Send what is ready if that is a whole group."""
-        if len(self._sealing.outcomes) >= OUTCOMES_PER_FRAME:
+        if len(self._sealing.answers.ready) >= OUTCOMES_PER_FRAME:
             self.flush()
 
     def _take(self, frame: Frame, fds: list[int]) -> None:

@@ -10,13 +10,11 @@ from signerd.sealer.job import Job
 from signerd.sealer.leaves import KeylessSigner, outcome_leaf, refused_leaf
 from signerd.wire.links import RefusedRecord
 
-__all__ = ["MOST_CROSSING", "Decided", "Group", "Groups", "closing_leaf", "keyless_signers"]
+__all__ = ["Decided", "Group", "Groups", "closing_leaf", "keyless_signers"]
 
 OUTCOME_S: Final = 0.005
 """Seconds that an outcome waits for a decision to share its commit with. A commit of its own would hold the loop up for
 as long as a decision's does; a crash before it leaves ``unknown``, never a signature off the record."""
-MOST_CROSSING: Final = 65_536
-"""Requests that all connections together may have in flight; no more can be closed while their answer is on its way."""
 RETRY_S: Final = 1.0
 """Seconds after which outcomes are tried again where the log could not be written and nothing else happens."""
 

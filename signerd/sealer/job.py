@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
-from signerd.attestation.algorithms import bundled, check_output
 from signerd.attestation.cose import signature_structure
 from signerd.attestation.dsse import pae_header
 from signerd.attestation.log_entry import LogEntry
+from signerd.attestation.output import OUTPUT_PROFILES, OutputProfile
 from signerd.attestation.statement import PAYLOAD_TYPE
 from signerd.contracts.services import Leaf
 from signerd.errors import SignerdError
-from signerd.sealer.framing import COSE, Framed, cose_protected, framed_inline
+from signerd.sealer.framing import Framed, cose_protected, framed_inline
 from signerd.sealer.keyless import Certificates
 from signerd.sealer.leaves import decided_leaf
 from signerd.verification.fido2 import Credential
@@ -135,6 +135,11 @@ class Job:
     presence: Presented | None = None
 
     @property
+    def output(self) -> OutputProfile:
+        """The form in which the signatures leave."""
+        return OUTPUT_PROFILES[self.item.profile]
+
+    @property
     def involved(self) -> tuple[Pinned, ...]:
         """The keys that sign, and the credential whose holder approved: what must be valid until the release."""
         return self.keys if self.presence is None else (*self.keys, self.presence.approver)
@@ -148,7 +153,7 @@ class Job:
         """Return why the key cannot sign this: its output profile, or its length."""
         try:
             if pinned.credential is None:
-                check_output(self.item.profile, pinned.entry.algorithm)
+                self.output.check(pinned.entry.algorithm)
         except SignerdError as error:
             return CallError(error.code, error.reason, error.public)
         longest = None if pinned.public is None else pinned.public.longest_message
@@ -180,7 +185,7 @@ class Job:
     def bundled(self) -> tuple[int, ...]:
         """The places of the keys whose signatures leave as bundles, and are published where any is."""
         algorithms = [pinned.entry.algorithm for pinned in self.keys]
-        return bundled(self.item.profile, algorithms, statement=self.item.payload_type == PAYLOAD_TYPE)
+        return self.output.bundled(algorithms, statement=self.item.payload_type == PAYLOAD_TYPE)
 
     @property
     def publishes(self) -> bool:
@@ -227,7 +232,7 @@ class Job:
         that: one PAE for all keys, or each key's own ``Sig_structure``, as it names the key, and behind these the PAE
         where somebody approves it."""
         pae = pae_header(self.item.payload_type, length)
-        if self.item.profile != COSE:
+        if self.output.form != "messages":
             return [(pae, self.wants_message)]
         # Whatever the keys sign, it is the PAE that somebody approves.
         approved = [(pae, False)] if self.item.approval_id or any([pinned.presence for pinned in self.keys]) else []

@@ -14,7 +14,7 @@ from signerd.attestation.dsse import encode_base64, encode_envelope
 from signerd.errors import SignerdError
 from signerd.host.memfd import seal_memfd
 from signerd.sealer.cose import cose_parts, sealed_cose
-from signerd.sealer.framing import COSE, Framed
+from signerd.sealer.framing import Framed
 from signerd.sealer.job import Job
 from signerd.sealer.signatures import bundle_of, rekor_requests, sealed_signature, signers
 from signerd.wire.links import Sealed
@@ -106,7 +106,7 @@ def assemble(job: Job) -> LargeSealed:
     """Return envelope and bundles, or messages, as sealed memfds; the same bytes as those of an inline payload would
     be."""
     assert job.payload_fd is not None
-    if job.item.profile == COSE:
+    if job.output.form == "messages":
         return _assemble_cose(job)
     payload_type = job.item.payload_type
     fds: list[int] = []
@@ -125,10 +125,11 @@ def assemble(job: Job) -> LargeSealed:
             memfd = Descriptor(len(fds) - 1, size)
             signatures.append(sealed_signature(pinned, made, memfd, *digests, requests[place]))
         combined, digest = None, ""
-        if job.item.envelope or job.item.profile == "dsse":
+        leaves = job.output.form == "envelope"
+        if job.item.envelope or leaves:
             template = encode_envelope(_MARK, payload_type, signers(job))
             fd, size, (whole, _) = _fill(job, template, template)
-            digest = whole if job.item.profile == "dsse" else ""
+            digest = whole if leaves else ""
             fds.append(fd)
             combined = Descriptor(len(fds) - 1, size)
     except BaseException:

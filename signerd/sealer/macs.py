@@ -21,8 +21,9 @@ from signerd.contracts.services import AuditStore, Clock, Leaf
 from signerd.errors import SignerdError
 from signerd.host.closing import close_foreign, held
 from signerd.sealer.admission import check_id, mac_key_of, refusal_of
+from signerd.sealer.answers import Answers
 from signerd.sealer.backends import Backend
-from signerd.sealer.group import MOST_CROSSING, Group, Groups
+from signerd.sealer.group import Group, Groups
 from signerd.sealer.job import Pinned, Violation
 from signerd.sealer.leaves import outcome_leaf
 from signerd.sealer.mac_leaves import decided_mac_leaf
@@ -89,7 +90,7 @@ class MacJob:
 
 
 class MacSealing:
-    """The work, without its loop: feed it what came, call :meth:`turn`, send the ``outcomes`` that it leaves."""
+    """The work, without its loop: feed it what came, call :meth:`turn`, send the ``answers`` that it leaves."""
 
     def __init__(
         self, store: AuditStore, ring: Mapping[str, Pinned], backends: Mapping[str, Backend], clock: Clock
@@ -100,12 +101,9 @@ class MacSealing:
         self._groups: Groups[MacJob] = Groups(store, clock)
         self._jobs: dict[str, MacJob] = {}
         self._undelivered: dict[str, MacJob] = {}
-        self._early: dict[str, CallError] = {}
-        # Ended without a result, and not closed by the front end yet: its close may be on its way.
-        self._failed: dict[str, None] = {}
         self._files: Counter[str] = Counter()
         self._long = Turns(MOST_LONG)
-        self.outcomes: list[MacOutcome] = []
+        self.answers: Answers[MacOutcome] = Answers(_unrecorded)
 
     def admit(self, item: MacItem, fd: int | None) -> None:
         """Check one item against the ring, decide, and ask its worker. Takes ``fd`` over unless it raises.
@@ -114,7 +112,7 @@ class MacSealing:
         """
         audit_id = item.audit_id
         check_id(audit_id)
-        if audit_id in self._jobs or audit_id in self._undelivered or audit_id in self._early:
+        if audit_id in self._jobs or audit_id in self._undelivered or self.answers.holds(audit_id):
             raise Violation("audit_id_twice", audit_id)
         pinned = mac_key_of(item, self._ring)
         data = item.data
@@ -132,7 +130,7 @@ class MacSealing:
 
     def holds(self, audit_id: str) -> bool:
         """Whether a ``close`` of that id is about a MAC."""
-        return audit_id in self._jobs or audit_id in self._undelivered or audit_id in self._failed
+        return audit_id in self._jobs or audit_id in self._undelivered or self.answers.expects_close(audit_id)
 
     def close(self, close: Close) -> None:
         """Take how a record that :meth:`holds` ended, as the front end saw it."""
@@ -142,7 +140,7 @@ class MacSealing:
             return
         job = self._jobs.get(close.audit_id)
         if job is None:
-            self._failed.pop(close.audit_id, None)
+            self.answers.closed(close.audit_id)
             return
         if job.ended:
             raise Violation("close_twice", close.audit_id)
@@ -268,13 +266,12 @@ class MacSealing:
         error = None
         if isinstance(result, SignerdError):
             if result.reason == "duplicate":
+                for refusal in group.refusals:
+                    self._groups.refuse(refusal)
                 raise Violation("audit_id_twice")
             _log.error("audit log: %s", result)
             error = CallError(result.code, result.reason, result.public)
-        for refusal in group.refusals:
-            early = self._early.pop(refusal.audit_id, None)
-            if early is not None:
-                self._answer(MacOutcome(refusal.audit_id, error=error or early, recorded=error is None))
+        self.answers.note(group.refusals, error)
         for job in group.waiting:
             if error is None:
                 job.durable = True
@@ -287,8 +284,8 @@ class MacSealing:
         self._withdraw(job)
         self._jobs.pop(job.item.audit_id, None)
         if not job.ended:
-            self._remember(job.item.audit_id)
-        self._answer(MacOutcome(job.item.audit_id, error=error, recorded=False))
+            self.answers.expect_close(job.item.audit_id)
+        self.answers.deny(job.item.audit_id, error)
 
     def _settle(self, job: MacJob) -> None:
         """Answer the job if it is on the record and the worker has answered, or it has failed."""
@@ -302,18 +299,15 @@ class MacSealing:
         elif job.result is not None:
             job.answered = True
             self._undelivered[job.item.audit_id] = self._jobs.pop(job.item.audit_id)
-            self._answer(MacOutcome(job.item.audit_id, ok=job.result))
-
-    def _answer(self, outcome: MacOutcome) -> None:
-        self.outcomes.append(outcome)
+            self.answers.give(MacOutcome(job.item.audit_id, ok=job.result))
 
     def _refuse(self, job: MacJob, error: CallError) -> None:
         """Refuse before ``decided``: one leaf, and the answer once it is durable."""
         item = job.item
         outcome = outcome_of(error.code)
         self._groups.refuse(RefusedRecord(item.audit_id, item.request, outcome, error.code, error.reason))
-        self._early[item.audit_id] = error
-        self._remember(item.audit_id)
+        self.answers.hold(item.audit_id, MacOutcome(item.audit_id, error=error))
+        self.answers.expect_close(item.audit_id)
 
     def _fail(self, job: MacJob) -> None:
         """Close a decided record of which nothing is released."""
@@ -322,14 +316,8 @@ class MacSealing:
         self._jobs.pop(job.item.audit_id, None)
         self._end(job, job.ended or outcome_of(job.error.code), job.error.code)
         if not job.ended:
-            self._remember(job.item.audit_id)
-        self._answer(MacOutcome(job.item.audit_id, error=job.error))
-
-    def _remember(self, audit_id: str) -> None:
-        """Expect a close that crossed the answer, if any."""
-        self._failed[audit_id] = None
-        if len(self._failed) > MOST_CROSSING:
-            self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
+            self.answers.expect_close(job.item.audit_id)
+        self.answers.give(MacOutcome(job.item.audit_id, error=job.error))
 
     def _end(self, job: MacJob, outcome: str, code: str) -> None:
         item = job.item
@@ -353,3 +341,7 @@ def _owner(job: MacJob) -> tuple[str, str]:
 def _nothing(result: CallResult) -> None:
     """Take the answer to a probe: that there is one is all."""
     del result
+
+
+def _unrecorded(audit_id: str, error: CallError) -> MacOutcome:
+    return MacOutcome(audit_id, error=error, recorded=False)

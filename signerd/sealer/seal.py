@@ -15,12 +15,12 @@ from signerd.contracts.services import AuditStore, Clock
 from signerd.errors import SignerdError
 from signerd.sealer import large
 from signerd.sealer.admission import check_id, check_payload, keys_of, refusal_of
+from signerd.sealer.answers import Answers
 from signerd.sealer.aside import Aside
 from signerd.sealer.asking import calls_of
 from signerd.sealer.backends import Backend
 from signerd.sealer.cose import assemble_cose
-from signerd.sealer.framing import COSE
-from signerd.sealer.group import MOST_CROSSING, Group, Groups, closing_leaf
+from signerd.sealer.group import Group, Groups, closing_leaf
 from signerd.sealer.job import Job, Made, Pinned, Violation
 from signerd.sealer.judging import Judging
 from signerd.sealer.presence import Presence
@@ -43,8 +43,8 @@ _REFUTED: Final = CallError("key.backend_fault", "signature_refused", "the key's
 class Sealing:
     """The sealer's work, without its loop. Feed it what came, call :meth:`turn`, send what it leaves.
 
-    ``outcomes`` and ``recorded`` are for the front end; whoever sends them empties them. Between two turns nothing is
-    half done: a leaf is durable or it is still in the group. ``ring`` has the pinned versions by keyid. What takes long
+    ``answers`` are for the front end. Between two turns nothing is half done: a leaf is durable or it is still in the
+    group. ``ring`` has the pinned versions by keyid. What takes long
     runs in ``aside``, and what Python itself must verify in ``verifying``.
     """
 
@@ -71,11 +71,7 @@ class Sealing:
         self._jobs: dict[str, Job] = {}
         self._undelivered: dict[str, Job] = {}
         self._calls: dict[str, list[Call]] = {}
-        self._early: dict[str, SealOutcome] = {}
-        # Ended without a signature, and not closed by the front end yet: its close may be on its way.
-        self._failed: dict[str, None] = {}
-        self.outcomes: list[tuple[SealOutcome, tuple[int, ...]]] = []
-        self.recorded: list[tuple[tuple[str, ...], CallError | None]] = []
+        self.answers: Answers[SealOutcome] = Answers(_unrecorded)
 
     # What came from the front end.
 
@@ -127,24 +123,15 @@ class Sealing:
         job.aside -= 1
         if job.answered:
             job.close_descriptors()  # the link has ended meanwhile
-        elif error is not None:
-            self._jobs.pop(job.item.audit_id, None)
-            self._refuse(job, CallError(error.code, error.reason, error.public))
-            if job.ended:
-                self._failed.pop(job.item.audit_id, None)
-        elif job.ended:
-            self._jobs.pop(job.item.audit_id, None)
-            assert job.error is not None
-            item = job.item
-            self._groups.refuse(RefusedRecord(item.audit_id, item.request, job.ended, job.error.code, "given_up"))
-            self._early[item.audit_id] = SealOutcome(item.audit_id, error=job.error)
-            job.close_descriptors()
-        elif (over := refusal_of(job, self._ring, self._clock)) is not None:
-            # Hashing took its time: validity is read again just before the worker's call.
-            self._jobs.pop(job.item.audit_id, None)
-            self._refuse(job, over)
-        else:
+            return
+        # Hashing took its time: the front end may have given up, and validity is read again before the worker's call.
+        failed = None if error is None else CallError(error.code, error.reason, error.public)
+        late = job.error or failed or refusal_of(job, self._ring, self._clock)
+        if late is None:
             self.ask(job)
+        else:
+            del self._jobs[job.item.audit_id]
+            self._refuse(job, late)
 
     def close(self, close: Close) -> None:
         """Take how a record ended, as the front end saw it. Raises Violation for a record that was never sealed."""
@@ -154,8 +141,8 @@ class Sealing:
             outcome = close.outcome if close.outcome in DELIVERED else "signed_undelivered"
             self._end(delivered, outcome, close.code)
             return
-        if close.audit_id in self._failed:
-            del self._failed[close.audit_id]
+        if self.answers.expects_close(close.audit_id):
+            self.answers.closed(close.audit_id)
             return
         job = self._jobs.get(close.audit_id)
         if job is None or job.ended:
@@ -175,7 +162,7 @@ class Sealing:
     def _check_id(self, audit_id: str) -> None:
         """Refuse an id that is none, or is in use; one that was used before is found by the log itself."""
         check_id(audit_id)
-        if audit_id in self._jobs or audit_id in self._undelivered or audit_id in self._early:
+        if audit_id in self._jobs or audit_id in self._undelivered or self.answers.holds(audit_id):
             raise Violation("audit_id_twice", audit_id)
 
     # One turn.
@@ -272,7 +259,7 @@ class Sealing:
     def release(self, job: Job) -> None:
         """Assemble envelope and bundles, or messages, and answer. From there on the signature may be out."""
         if job.payload_fd is None:
-            assembled = assemble_cose if job.item.profile == COSE else assemble
+            assembled = assemble_cose if job.output.form == "messages" else assemble
             self._release(job, assembled(job, cast("bytes", job.item.payload)))
         else:
             job.aside += 1
@@ -306,10 +293,7 @@ class Sealing:
         job.bundle_digests = tuple([s.bundle_sha256 for s in result.signatures if s.bundle_sha256])
         job.envelope_digest = result.envelope_sha256
         self._undelivered[job.item.audit_id] = self._jobs.pop(job.item.audit_id)
-        self._answer(SealOutcome(job.item.audit_id, ok=result), fds)
-
-    def _answer(self, outcome: SealOutcome, fds: tuple[int, ...] = ()) -> None:
-        self.outcomes.append((outcome, fds))
+        self.answers.give(SealOutcome(job.item.audit_id, ok=result), fds)
 
     # How things end badly.
 
@@ -319,11 +303,11 @@ class Sealing:
         """Refuse before ``decided``: one leaf, and the answer once it is durable."""
         item = job.item
         job.close_descriptors()
-        outcome = outcome_of(error.code)
+        outcome = job.ended or outcome_of(error.code)
         self._groups.refuse(RefusedRecord(item.audit_id, item.request, outcome, error.code, error.reason))
         told = SealOutcome(item.audit_id, error=error, details=dict(details), retry_after_ms=retry_after_ms)
-        self._early[item.audit_id] = told
-        self._remember(item.audit_id)
+        self.answers.hold(item.audit_id, told)
+        self._expect_close(job)
 
     def _fail(self, job: Job) -> None:
         """Close a decided record that is not released: its outcome is in the next group, the answer goes now."""
@@ -331,34 +315,22 @@ class Sealing:
         job.answered = True
         self._jobs.pop(job.item.audit_id, None)
         self._end(job, job.ended or outcome_of(job.error.code), job.error.code)
-        if not job.ended:
-            self._remember(job.item.audit_id)
+        self._expect_close(job)
         # What was given up is answered too: the front end takes a sealer that falls silent for hung.
-        self._answer(SealOutcome(job.item.audit_id, error=job.error))
+        self.answers.give(SealOutcome(job.item.audit_id, error=job.error))
 
-    def _remember(self, audit_id: str) -> None:
-        """Expect a close that crossed the answer, if any: the front end may have given up just then."""
-        self._failed[audit_id] = None
-        if len(self._failed) > MOST_CROSSING:
-            self._failed = dict.fromkeys(list(self._failed)[MOST_CROSSING // 2 :])
+    def _expect_close(self, job: Job) -> None:
+        if not job.ended:
+            self.answers.expect_close(job.item.audit_id)
 
     def _end(self, job: Job, outcome: str, code: str) -> None:
         self._groups.close(closing_leaf(job, outcome, code, self._clock.now_ms(), delivered=outcome in DELIVERED))
         job.close_descriptors()
 
     def _recorded(self, refusals: Sequence[RefusedRecord], error: CallError | None) -> None:
-        ids = []
         for refusal in refusals:
             self._presence.recorded(refusal.audit_id, error is None)
-            early = self._early.pop(refusal.audit_id, None)
-            if early is None:
-                ids.append(refusal.audit_id)
-            elif error is None:
-                self._answer(early)
-            else:
-                self._answer(SealOutcome(refusal.audit_id, error=error, recorded=False))
-        if ids:
-            self.recorded.append((tuple(ids), error))
+        self.answers.note(refusals, error)
 
     def _not_recorded(self, waiting: Sequence[Job], refusals: Sequence[RefusedRecord], error: SignerdError) -> None:
         """Answer everybody whose record could not be written; what the workers sign meanwhile is thrown away."""
@@ -369,9 +341,8 @@ class Sealing:
             job.answered = True
             self._jobs.pop(job.item.audit_id, None)
             job.close_descriptors()
-            if not job.ended:
-                self._remember(job.item.audit_id)
-            self._answer(SealOutcome(job.item.audit_id, error=told, recorded=False))
+            self._expect_close(job)
+            self.answers.deny(job.item.audit_id, told)
 
     def record_violation(self, violation: Violation) -> None:
         """Record what broke the link: a leaf of its own, as the id that it came under may be somebody else's."""
@@ -397,3 +368,7 @@ class Sealing:
         error = self._groups.append_rest()
         if error is not None:
             _log.error("audit log: %s while closing", error)
+
+
+def _unrecorded(audit_id: str, error: CallError) -> SealOutcome:
+    return SealOutcome(audit_id, error=error, recorded=False)

@@ -93,11 +93,10 @@ def assemble(job: Job, payload: bytes) -> Sealed:
         bundle_sha256 = hashlib.sha256(bundle).hexdigest()
         envelope_sha256 = hashlib.sha256(envelope).hexdigest()
         signatures.append(sealed_signature(pinned, made, bundle, bundle_sha256, envelope_sha256, requests[place]))
-    item = job.item
-    combined = None
-    if item.envelope or item.profile == "dsse":
+    combined, leaves = None, job.output.form == "envelope"
+    if job.item.envelope or leaves:
         combined = encode_envelope(payload_b64, payload_type, signers(job))
-    digest = hashlib.sha256(combined).hexdigest() if combined and item.profile == "dsse" else ""
+    digest = hashlib.sha256(combined).hexdigest() if combined and leaves else ""
     return Sealed(
         tuple(signatures),
         job.statement_sha256,

@@ -14,7 +14,16 @@ from signerd.verification.der import BIT_STRING, OCTET_STRING, OID, SEQUENCE, De
 from signerd.verification.gost_curves import CURVES, Curve, Multiples, Point
 from signerd.verification.streebog import Streebog
 
-__all__ = ["GOST_KEY", "LARGEST_MESSAGE", "PARAMETER_SETS", "GostKey", "ParameterSet", "encode_spki", "gost_key"]
+__all__ = [
+    "GOST_KEY",
+    "LARGEST_MESSAGE",
+    "PARAMETER_SETS",
+    "GostKey",
+    "ParameterSet",
+    "check_signable",
+    "encode_spki",
+    "gost_key",
+]
 
 GOST_KEY: Final = bytes.fromhex("06082a850307010101")
 """How the identifier of such a key begins in DER: 1.2.643.7.1.1.1, then 1 for 256 and 2 for 512 bits."""
@@ -190,3 +199,10 @@ def _malformed() -> NoReturn:
     raise Refusal(
         "request.malformed", "key_malformed", "not the public key of a SubjectPublicKeyInfo"
     ) from None
+
+
+def check_signable(message: bytes) -> None:
+    """Refuse (``key.forbidden``, ``gost_payload_too_large``) to sign what no verifier here takes: what is longer than
+    :data:`LARGEST_MESSAGE`."""
+    if len(message) > LARGEST_MESSAGE:
+        raise Refusal("key.forbidden", "gost_payload_too_large", f"a GOST key signs {LARGEST_MESSAGE} bytes at most")

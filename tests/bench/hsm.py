@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import PartMissing
-from bench.peers import RELEASE
+from running.configured import PLUGINS
 
 __all__ = ["FILE_KEY", "HSM_KEY", "Token", "configuration"]
 
@@ -100,15 +100,7 @@ def configuration(folder: Path, settings: dict[str, Any]) -> str:
         return "{ " + ", ".join(parts) + " }"
 
     return f"""
-[plugins.auth-peercred]
-certificate = "none"
-[plugins.entitlement-file]
-certificate = "none"
-[plugins.release-allowlist]
-certificate = "none"
-releases = [{{ digest = "{RELEASE}" }}]
-[plugins.predicates-intoto]
-certificate = "none"
+{PLUGINS}
 [backends.file]
 certificate = "none"
 scheme = "file"

@@ -9,10 +9,11 @@ from statistics import median
 
 from bench.caller import Caller, CallFailed
 from bench.load import PartMissing
-from bench.peers import RELEASE, Daemon
+from bench.peers import Daemon
 from bench.processes import MemoryWatch, memory_mib, tree
 from bench.rows import Row
 from bench.run import Run, say
+from running.configured import PLUGINS
 
 __all__ = ["hmac_file"]
 
@@ -99,15 +100,7 @@ def _configuration(folder: Path) -> str:
     secret.touch(mode=0o600)
     secret.write_bytes(_SECRET)
     return f"""
-[plugins.auth-peercred]
-certificate = "none"
-[plugins.entitlement-file]
-certificate = "none"
-[plugins.release-allowlist]
-certificate = "none"
-releases = [{{ digest = "{RELEASE}" }}]
-[plugins.predicates-intoto]
-certificate = "none"
+{PLUGINS}
 [backends.file]
 certificate = "none"
 scheme = "file"

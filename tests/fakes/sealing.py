@@ -208,7 +208,7 @@ class Bench:
         self.sealing.give_up()
         self.macs.give_up()
         self.aside.close()
-        for _, fds in self.sealing.outcomes:
+        for _, fds in self.sealing.answers.ready:
             for fd in fds:
                 os.close(fd)
 
@@ -252,9 +252,9 @@ class Bench:
 
     def outcomes(self) -> dict[str, SealOutcome]:
         """What was answered so far, by id; each once."""
-        answered = [outcome.audit_id for outcome, _ in self.sealing.outcomes]
+        answered = [outcome.audit_id for outcome, _ in self.sealing.answers.ready]
         assert len(set(answered)) == len(answered)
-        return {outcome.audit_id: outcome for outcome, _ in self.sealing.outcomes}
+        return {outcome.audit_id: outcome for outcome, _ in self.sealing.answers.ready}
 
     def kinds(self, audit_id: str) -> list[str]:
         """The record of one id: the kind of each leaf, with outcome and code where there are any."""

@@ -328,7 +328,7 @@ class MemorySealer:
             Made(h.sign(bytes(job.to_sign(place).message)), PublicKey.from_spki(h.entry.spki))
             for place, h in enumerate(held)
         ]
-        return (assemble_cose if item.profile == "cose" else assemble)(job, payload), ()
+        return (assemble_cose if job.output.form == "messages" else assemble)(job, payload), ()
 
 
 @dataclass(slots=True)

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from outside.parts import ROOT
 from running.callers import request
 from running.configured import key_workers, records, until
 from running.daemon import RELEASE, Running, running
+from running.shell import sign_real_sbom
 from signerd.attestation.dsse import pae
 from signerd.errors import SignerdError
 from signerd.wire.params import Options
@@ -122,24 +121,8 @@ def envelope_of(data: bytes) -> tuple[bytes, bytes]:
 def test_a_real_sbom_signed_by_either_way_is_accepted_by_openssl_with_the_engine(
     vendor: GostToken, base: Path, tmp_path: Path, key: str
 ) -> None:
-    programs = Path(sys.executable).parent
-    (tmp_path / "app").write_bytes(b"the artefact")
-    subprocess.run(
-        [programs / "cyclonedx-py", "environment", "--sv", "1.6", "--of", "JSON", "-o", "sbom.json", sys.executable],
-        cwd=tmp_path, check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
     with running(base, config=configuration(vendor, [key])) as daemon:
-        environment = {**os.environ, "SIGNERD_SOCKET": str(daemon.socket)}
-        for arguments in (
-            ["keys", "--public", "key.pub"],
-            ["sign", "sbom", "sbom.json", "--subject", "app", "--release", RELEASE, "--profile", "dsse"],
-        ):
-            more = ["--envelope", "e.json"] if arguments[0] == "sign" else []
-            done = subprocess.run(
-                [programs / "signerctl", *arguments, *more], cwd=tmp_path, env=environment, capture_output=True,
-                text=True, check=False, timeout=60,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
+        sign_real_sbom(daemon, tmp_path, "--profile", "dsse", "--envelope", "e.json")
     signature, message = envelope_of((tmp_path / "e.json").read_bytes())
     assert b'"bomFormat":"CycloneDX"' in message
     assert vendor.openssl.verifies((tmp_path / "key.pub").read_text(), 256, signature, message)

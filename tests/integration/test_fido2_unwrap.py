@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from fakes.fido2_device import SoftAuthenticator
-from outside.parts import the
 from running.callers import request, sign_until
-from running.daemon import RELEASE, Running, running
+from running.configured import PLUGINS
+from running.daemon import Running, running
+from running.shell import cosign_accepts, sign_real_sbom
 from signerd.errors import SignerdError
 from signerd_client import Signer
 
 PROGRAMS = Path(sys.executable).parent
-TYPE = "https://cyclonedx.org/bom"
 KEY = "fido2:unwrap/release"
 
 
@@ -27,15 +27,7 @@ def configuration(base: Path, device: SoftAuthenticator) -> str:
 [sockets.sign]
 [limits]
 worker_backoff_first_s = 0.05
-[plugins.auth-peercred]
-certificate = "none"
-[plugins.entitlement-file]
-certificate = "none"
-[plugins.release-allowlist]
-certificate = "none"
-releases = [{{ digest = "{RELEASE}" }}]
-[plugins.predicates-intoto]
-certificate = "none"
+{PLUGINS}
 [backends.touch]
 certificate = "none"
 scheme = "fido2"
@@ -75,29 +67,9 @@ def daemon(configured: str, tmp_path: Path) -> Iterator[Running]:
 def test_a_real_sbom_signed_after_a_touch_is_accepted_by_stock_cosign(
     daemon: Running, authenticator: SoftAuthenticator, tmp_path: Path
 ) -> None:
-    (tmp_path / "app").write_bytes(b"the artefact")
-    subprocess.run(
-        [PROGRAMS / "cyclonedx-py", "environment", "--sv", "1.6", "--of", "JSON", "-o", "sbom.json", sys.executable],
-        cwd=tmp_path, check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
-    environment = {**os.environ, "SIGNERD_SOCKET": str(daemon.socket)}
-    for arguments in (
-        ["keys", "--public", "key.pub"],
-        ["sign", "sbom", "sbom.json", "--subject", "app", "--release", RELEASE, "--out", "b.json"],
-    ):
-        done = subprocess.run(
-            [PROGRAMS / "signerctl", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True,
-            check=False, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    sign_real_sbom(daemon, tmp_path, "--out", "b.json")
     assert authenticator.asked == 3
-    command = [the("cosign"), "verify-blob-attestation", "--key", "key.pub", "--bundle", "b.json"]
-    command += ["--insecure-ignore-tlog", "--type", TYPE, "app"]
-    nowhere = {"HOME": str(tmp_path / "home"), "HTTPS_PROXY": "http://127.0.0.1:9"}
-    verified = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | nowhere, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert verified.returncode == 0, verified.stderr
+    cosign_accepts(tmp_path, "b.json")
 
 
 def test_one_touch_lasts_as_long_as_the_worker(daemon: Running, authenticator: SoftAuthenticator) -> None:

@@ -1,9 +1,6 @@
 """GOST keys behind the real daemon: an SBOM, signed, verified by OpenSSL's engine; and a host without that engine."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +8,10 @@ import pytest
 
 from outside.gost import Gost
 from running.callers import request
-from running.daemon import RELEASE, Running, running
+from running.daemon import RELEASE, running
 from running.large import large_sbom
 from running.profiled import profiled, reference
+from running.shell import real_sbom, signerctl
 from signerd.attestation.dsse import pae, parse_envelope
 from signerd.errors import SignerdError
 from signerd.verification.gost import LARGEST_MESSAGE
@@ -22,21 +20,7 @@ from signerd.wire.params import Options
 from signerd_client import Signer, SignRequest
 
 pytestmark = pytest.mark.needs("gost-engine")
-PROGRAMS = Path(sys.executable).parent
 KEYS = ("gost256", "gost512")
-
-
-def signerctl(daemon: Running, folder: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        [PROGRAMS / "signerctl", *arguments],
-        cwd=folder,
-        env={**os.environ, "SIGNERD_SOCKET": str(daemon.socket)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def asked(predicate: bytes | None = None) -> SignRequest:
@@ -47,10 +31,7 @@ def asked(predicate: bytes | None = None) -> SignRequest:
 @pytest.fixture(scope="module")
 def sbom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the environment that runs the tests."""
-    made = tmp_path_factory.mktemp("sbom") / "sbom.json"
-    command = [PROGRAMS / "cyclonedx-py", "environment", "--sv", "1.6", "--of", "JSON", "-o", made, sys.executable]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return made
+    return real_sbom(tmp_path_factory.mktemp("sbom"))
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("gost256", "CryptoPro-A"), ("gost512", "TC26-512-C")])

@@ -1,24 +1,22 @@
 """A key in SoftHSM behind the real daemon: an SBOM, signed, verified by stock cosign; and a module that fails."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fakes.tokens import Shim, SoftHsm
-from outside.parts import the
 from running.callers import request, sign_until
-from running.daemon import RELEASE, Running, running
+from running.configured import PLUGINS
+from running.daemon import Running, running
+from running.shell import cosign_accepts, sign_real_sbom
 from signerd.errors import SignerdError
 from signerd_client import Signer
 
 pytestmark = pytest.mark.needs("softhsm2")
 
-TYPE = "https://cyclonedx.org/bom"
 KEY = "pkcs11:token=demo;object=release%20key;id=%01"
 
 
@@ -34,15 +32,7 @@ def configuration(settings: dict[str, object], key: str = KEY, algorithm: str = 
 [sockets.sign]
 [limits]
 worker_backoff_first_s = 0.05
-[plugins.auth-peercred]
-certificate = "none"
-[plugins.entitlement-file]
-certificate = "none"
-[plugins.release-allowlist]
-certificate = "none"
-releases = [{{ digest = "{RELEASE}" }}]
-[plugins.predicates-intoto]
-certificate = "none"
+{PLUGINS}
 [backends.hsm]
 certificate = "none"
 scheme = "pkcs11"
@@ -80,30 +70,8 @@ def daemon(hsm: SoftHsm, base: Path) -> Iterator[Running]:
 def test_a_real_sbom_signed_in_softhsm_is_accepted_by_stock_cosign(
     daemon: Running, hsm: SoftHsm, tmp_path: Path
 ) -> None:
-    programs = Path(sys.executable).parent
-    (tmp_path / "app").write_bytes(b"the artefact")
-    subprocess.run(
-        [programs / "cyclonedx-py", "environment", "--sv", "1.6", "--of", "JSON", "-o", "sbom.json", sys.executable],
-        cwd=tmp_path, check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
-    environment = {**os.environ, "SIGNERD_SOCKET": str(daemon.socket)}
-    for arguments in (
-        ["keys", "--public", "key.pub"],
-        ["sign", "sbom", "sbom.json", "--subject", "app", "--release", RELEASE, "--out", "b.json"],
-    ):
-        done = subprocess.run(
-            [programs / "signerctl", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True,
-            check=False, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    command = [the("cosign"), "verify-blob-attestation", "--key", "key.pub", "--bundle", "b.json"]
-    command += ["--insecure-ignore-tlog", "--type", TYPE, "app"]
-    nowhere = {"HOME": str(tmp_path / "home"), "HTTPS_PROXY": "http://127.0.0.1:9"}
-    verified = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | nowhere, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert verified.returncode == 0, verified.stderr
-    assert "Verified OK" in verified.stderr
+    sign_real_sbom(daemon, tmp_path, "--out", "b.json")
+    cosign_accepts(tmp_path, "b.json")
     assert "release key" in hsm.tool("--list-objects", "--type", "privkey").stdout
     hsm.tool("--read-object", "--type", "pubkey", "--id", "01", "--output-file", str(tmp_path / "read.der"))
     exported = subprocess.run(

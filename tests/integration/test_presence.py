@@ -274,7 +274,7 @@ def test_why_nobody_touched_it_is_told_once(tmp_path: Path) -> None:
 def test_what_is_touched_too_late_is_thrown_away(tmp_path: Path) -> None:
     with touching(tmp_path, presence_s=0.5) as (daemon, device), Signer.connect(daemon.socket) as signer:
         approval = begin(signer, request())
-        time.sleep(0.6)
+        until(lambda: time.time() * 1000 > approval.expires_at, 20)
         device.touch()
         error = refused(signer, replace(request(), approval_id=approval.approval_id))
         assert (error.code, error.reason) == ("key.presence_required", "approval_expired")

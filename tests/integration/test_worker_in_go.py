@@ -22,8 +22,8 @@ from environment import cache
 from integration.test_docs import Shell, blocks, type_all
 from outside.parts import ROOT, the
 from running.callers import request, sign_until
-from running.configured import until
-from running.daemon import RELEASE, Running
+from running.configured import PLUGINS, until
+from running.daemon import Running
 from signerd.errors import SignerdError
 from signerd_client import Signer
 from signerd_conformance.worker import Start, Worker
@@ -229,15 +229,7 @@ state = "{state}"
 [limits]
 worker_backoff_first_s = 0.05
 worker_backoff_longest_s = 0.2
-[plugins.auth-peercred]
-certificate = "none"
-[plugins.entitlement-file]
-certificate = "none"
-[plugins.release-allowlist]
-certificate = "none"
-releases = [{{ digest = "{RELEASE}" }}]
-[plugins.predicates-intoto]
-certificate = "none"
+{PLUGINS}
 [tenants.local]
 keys = ["go:release"]
 {shown}"""

@@ -12,7 +12,20 @@ import pytest
 
 from running.daemon import RELEASE, Running
 
-__all__ = ["configuration", "key_workers", "memory_kib", "open_descriptors", "records", "stopped", "until"]
+__all__ = ["PLUGINS", "configuration", "key_workers", "memory_kib", "open_descriptors", "records", "stopped", "until"]
+
+PLUGINS = f"""
+[plugins.auth-peercred]
+certificate = "none"
+[plugins.entitlement-file]
+certificate = "none"
+[plugins.release-allowlist]
+certificate = "none"
+releases = [{{ digest = "{RELEASE}" }}]
+[plugins.predicates-intoto]
+certificate = "none"
+"""
+"""The plugins that any daemon of the tests needs: everybody of this uid may sign, what :data:`RELEASE` made."""
 
 
 def configuration(base: Path, limits: Mapping[str, float], *, sign: str = "") -> str:
@@ -23,15 +36,7 @@ def configuration(base: Path, limits: Mapping[str, float], *, sign: str = "") ->
 {sign}
 [limits]
 {table}
-[plugins.auth-peercred]
-certificate = "none"
-[plugins.entitlement-file]
-certificate = "none"
-[plugins.release-allowlist]
-certificate = "none"
-releases = [{{ digest = "{RELEASE}" }}]
-[plugins.predicates-intoto]
-certificate = "none"
+{PLUGINS}
 [plugins.predicates-stella]
 certificate = "none"
 [backends.file]

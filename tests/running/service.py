@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from running.daemon import RELEASE
+from running.configured import PLUGINS
 
 __all__ = ["CREDENTIAL", "ServiceWorker", "service", "service_configuration"]
 
@@ -113,15 +113,7 @@ class ServiceWorker:
 def service_configuration(base: Path, worker: ServiceWorker, *, key: str = "file:default") -> str:
     """A daemon's configuration whose only backend is that worker."""
     return f"""
-[plugins.auth-peercred]
-certificate = "none"
-[plugins.entitlement-file]
-certificate = "none"
-[plugins.release-allowlist]
-certificate = "none"
-releases = [{{ digest = "{RELEASE}" }}]
-[plugins.predicates-intoto]
-certificate = "none"
+{PLUGINS}
 [plugins.predicates-stella]
 certificate = "none"
 [backends.service]

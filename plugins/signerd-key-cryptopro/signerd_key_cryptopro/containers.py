@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.contracts.values import KeyDescription, SignatureResult
 from signerd.errors import Refusal, SignerdError
-from signerd.verification.gost import LARGEST_MESSAGE
+from signerd.verification.gost import check_signable
 from signerd.verification.keys import PublicKey
 from signerd_key_cryptopro.settings import Container, ToolSettings
 from signerd_key_cryptopro.tool import PinRefused, Tool
@@ -62,8 +62,7 @@ class Containers:
         """Sign; s || r in big-endian bytes. Refuses as :meth:`describe`, and ``key.forbidden``,
         ``gost_payload_too_large``."""
         held = self._usable(name)
-        if len(message) > LARGEST_MESSAGE:
-            raise Refusal("key.forbidden", "gost_payload_too_large", f"GOST keys sign {LARGEST_MESSAGE} bytes at most")
+        check_signable(message)
         try:
             return SignatureResult(self._signed(held, message), held.public.keyid)
         except PinRefused as exc:

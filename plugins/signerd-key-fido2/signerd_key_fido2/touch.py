@@ -16,9 +16,9 @@ from fido2.ctap import CtapError
 from fido2.ctap2.base import AssertionResponse, AttestationResponse, Ctap2
 from fido2.ctap2.pin import ClientPin
 
+from signerd.secret_files.pins import read_pin
 from signerd_key_fido2.failures import PROTOCOL, fault, forbidden, not_found, translated, unavailable
 from signerd_key_fido2.latch import PinLatch
-from signerd_key_fido2.pins import read_pin
 from signerd_key_fido2.settings import Settings
 from signerd_key_fido2.transport import SILENCE_S, authenticator, places
 
@@ -27,6 +27,8 @@ __all__ = ["COSE_ALGORITHMS", "Asked", "Asker"]
 COSE_ALGORITHMS: Final = {"FIDO2-ES256": -7, "FIDO2-Ed25519": -8}
 """RFC 9053, table 3."""
 SALT_BYTES: Final = 32
+PIN_LENGTHS: Final = (4, 63)
+"""Code points at least, bytes at most (CTAP 2.1, section 6.5.1)."""
 _SECRETS: Final = "hmac-secret"
 _MAKE, _GET = ClientPin.PERMISSION.MAKE_CREDENTIAL, ClientPin.PERMISSION.GET_ASSERTION
 
@@ -127,7 +129,7 @@ class Asked:
         options = self.ctap.info.options
         if self.settings.pin and options.get("clientPin"):
             client = self._ask("speaking of a PIN", lambda: ClientPin(self.ctap))
-            token = self._presented(client, read_pin(self.settings.pin), permission, rp_id)
+            token = self._presented(client, read_pin(self.settings.pin, *PIN_LENGTHS), permission, rp_id)
         elif options.get("uv") and options.get("pinUvAuthToken"):
             client = self._ask("speaking of a PIN", lambda: ClientPin(self.ctap))
             token = self._ask(

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signerd.errors import Refusal
-from signerd_key_file.files import fault
+from signerd.secret_files.key_files import fault
 
 __all__ = ["SigningKey", "make_key", "signing_key"]
 

@@ -5,17 +5,16 @@ References are ``file:NAME``. NAME is a key of the table ``keys``, or else the f
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from signerd.contracts import hookimpl
+from signerd.contracts.key_names import name_of, next_version
 from signerd.contracts.providers import KeyBackend
-from signerd.contracts.settings import KEY_NAME
 from signerd.contracts.values import KeyDescription, Rotated, SignatureResult
 from signerd.errors import Refusal
+from signerd.secret_files.key_files import KeyFolder, not_found, read_key_file, read_password
 from signerd_key_file.algorithms import SigningKey, make_key, signing_key
-from signerd_key_file.files import KeyFolder, read_key_file
 from signerd_key_file.pem import decode, encode
 from signerd_key_file.settings import understand
 
@@ -23,10 +22,6 @@ __all__ = ["FileBackend", "signerd_key_backends"]
 
 SCHEME: Final = "file:"
 DEFAULT_ALGORITHM: Final = "ES256"
-MOST_VERSIONS: Final = 10_000
-"""Names tried for a new version: a key that was rotated daily has not got there in 27 years."""
-_LONGEST_BASE: Final = 64 - len(".v9999")
-_VERSION: Final = re.compile(r"\.v[0-9]{1,5}\Z")
 
 
 @hookimpl
@@ -67,7 +62,7 @@ class FileBackend:
         An empty ``algorithm`` is ES256. Refuses ``key.forbidden`` for a name that is taken or that the table
         ``keys`` places elsewhere, ``key.algorithm_refused`` for an algorithm that this backend lacks.
         """
-        name = _name_of(key)
+        name = name_of(SCHEME, key)
         folder = self._folder()
         if folder is None or name in self._settings.keys:
             raise Refusal("key.forbidden", "not_generated_here", "this key cannot be made by the signer")
@@ -80,23 +75,13 @@ class FileBackend:
 
         An empty ``algorithm`` is that of ``key``. Refuses ``key.not_found``, and as :meth:`generate` does.
         """
-        signer, _ = self._key(key)
-        base = _VERSION.sub("", _name_of(key))
-        for number in range(2, MOST_VERSIONS if len(base) <= _LONGEST_BASE else 2):
-            name = f"{SCHEME}{base}.v{number}"
-            if name.removeprefix(SCHEME) in self._settings.keys:
-                continue
-            try:
-                return Rotated(name, self.generate(name, algorithm or signer.algorithm))
-            except Refusal as refusal:
-                if refusal.reason != "exists":
-                    raise
-        raise Refusal("key.forbidden", "no_free_name", "there is no name left for a new version of this key")
+        old = self._key(key)[0].algorithm
+        return next_version(SCHEME, key, lambda name: self.generate(name, algorithm or old), self._settings.keys)
 
     def _key(self, key: str) -> tuple[SigningKey, str]:
         known = self._keys.get(key)
         if known is None:
-            private = decode(self._read(_name_of(key)), self._password)
+            private = decode(self._read(name_of(SCHEME, key)), self._password)
             signer = signing_key(private)
             known = (signer, f"sha256:{hashlib.sha256(signer.spki).hexdigest()}")
             self._keys[key] = known
@@ -108,25 +93,14 @@ class FileBackend:
             return read_key_file(place)
         folder = self._folder()
         if folder is None:
-            raise Refusal("key.not_found", "no_such_key", "there is no such key")
+            raise not_found("no_such_key", f"{name} is not in the table keys, and no directory is configured")
         return folder.read(f"{name}.pem")
 
     def _folder(self) -> KeyFolder | None:
         return KeyFolder(self._settings.directory) if self._settings.directory else None
 
     def _password(self) -> bytes | None:
-        place = self._settings.password
-        # One trailing newline is the editor's; a password that ends in one would be a trap for every tool.
-        return None if place is None else read_key_file(place).removesuffix(b"\n")
+        return read_password(self._settings.password)
 
     def _description(self, signer: SigningKey, keyid: str) -> KeyDescription:
         return KeyDescription(signer.algorithm, keyid, signer.spki, self.capabilities, prehash=signer.prehash)
-
-
-def _name_of(key: str) -> str:
-    name = key.removeprefix(SCHEME)
-    if name == key or KEY_NAME.fullmatch(name) is None:
-        raise Refusal(
-            "key.not_found", "reference", "there is no such key", operator=f"{key[:80]!r} is not file:NAME"
-        )
-    return name

@@ -13,12 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from signerd.errors import Refusal
-from signerd_key_file.files import fault
+from signerd.secret_files.key_files import fault
+from signerd.secret_files.pkcs8 import password_for
 
 __all__ = ["decode", "encode"]
-
-_PLAIN = b"-----BEGIN PRIVATE KEY-----"
-_ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
 def decode(text: bytes, password: Callable[[], bytes | None]) -> PrivateKeyTypes:
@@ -28,19 +26,13 @@ def decode(text: bytes, password: Callable[[], bytes | None]) -> PrivateKeyTypes
     ``password_wrong``; ``key.algorithm_refused`` with reason ``key_type`` for a kind of key that cannot be
     read.
     """
-    stripped = text.lstrip()
-    encrypted = stripped.startswith(_ENCRYPTED)
-    if text.count(b"-----BEGIN ") != 1 or not (encrypted or stripped.startswith(_PLAIN)):
-        raise fault("file_format", "a key file holds exactly one PKCS#8 key in PEM")
-    secret = password() if encrypted else None
-    if encrypted and not secret:
-        raise fault("password_missing", "a key file is encrypted and no password is configured")
+    secret = password_for(text, password)
     try:
         return load_pem_private_key(text, secret)
     except UnsupportedAlgorithm:
         raise Refusal("key.algorithm_refused", "key_type", "the key is of a kind that is not used") from None
     except (ValueError, TypeError):
-        if encrypted:
+        if secret is not None:
             # Wrong padding after decryption and a damaged file look alike.
             raise fault("password_wrong", "a key file does not open with the configured password") from None
         raise fault("file_format", "a key file cannot be read as PKCS#8") from None

@@ -238,8 +238,11 @@ def test_passwords_wrong_missing_and_right(
     assert error(backend(folder, password_file=str(password)), "file:k") == "key.backend_fault password_wrong"
     private_file(password, b"\n")
     assert (
-        error(backend(folder, password_file=str(password)), "file:k") == "key.backend_fault password_missing"
+        error(backend(folder, password_file=str(password)), "file:k") == "key.backend_fault password_format"
     )
+    with pytest.raises(SignerdError, match="1 to 1024 bytes"):
+        backend(folder, password_file=str(password)).generate("file:clear", "")
+    assert not (folder / "clear.pem").exists(), "an empty password would have encrypted nothing"
     private_file(password, b"right\n")
     assert backend(folder, password_file=str(password)).describe("file:k").algorithm == "ES256"
     password.chmod(0o640)

@@ -1,18 +1,8 @@
-"""What goes wrong here, as the codes of a key backend."""
+"""What goes wrong here, as a code of a key backend."""
 
-from signerd.errors import Fault, Refusal
+from signerd.errors import Fault
 
-__all__ = ["fault", "not_found", "unavailable"]
-
-
-def fault(reason: str, operator: str) -> Fault:
-    """Build the fault of a backend that cannot use what it found; the operator's text alone names it."""
-    return Fault("key.backend_fault", reason, "a component of the signer failed", operator=operator)
-
-
-def not_found(reason: str, operator: str) -> Refusal:
-    """Build the refusal of a reference that leads to no key."""
-    return Refusal("key.not_found", reason, "there is no such key", operator=operator)
+__all__ = ["unavailable"]
 
 
 def unavailable(reason: str, operator: str) -> Fault:

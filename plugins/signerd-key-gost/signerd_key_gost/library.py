@@ -12,7 +12,8 @@ from ctypes import POINTER, c_char_p, c_int, c_long, c_size_t, c_uint, c_ulong, 
 from functools import cache
 from typing import Final
 
-from signerd_key_gost.failures import fault, unavailable
+from signerd.secret_files.key_files import fault
+from signerd_key_gost.failures import unavailable
 
 __all__ = ["Library", "library"]
 

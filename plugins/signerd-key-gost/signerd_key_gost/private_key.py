@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Final
 
 from signerd.errors import Refusal, SignerdError
+from signerd.secret_files.key_files import fault
+from signerd.secret_files.pkcs8 import password_for
 from signerd.verification.der import INTEGER, OCTET_STRING, OID, DerError, Reader
-from signerd.verification.gost import GOST_KEY, LARGEST_MESSAGE, PARAMETER_SETS
+from signerd.verification.gost import GOST_KEY, PARAMETER_SETS, check_signable
 from signerd.verification.keys import PublicKey
-from signerd_key_gost.failures import fault
 from signerd_key_gost.library import Library
 
 __all__ = ["LAYOUT", "PARAMETERS", "PrivateKey", "make_key", "read_key"]
@@ -28,8 +29,6 @@ PARAMETERS: Final = {
 }
 """The parameter sets that keys are made with, and the engine's names of them."""
 _TYPES: Final = {"GOST3410-2012-256": b"gost2012_256", "GOST3410-2012-512": b"gost2012_512"}
-_PLAIN: Final = b"-----BEGIN PRIVATE KEY-----"
-_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _ITERATIONS: Final = 210_000
 """Of PBKDF2: some 50 ms, once for each key and start of the worker."""
 _SALT_BYTES: Final = 16
@@ -59,14 +58,9 @@ class PrivateKey:
     def sign(self, message: bytes) -> bytes:
         """Return the signature over ``message``, hashed by Streebog of the key's size; in :data:`LAYOUT`.
 
-        ``key.algorithm_refused``, ``gost_payload_too_large``, above what a verifier takes.
+        ``key.forbidden``, ``gost_payload_too_large``, above what a verifier takes.
         """
-        if len(message) > LARGEST_MESSAGE:
-            raise Refusal(
-                "key.algorithm_refused",
-                "gost_payload_too_large",
-                f"a GOST key signs {LARGEST_MESSAGE} bytes at most",
-            )
+        check_signable(message)
         digest = self._crypto.hash(self._bits, message)
         signature, length = ctypes.create_string_buffer(self._bits // 4), ctypes.c_size_t(self._bits // 4)
         self._crypto.call("EVP_PKEY_sign", self._signing, signature, ctypes.byref(length), digest, len(digest))
@@ -100,14 +94,8 @@ def read_key(crypto: Library, text: bytes, password: Callable[[], bytes | None])
     ``password_missing``, ``password_wrong``; ``key.algorithm_refused`` (``key_type``, ``curve``) for a key of another
     kind.
     """
-    stripped = text.lstrip()
-    encrypted = stripped.startswith(_ENCRYPTED)
-    if text.count(b"-----BEGIN ") != 1 or not (encrypted or stripped.startswith(_PLAIN)):
-        raise fault("file_format", "a key file holds exactly one PKCS#8 key in PEM")
-    secret = password() if encrypted else None
-    if encrypted and not secret:
-        raise fault("password_missing", "a key file is encrypted and no password is configured")
-    info = _opened(crypto, stripped, secret)
+    secret = password_for(text, password)
+    info = _opened(crypto, text.lstrip(), secret)
     try:
         _check_private(crypto.written("i2d_PKCS8_PRIV_KEY_INFO_bio", info))
         return PrivateKey(crypto, crypto.call("EVP_PKCS82PKEY", info))

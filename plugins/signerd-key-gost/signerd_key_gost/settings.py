@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from signerd.contracts.settings import absolute_path, key_name, only_known, secret_place, table_of
+from signerd.contracts.settings import absolute_path, key_name, one_secret_place, only_known, secret_place, table_of
 from signerd_key_gost.private_key import PARAMETERS
 
 __all__ = ["Settings", "understand"]
@@ -45,12 +45,7 @@ def understand(settings: Mapping[str, object]) -> Settings:
 def _place(name: str, entry: object) -> str:
     where = f"keys.{name}"
     key_name(where, name)
-    table = table_of(where, entry, "path or credential")
-    only_known(table, {"path", "credential"}, f"{where}.")
-    place = secret_place(table, "path", "credential", f"{where}.")
-    if place is None:
-        raise ValueError(f"{where}: exactly one of path and credential is expected")
-    return place
+    return one_secret_place(where, entry, "path", "credential")
 
 
 def _parameters(algorithm: str, settings: Mapping[str, object]) -> str:

@@ -3,13 +3,13 @@
 References are ``hmac:NAME``. The secret lies in the folder's one file of that name.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from hmac import compare_digest
 from typing import Final
 
 from signerd.attestation.macs import KEYID_LABEL, mac_keyid
 from signerd.contracts import hookimpl
+from signerd.contracts.key_names import name_of, next_version
 from signerd.contracts.providers import KeyBackend
 from signerd.contracts.values import KeyDescription, MacChecked, MacResult, Rotated, SignatureResult
 from signerd.errors import Refusal
@@ -21,10 +21,6 @@ __all__ = ["HmacBackend", "signerd_key_backends"]
 
 SCHEME: Final = "hmac:"
 DEFAULT_ALGORITHM: Final = "HMAC-SHA256"
-MOST_VERSIONS: Final = 10_000
-_LONGEST_BASE: Final = 64 - len(".v9999")
-_VERSION: Final = re.compile(r"\.v[0-9]{1,5}\Z")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @hookimpl
@@ -66,7 +62,7 @@ class HmacBackend:
 
     def generate(self, key: str, algorithm: str) -> KeyDescription:
         """Make a random secret of 64 bytes in a new file; an empty ``algorithm`` is HMAC-SHA256."""
-        self._secrets.create(_name_of(key), algorithm or DEFAULT_ALGORITHM)
+        self._secrets.create(name_of(SCHEME, key), algorithm or DEFAULT_ALGORITHM)
         return self.describe(key)
 
     def rotate(self, key: str, algorithm: str) -> Rotated:
@@ -74,16 +70,8 @@ class HmacBackend:
 
         An empty ``algorithm`` is that of ``key``. Refuses ``key.not_found``, and as :meth:`generate` does.
         """
-        current, _, _ = self._key(key)
-        base = _VERSION.sub("", _name_of(key))
-        for number in range(2, MOST_VERSIONS if len(base) <= _LONGEST_BASE else 2):
-            name = f"{SCHEME}{base}.v{number}"
-            try:
-                return Rotated(name, self.generate(name, algorithm or current))
-            except Refusal as refusal:
-                if refusal.reason != "exists":
-                    raise
-        raise Refusal("key.forbidden", "no_free_name", "there is no name left for a new version of this key")
+        old, _, _ = self._key(key)
+        return next_version(SCHEME, key, lambda name: self.generate(name, algorithm or old))
 
     def _secret(self, key: str, algorithm: str) -> tuple[bytes, str]:
         own, secret, keyid = self._keys.get(key) or self._key(key)
@@ -94,16 +82,7 @@ class HmacBackend:
     def _key(self, key: str) -> tuple[str, bytes, str]:
         known = self._keys.get(key)
         if known is None:
-            algorithm, secret = self._secrets.find(_name_of(key))
+            algorithm, secret = self._secrets.find(name_of(SCHEME, key))
             known = (algorithm, secret, mac_keyid(compute("HMAC-SHA256", secret, [KEYID_LABEL])))
             self._keys[key] = known
         return known
-
-
-def _name_of(key: str) -> str:
-    name = key.removeprefix(SCHEME)
-    if name == key or _NAME.fullmatch(name) is None:
-        raise Refusal(
-            "key.not_found", "reference", "there is no such key", operator=f"{key[:80]!r} is not hmac:NAME"
-        )
-    return name

@@ -5,13 +5,12 @@ one algorithm, and no configuration can say otherwise.
 """
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from signerd.attestation.macs import MACS
-from signerd.errors import Fault, Refusal
-from signerd.secret_files.folder import NameTaken, SecretFolder, UnfitFolder
+from signerd.errors import Refusal
+from signerd.secret_files.folder import SecretFolder
+from signerd.secret_files.key_files import fault, not_found, told
 from signerd.secret_files.reading import Unfit
 
 __all__ = ["NEW_BYTES", "SecretKeys"]
@@ -33,14 +32,14 @@ class SecretKeys:
         """Return algorithm and secret of ``name``; ``key.not_found``."""
         found = [(algorithm, secret) for algorithm in MACS if (secret := self._read(name, algorithm)) is not None]
         if not found:
-            raise Refusal("key.not_found", "no_such_key", "there is no such key", operator=f"no file of {name}")
+            raise not_found("no_such_key", f"no file of {name}")
         if len(found) > 1:
-            raise _fault("two_algorithms", f"{name} has a file for each of {', '.join(each for each, _ in found)}")
+            raise fault("two_algorithms", f"{name} has a file for each of {', '.join(each for each, _ in found)}")
         algorithm, secret = found[0]
         spec = MACS[algorithm]
         if not spec.shortest_key <= len(secret) <= spec.longest_key:
             expected = f"{spec.shortest_key} to {spec.longest_key} bytes"
-            raise _fault("secret_length", f"{name}.{_SUFFIX[algorithm]} must have {expected}, got {len(secret)}")
+            raise fault("secret_length", f"{name}.{_SUFFIX[algorithm]} must have {expected}, got {len(secret)}")
         return algorithm, secret
 
     def create(self, name: str, algorithm: str) -> None:
@@ -50,30 +49,14 @@ class SecretKeys:
             raise Refusal("key.algorithm_refused", "unknown_algorithm", "this backend makes no such key")
         if any(self._read(name, each) is not None for each in MACS):
             raise Refusal("key.forbidden", "exists", "there is a key of this name already")
-        with _told():
+        with told():
             self._folder.create(f"{name}.{_SUFFIX[algorithm]}", secrets.token_bytes(NEW_BYTES))
 
     def _read(self, name: str, algorithm: str) -> bytes | None:
-        with _told():
+        with told():
             try:
                 return self._folder.read(f"{name}.{_SUFFIX[algorithm]}")
             except Unfit as unfit:
                 if unfit.reason != "missing":
                     raise
                 return None
-
-
-def _fault(reason: str, operator: str) -> Fault:
-    return Fault("key.backend_fault", reason, "a component of the signer failed", operator=operator)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except Unfit as unfit:
-        raise _fault(f"file_{unfit.reason}", str(unfit)) from unfit
-    except UnfitFolder as unfit:
-        raise _fault(f"directory_{unfit.reason}", str(unfit)) from unfit
-    except NameTaken:
-        raise Refusal("key.forbidden", "exists", "there is a key of this name already") from None

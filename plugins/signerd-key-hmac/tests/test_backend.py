@@ -89,6 +89,7 @@ def test_a_rotated_key_has_a_name_and_a_secret_of_its_own(backend: HmacBackend) 
     assert backend.describe("hmac:k") == first
     backend.generate(f"hmac:{'a' * 60}", "")
     assert error(backend.rotate, f"hmac:{'a' * 60}", "") == "key.forbidden no_free_name"
+    assert error(backend.rotate, "hmac:nobody", "HMAC-SHA256") == "key.not_found no_such_key"
 
 
 @pytest.mark.parametrize("reference", ["", "hmac:", "file:k", "hmac:../k", "hmac:a/b", "hmac:.k", "hmac:" + "a" * 65])

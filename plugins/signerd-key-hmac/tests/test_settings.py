@@ -14,7 +14,7 @@ def test_the_directory() -> None:
         ({"directory": "secrets"}, "directory: an absolute path is expected"),
         ({"directory": 5}, "directory: an absolute path is expected"),
         ({"directory": "/a\0b"}, "directory: an absolute path is expected"),
-        ({"directory": "/a", "secret": "hunter2"}, "secret: unknown key; expected is directory"),
+        ({"directory": "/a", "secret": "hunter2"}, "secret: unknown key; expected are directory"),
     ],
 )
 def test_what_is_wrong_is_said(given: dict[str, object], sentence: str) -> None:

@@ -20,7 +20,7 @@ from pkcs11.attributes import AttributeMapper, handle_ulong
 
 from signerd.errors import Refusal, SignerdError
 from signerd.verification.der import INTEGER, SEQUENCE, DerError, Reader, context
-from signerd.verification.gost import LARGEST_MESSAGE, PARAMETER_SETS, encode_spki, gost_key
+from signerd.verification.gost import PARAMETER_SETS, check_signable, encode_spki, gost_key
 from signerd.verification.streebog import Streebog
 from signerd_key_pkcs11.algorithms import Scheme, mechanism_missing
 from signerd_key_pkcs11.failures import fault
@@ -142,10 +142,7 @@ def scheme_in(offered: Collection[int], algorithm: str, habits: GostHabits) -> S
         return raw[::-1] if habits.signature is SignatureOrder.REVERSED else raw
 
     def hashed(message: bytes) -> bytes:
-        if len(message) > LARGEST_MESSAGE:
-            raise Refusal(
-                "key.forbidden", "gost_payload_too_large", f"GOST keys sign {LARGEST_MESSAGE} bytes at most"
-            )
+        check_signable(message)
         return Streebog(size, message).digest()
 
     if kind.hashing in offered:

@@ -9,6 +9,7 @@ from typing import Final
 from signerd.contracts.settings import (
     absolute_path,
     key_name,
+    one_secret_place,
     only_known,
     pin_of_file,
     secret_place,
@@ -110,12 +111,7 @@ def _token(label: str, entry: object) -> str:
     where = f"tokens.{label}"
     if not 1 <= len(label.encode()) <= LABEL_BYTES:
         raise ValueError(f"{where}: a token's label is expected, at most {LABEL_BYTES} bytes")
-    table = table_of(where, entry, "pin_file or pin_credential")
-    only_known(table, {"pin_file", "pin_credential"}, f"{where}.")
-    place = secret_place(table, "pin_file", "pin_credential", f"{where}.")
-    if place is None:
-        raise ValueError(f"{where}: exactly one of pin_file and pin_credential is expected")
-    return place
+    return one_secret_place(where, entry, "pin_file", "pin_credential")
 
 
 def _habits(table: Mapping[str, object]) -> GostHabits:

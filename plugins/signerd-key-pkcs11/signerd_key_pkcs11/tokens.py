@@ -12,11 +12,11 @@ from typing import Final
 import pkcs11
 from pkcs11 import TokenFlag, exceptions
 
+from signerd.secret_files.pins import read_pin
 from signerd_key_pkcs11.failures import PIN_REJECTED, PIN_UNJUDGED, fault, forbidden, translated, unavailable
 from signerd_key_pkcs11.gost import attribute_mapper
 from signerd_key_pkcs11.latch import PinLatch
 from signerd_key_pkcs11.library import Libraries, LockingLibrary
-from signerd_key_pkcs11.pins import read_pin
 from signerd_key_pkcs11.settings import Settings
 from signerd_key_pkcs11.uri import KeyUri
 
@@ -24,6 +24,8 @@ __all__ = ["OpenToken", "Tokens"]
 
 _log = logging.getLogger(__name__)
 
+LONGEST_PIN: Final = 256
+"""Bytes; no token takes a longer PIN: a longer file is the wrong one."""
 _AWAY: Final = (exceptions.TokenNotPresent, exceptions.TokenNotRecognised, exceptions.SlotIDInvalid)
 _HOPELESS: Final = {TokenFlag.USER_PIN_LOCKED: "pin_locked", TokenFlag.USER_PIN_FINAL_TRY: "pin_final_try"}
 """Token flags under which no PIN is presented: it is locked, or a wrong one would lock it."""
@@ -150,7 +152,7 @@ class Tokens:
         for flag, reason in _HOPELESS.items():
             if flags & flag:
                 raise fault(reason, f"token {token.label}: no PIN is presented; log in by hand to reset its counter")
-        pin = read_pin(place)
+        pin = read_pin(place, 1, LONGEST_PIN)
         session = self._latch.login(
             _identity(token),
             pin,

@@ -10,11 +10,11 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from signerd.attestation.algorithms import bundled
 from signerd.attestation.canonical import canonical_json
+from signerd.attestation.output import OUTPUT_PROFILES
 from signerd.errors import Refusal
 from signerd.wire.params import Options
-from signerd.wire.signed import VerifyCommand
+from signerd.wire.signed import SigningIdentity, VerifyCommand
 from signerd_client.commands import touching
 from signerd_client.commands.connecting import connect
 from signerd_client.documents import detect_type
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.envelope is not None and signed.envelope is not None:
         write_file(arguments.envelope, signed.envelope)
     if arguments.profile == "cose":
-        _write_messages(arguments, signed)
+        _write_each(arguments, signed.cose, signed.result.signing_identity, "cose")
     else:
         _write_bundles(arguments, signed)
     if arguments.receipt is not None:
@@ -165,40 +165,29 @@ def _check_places(arguments: argparse.Namespace) -> None:
 
 
 def _write_bundles(arguments: argparse.Namespace, signed: Signed) -> None:
-    bundles = signed.bundles
-    if arguments.out is not None and os.path.isdir(arguments.out):
-        identities = signed.result.signing_identity
-        places = bundled(arguments.profile or "cosign", [identity.algorithm for identity in identities])
-        for index, (bundle, place) in enumerate(zip(bundles, places, strict=True)):
-            identity = identities[place]
-            hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
-            write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.sigstore.json"), bundle)
-    elif not bundles and arguments.profile == "dsse":
-        pass  # the daemon's warning says why
-    elif len(bundles) > 1 or not bundles:
-        if not (arguments.output_given and arguments.output == "json"):
-            raise Refusal(
-                "request.malformed", "out_directory", f"{len(bundles)} bundles do not fit into one file"
-            )
-    elif arguments.out is not None:
-        write_file(arguments.out, bundles[0])
-    elif not arguments.output_given:
-        write_stdout(bundles[0])
+    output = OUTPUT_PROFILES[arguments.profile or "cosign"]
+    if output.form == "envelope" and not signed.bundles:
+        return  # the daemon's warning says why
+    identities = signed.result.signing_identity
+    places = output.bundled([identity.algorithm for identity in identities])
+    _write_each(arguments, signed.bundles, [identities[place] for place in places], "sigstore.json")
 
 
-def _write_messages(arguments: argparse.Namespace, signed: Signed) -> None:
-    messages = signed.cose
+def _write_each(
+    arguments: argparse.Namespace, parts: Sequence[bytes], signers: Sequence[SigningIdentity], ending: str
+) -> None:
+    """Write a file for each signer where ``--out`` is a directory, else the only one there."""
     if arguments.out is not None and os.path.isdir(arguments.out):
-        for index, (message, identity) in enumerate(zip(messages, signed.result.signing_identity, strict=True)):
-            hexadecimal = re.sub(r"[^0-9a-f]", "", identity.keyid.removeprefix("sha256:"))[:12]
-            write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.cose"), message)
-    elif len(messages) != 1:
+        for index, (part, signer) in enumerate(zip(parts, signers, strict=True)):
+            hexadecimal = re.sub(r"[^0-9a-f]", "", signer.keyid.removeprefix("sha256:"))[:12]
+            write_file(os.path.join(arguments.out, f"{index}-{hexadecimal}.{ending}"), part)
+    elif len(parts) != 1:
         if not (arguments.output_given and arguments.output == "json"):
-            raise Refusal("request.malformed", "out_directory", f"{len(messages)} messages do not fit into one file")
+            raise Refusal("request.malformed", "out_directory", f"{len(parts)} signatures do not fit into one file")
     elif arguments.out is not None:
-        write_file(arguments.out, messages[0])
+        write_file(arguments.out, parts[0])
     elif not arguments.output_given:
-        write_stdout(messages[0])
+        write_stdout(parts[0])
 
 
 def as_table(signed: Signed) -> str:

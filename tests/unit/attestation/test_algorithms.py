@@ -9,9 +9,7 @@ from signerd.attestation.algorithms import (
     COSIGN_ALGORITHMS,
     SIGNATURE_DIGEST,
     allows,
-    bundled,
     check_algorithm,
-    check_output,
     parts_of,
 )
 from signerd.errors import Refusal
@@ -89,45 +87,6 @@ def test_a_part_stands_once(profile: str) -> None:
         parts_of(profile)
 
 
-@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
-def test_cosign_carries_what_it_verifies_and_dsse_everything(algorithm: str) -> None:
-    check_output("dsse", algorithm)
-    if algorithm in COSIGN_ALGORITHMS:
-        check_output("cosign", algorithm)
-        return
-    with pytest.raises(Refusal) as caught:
-        check_output("cosign", algorithm)
-    assert (caught.value.code, caught.value.reason) == ("key.algorithm_refused", "not_for_cosign")
-    assert algorithm in caught.value.public
-
-
-@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
-def test_cose_carries_what_it_has_a_recommended_number_for(algorithm: str) -> None:
-    if algorithm in ("ES256", "ES384", "ES512", "Ed25519"):
-        check_output("cose", algorithm)
-        return
-    with pytest.raises(Refusal) as caught:
-        check_output("cose", algorithm)
-    assert (caught.value.code, caught.value.reason) == ("key.algorithm_refused", "not_for_cose")
-    assert caught.value.details == {"reason": "not_for_cose", "profile": "cose", "algorithm": algorithm}
-
-
 def test_what_cosign_needs_an_option_for_is_what_it_carries() -> None:
     assert set(SIGNATURE_DIGEST) < COSIGN_ALGORITHMS
     assert COMPANION_ALGORITHM in COSIGN_ALGORITHMS - set(SIGNATURE_DIGEST)
-
-
-@pytest.mark.parametrize(
-    ("algorithms", "companion"),
-    [
-        ([], ()),
-        (["ES384"], ()),
-        (["ES256"], (0,)),
-        (["Ed25519", "ES384", "ES256", "ES256"], (2,)),
-        (["FIDO2-ES256", "RSA-PSS-SHA256"], ()),
-    ],
-)
-def test_the_companion_is_the_first_key_of_es256(algorithms: list[str], companion: tuple[int, ...]) -> None:
-    assert bundled("dsse", algorithms) == companion
-    assert bundled("cosign", algorithms) == tuple(range(len(algorithms)))
-    assert bundled("cose", algorithms) == bundled("dsse", algorithms, statement=False) == ()

@@ -24,6 +24,7 @@ DIGEST = "0" * 64
         (lambda: settings.secret_place({}, "f", "c"), None),
         (lambda: settings.secret_place({"f": "/a"}, "f", "c"), "/a"),
         (lambda: settings.secret_place({"c": "name"}, "f", "c"), "name"),
+        (lambda: settings.one_secret_place("t", {"f": "/a"}, "f", "c"), "/a"),
     ],
 )
 def test_what_is_understood(read: Callable[[], object], understood: object) -> None:
@@ -52,6 +53,9 @@ def test_what_is_understood(read: Callable[[], object], understood: object) -> N
         (lambda: settings.pin_of_file("d", DIGEST[1:]), "d: 64 lowercase hex digits are expected"),
         (lambda: settings.pin_of_file("d", "A" * 64), "d: 64 lowercase hex digits are expected"),
         (lambda: settings.secret_place({"f": "/a", "c": "b"}, "f", "c", "t."), "t.f and t.c: only one of them"),
+        (lambda: settings.one_secret_place("t", {}, "f", "c"), "t: exactly one of f and c is expected"),
+        (lambda: settings.one_secret_place("t", "/a", "f", "c"), "t: a table of f or c is expected"),
+        (lambda: settings.one_secret_place("t", {"f": "/a", "x": 1}, "f", "c"), "t.x: unknown key"),
         (lambda: settings.secret_place({"f": "a"}, "f", "c", "t."), "t.f: an absolute path is expected"),
         (lambda: settings.secret_place({"c": "../a"}, "f", "c"), "c: the name of a systemd credential is expected"),
         (lambda: settings.secret_place({"c": 7}, "f", "c"), "c: the name of a systemd credential is expected"),

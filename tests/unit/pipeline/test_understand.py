@@ -323,7 +323,7 @@ def test_digests_by_gost_stand_in_what_is_not_for_cosign_alone(profile: Any, all
     asked = request(order(subject=(subject,), options=Options(profile=profile)))
     if allowed:
         order_ = understood(world(), asked)
-        assert (order_.profile, order_.subjects[0].digest) == ("dsse", subject.digest)
+        assert (order_.output.name, order_.subjects[0].digest) == ("dsse", subject.digest)
     else:
         assert refused(world(), asked)[:2] == ("statement.invalid", "digest_unknown")
 
@@ -342,7 +342,7 @@ def test_what_the_tenant_has_published_is_not_left_out_for_the_form(asked: dict[
 def test_a_bare_document_is_an_order_too() -> None:
     asked = request(payload())
     evidence = understood(world(), asked)
-    assert (evidence.bare, evidence.payload_type, evidence.profile) == (True, RECORD_TYPE, "dsse")
+    assert (evidence.bare, evidence.payload_type, evidence.output.name) == (True, RECORD_TYPE, "dsse")
     assert evidence.predicate_type.uri == RECORD
     assert [(s.name, s.digest) for s in evidence.subjects] == [("payload", {})]
     named = payload(subject=(Subject("scan", digest={"sha256": DIGEST}),))

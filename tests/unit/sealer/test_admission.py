@@ -186,9 +186,9 @@ def test_a_bare_document_leaves_in_an_envelope(bench: Bench) -> None:
 
 
 def test_a_message_is_by_keys_that_cose_knows_and_has_no_envelope_beside_it(bench: Bench) -> None:
-    with pytest.raises(Violation, match=r"^cose_form$"):
+    with pytest.raises(Violation, match=r"^output_form$"):
         keys_of(bench.item(profile="cose", envelope=True), bench.ring)
     first, *_ = bench.ring
     bench.ring[first] = dataclasses.replace(bench.ring[first], public=None)
-    with pytest.raises(Violation, match=r"^cose_form$"):
+    with pytest.raises(Violation, match=r"^output_form$"):
         keys_of(bench.item(profile="cose"), bench.ring)

@@ -189,13 +189,13 @@ def test_answers_leave_in_groups_as_soon_as_a_group_is_there(ends: Ends) -> None
     ends.peer.send(SealMany(tuple(ends.peer.item() for _ in range(2 * OUTCOMES_PER_FRAME + 1))))
     ends.front.read()
     ends.bench.turn()
-    ends.bench.sealing.outcomes.clear()
+    ends.bench.sealing.answers.ready.clear()
     calls = ends.bench.backend.calls
     ends.bench.backend.calls = calls[: OUTCOMES_PER_FRAME - 1]
     ends.bench.backend.answer()
     ends.front.progress()
     assert not ends.link.wants_write
-    assert len(ends.bench.sealing.outcomes) == OUTCOMES_PER_FRAME - 1
+    assert len(ends.bench.sealing.answers.ready) == OUTCOMES_PER_FRAME - 1
     ends.bench.backend.calls = calls[OUTCOMES_PER_FRAME - 1 :]
     ends.bench.backend.answer()
     ends.front.progress()

@@ -147,7 +147,7 @@ def test_a_large_payload_is_signed_too(bench: Bench) -> None:
     ok = bench.outcomes()[one].ok
     assert ok is not None
     assert isinstance(ok.envelope, Descriptor)
-    fds = next(fds for outcome, fds in bench.sealing.outcomes if outcome.audit_id == one)
+    fds = next(fds for outcome, fds in bench.sealing.answers.ready if outcome.audit_id == one)
     envelope = os.pread(fds[ok.envelope.fd], ok.envelope.size, 0)
     assert len(envelope) > len(payload)
 

@@ -98,7 +98,7 @@ class Bench:
             self.macs.turn()
 
     def outcome(self, audit_id: str) -> MacOutcome:
-        (found,) = [outcome for outcome in self.macs.outcomes if outcome.audit_id == audit_id]
+        (found,) = [outcome for outcome, _ in self.macs.answers.ready if outcome.audit_id == audit_id]
         return found
 
     def kinds(self, audit_id: str) -> list[str]:
@@ -120,13 +120,13 @@ def bench() -> Iterator[Bench]:
 def test_nothing_is_answered_before_it_is_on_the_record(bench: Bench) -> None:
     first = bench.admit()
     bench.answer()
-    assert bench.macs.outcomes == []
+    assert bench.macs.answers.ready == []
     bench.turn()
     assert bench.kinds(first) == ["decided"]
     assert bench.outcome(first).ok is not None
     second = bench.admit()
     bench.turn()
-    assert len(bench.macs.outcomes) == 1
+    assert len(bench.macs.answers.ready) == 1
     bench.answer()
     made = bench.outcome(second).ok
     assert made is not None
@@ -197,6 +197,20 @@ def test_a_key_that_signs_makes_no_mac_and_one_of_another_tenant_is_foreign(benc
         bench.admit()
 
 
+def test_an_id_that_comes_twice_costs_no_other_its_record(bench: Bench) -> None:
+    used = bench.admit()
+    bench.answer()
+    bench.turn()
+    bench.macs.close(Close(used, "computed"))
+    bench.turn()
+    refused = bench.admit(principal_expires_at=NOW)
+    bench.admit(audit_id=used)
+    with pytest.raises(Violation, match="audit_id_twice"):
+        bench.turn()
+    bench.macs.give_up()
+    assert bench.kinds(refused)[0].startswith("refused:")
+
+
 def test_an_id_comes_once(bench: Bench) -> None:
     audit_id = bench.admit()
     with pytest.raises(Violation, match="audit_id_twice"):
@@ -221,7 +235,7 @@ def test_a_key_that_is_not_valid_is_one_leaf_and_no_call(bench: Bench, changes: 
     bench.ring[KEYID] = Pinned(entry, None, "mac", False, purposes=frozenset({"signing"}))
     before = open_here()
     audit_id = bench.admit(Descriptor(0, 9))
-    assert bench.macs.outcomes == []
+    assert bench.macs.answers.ready == []
     bench.turn()
     assert bench.kinds(audit_id) == [f"refused:refused:{code}"]
     error = bench.outcome(audit_id).error

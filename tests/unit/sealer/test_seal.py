@@ -94,7 +94,7 @@ def test_a_group_is_one_commit_and_its_items_end_each_in_its_own_way(bench: Benc
     bench.sealing.refuse(RefusedRecord("refused1", REQUEST, "refused", "release.untrusted", "unknown"))
     bench.turn()
     assert [leaf.kind for leaf in bench.store.leaves] == ["refused", "decided", "decided", "decided"]
-    assert bench.sealing.recorded == [(("refused1",), None)]
+    assert bench.sealing.answers.recorded == [(("refused1",), None)]
     seen: list[str] = []
 
     def second(signature: bytes) -> bytes:
@@ -229,7 +229,7 @@ def test_a_commit_that_fails_releases_nothing_and_keeps_what_belongs_to_earlier_
         assert outcome.ok is None
         assert outcome.error is not None
         assert (outcome.error.code, outcome.recorded) == ("audit.unavailable", False)
-    ((ids, error),) = bench.sealing.recorded
+    ((ids, error),) = bench.sealing.answers.recorded
     assert ids == ("refused1",)
     assert error is not None
     assert error.code == "audit.unavailable"
@@ -332,9 +332,9 @@ def test_a_large_message_frees_every_descriptor(large: Bench) -> None:
     ok, plain = large.outcomes()[one].ok, large.outcomes()[inline].ok
     assert ok is not None
     assert plain is not None
-    fds = next(fds for outcome, fds in large.sealing.outcomes if outcome.audit_id == one)
+    fds = next(fds for outcome, fds in large.sealing.answers.ready if outcome.audit_id == one)
     assert len(fds) == 2
-    large.sealing.outcomes.clear()
+    large.sealing.answers.ready.clear()
     for signature, other in zip(ok.signatures, plain.signatures, strict=True):
         assert isinstance(signature.bundle, Descriptor)
         assert os.pread(fds[signature.bundle.fd], signature.bundle.size + 1, 0) == other.bundle
@@ -377,9 +377,9 @@ def test_a_large_payload_gives_the_same_bytes_and_frees_every_descriptor(large: 
     assert ok is not None
     assert plain is not None
     assert ok.statement_sha256 == plain.statement_sha256
-    fds = next(fds for outcome, fds in large.sealing.outcomes if outcome.audit_id == one)
+    fds = next(fds for outcome, fds in large.sealing.answers.ready if outcome.audit_id == one)
     assert len(fds) == 3
-    large.sealing.outcomes.clear()
+    large.sealing.answers.ready.clear()
 
     def content(memfd: bytes | Descriptor | None) -> bytes:
         assert isinstance(memfd, Descriptor)
@@ -649,7 +649,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_released_that_is_not_durable_and_verified(self) -> None:
-        for outcome, fds in self.bench.sealing.outcomes:
+        for outcome, fds in self.bench.sealing.answers.ready:
             if outcome.ok is None:
                 continue
             assert self.bench.kinds(outcome.audit_id)[0] == "decided"
@@ -672,7 +672,7 @@ class Lives(RuleBasedStateMachine):
         self.bench.close()
         answered = self.bench.outcomes()
         unrecorded = {one for one, outcome in answered.items() if not outcome.recorded}
-        unrecorded |= {one for ids, error in self.bench.sealing.recorded if error is not None for one in ids}
+        unrecorded |= {one for ids, error in self.bench.sealing.answers.recorded if error is not None for one in ids}
         for one in self.known:
             kinds = [kind.split(":")[0] for kind in self.bench.kinds(one)]
             assert kinds in ([["refused"], ["decided", "outcome"]] if one not in unrecorded else [[]])

@@ -14,6 +14,7 @@ from signerd.verification.gost import (
     PARAMETER_SETS,
     GostKey,
     ParameterSet,
+    check_signable,
     encode_spki,
     gost_key,
 )
@@ -234,6 +235,13 @@ def test_a_message_that_is_too_long_is_refused_before_it_is_hashed() -> None:
         key.verify(b"\1" * 64, bytes(LARGEST_MESSAGE + 1))
     assert (caught.value.code, caught.value.reason) == ("verification.failed", "gost_payload_too_large")
     assert not key.verify(b"\1" * 63, bytes(LARGEST_MESSAGE + 1))
+
+
+def test_what_could_not_be_verified_is_not_signed() -> None:
+    check_signable(bytes(LARGEST_MESSAGE))
+    with pytest.raises(Refusal) as caught:
+        check_signable(bytes(LARGEST_MESSAGE + 1))
+    assert (caught.value.code, caught.value.reason) == ("key.forbidden", "gost_payload_too_large")
 
 
 @pytest.mark.needs("gost-engine")

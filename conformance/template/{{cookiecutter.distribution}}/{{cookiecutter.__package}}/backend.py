@@ -6,8 +6,7 @@ It runs in a key worker, may block, and decides nothing: signerd verifies each s
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,15 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from signerd.contracts import hookimpl
 from signerd.contracts.values import KeyDescription, SignatureResult
-from signerd.errors import Fault, Refusal
-from signerd.secret_files.folder import NameTaken, SecretFolder, UnfitFolder
-from signerd.secret_files.reading import Unfit
+from signerd.errors import Refusal
+from signerd.secret_files.key_files import KeyFolder, fault, not_found
 
 __all__ = ["Backend", "signerd_key_backends"]
 
 _REFERENCE: Final = re.compile(r"{{ cookiecutter.scheme }}:([a-z0-9][a-z0-9-]{0,63})")
 _DIGEST: Final = ec.ECDSA(Prehashed(SHA256()))
-_LARGEST: Final = 64 * 1024
 
 
 @hookimpl
@@ -39,7 +36,7 @@ def signerd_key_backends(settings: Mapping[str, object]) -> "Backend":
     directory = settings.get("directory")
     if settings.keys() != {"directory"} or not isinstance(directory, str) or not os.path.isabs(directory):
         raise ValueError("directory: the absolute path of the folder of keys, and nothing else, is expected")
-    return Backend(SecretFolder(directory, _LARGEST))
+    return Backend(KeyFolder(directory))
 
 
 class Backend:
@@ -47,7 +44,7 @@ class Backend:
 
     capabilities = ("generate",)
 
-    def __init__(self, folder: SecretFolder) -> None:
+    def __init__(self, folder: KeyFolder) -> None:
         self._folder = folder
         self._keys: dict[str, tuple[ec.EllipticCurvePrivateKey, KeyDescription]] = {}
 
@@ -59,7 +56,7 @@ class Backend:
         """Sign the digest; the signature is DER."""
         private, described = self._find(key)
         if len(message) != SHA256.digest_size:
-            raise _fault("digest_length", f"{len(message)} bytes are no SHA-256 digest")
+            raise fault("digest_length", f"{len(message)} bytes are no SHA-256 digest")
         return SignatureResult(private.sign(message, _DIGEST), described.keyid)
 
     def generate(self, key: str, algorithm: str) -> KeyDescription:
@@ -68,19 +65,17 @@ class Backend:
         if algorithm != "ES256":
             raise Refusal("key.algorithm_refused", "unknown_algorithm", "only ES256 keys are made here")
         private = ec.generate_private_key(ec.SECP256R1())
-        with _told():
-            self._folder.create(f"{name}.pem", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self._folder.create(f"{name}.pem", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return self.describe(key)
 
     def _find(self, key: str) -> tuple[ec.EllipticCurvePrivateKey, KeyDescription]:
         found = self._keys.get(key)
         if found is None:
-            with _told():
-                pem = self._folder.read(f"{_name(key)}.pem")
+            pem = self._folder.read(f"{_name(key)}.pem")
             try:
                 private = load_pem_private_key(pem, None)
             except (ValueError, TypeError) as exc:  # TypeError: it wants a password
-                raise _fault("pem", f"{key} cannot be decoded: {exc}") from None
+                raise fault("pem", f"{key} cannot be decoded: {exc}") from None
             if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
                 raise Refusal("key.algorithm_refused", "key_type", "the key is not for ES256")
             spki = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -90,28 +85,8 @@ class Backend:
         return found
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Say in this backend's codes what is wrong with a file or its folder."""
-    try:
-        yield
-    except Unfit as unfit:
-        if unfit.reason == "missing":
-            raise Refusal("key.not_found", "no_such_key", "there is no such key") from None
-        raise _fault(f"file_{unfit.reason}", str(unfit)) from None
-    except UnfitFolder as unfit:
-        raise _fault(f"directory_{unfit.reason}", str(unfit)) from None
-    except NameTaken:
-        raise Refusal("key.forbidden", "exists", "there is a key of this name already") from None
-
-
 def _name(key: str) -> str:
     named = _REFERENCE.fullmatch(key)
     if named is None:
-        raise Refusal("key.not_found", "reference", "there is no such key")
+        raise not_found("reference", f"{key[:80]!r} is no reference of this backend")
     return named[1]
-
-
-def _fault(reason: str, operator: str) -> Fault:
-    """Build a fault; callers read that something failed, the operator's log what."""
-    return Fault("key.backend_fault", reason, "a component of the signer failed", operator=operator)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from signerd.errors import SignerdError
-from signerd_key_file.files import KeyFolder, read_key_file
+from signerd.secret_files.key_files import LARGEST_KEY_FILE, KeyFolder, read_key_file, read_password
 
 NOBODY = 65534
 
@@ -36,7 +36,7 @@ def test_what_is_wrong_with_a_file_is_told_by_its_reason(file: Path, tmp_path: P
     assert error(read_key_file, str(file / "below")) == "key.backend_fault file_unreadable"
     file.chmod(0o640)
     assert error(read_key_file, str(file)) == "key.backend_fault file_mode"
-    file.write_bytes(bytes(65 * 1024))
+    file.write_bytes(bytes(LARGEST_KEY_FILE + 1))
     file.chmod(0o600)
     assert error(read_key_file, str(file)) == "key.backend_fault file_size"
 
@@ -76,3 +76,13 @@ def test_a_key_is_made_once(tmp_path: Path) -> None:
     keys.create("k.pem", b"first")
     assert error(keys.create, "k.pem", b"second") == "key.forbidden exists"
     assert keys.read("k.pem") == b"first"
+
+
+def test_a_password_is_one(file: Path) -> None:
+    assert read_password(None) is None
+    file.write_bytes(b"secret\n\n")
+    assert read_password(str(file)) == b"secret\n"
+    for wrong in (b"", b"\n", b"a\0b", b"a" * 1025):
+        file.write_bytes(wrong)
+        assert error(read_password, str(file)) == "key.backend_fault password_format"
+    assert error(read_password, str(file.parent / "no")) == "key.not_found no_such_key"
