@@ -34,6 +34,7 @@ FLAWS = {
     "another digest": "signs another digest than the one it was given",
     "another rp": "says that it signed for another relying party",
     "counter back": "counts downwards",
+    "declined": "says that its holder has declined",
     "garbage": "answers with bytes that are no CBOR",
     "mute": "says nothing at all",
     "no map": "answers with CBOR that is no map",
@@ -236,6 +237,8 @@ class SoftAuthenticator:
         with self._told:
             self.asked += 1
             self._told.notify_all()
+        if "declined" in self.flaws:
+            raise Status(ERR.OPERATION_DENIED)
         while not self._is_touched():
             if channel.beat(UP_NEEDED):
                 self.cancelled += 1

@@ -89,7 +89,8 @@ def test_nothing_is_overwritten(store):
 
 @pytest.mark.parametrize(
     "key",
-    ["", "fido2:", "fido2:.", "fido2:../alice", "fido2:a/b", "fido2:unwrap/", "fido2:unwrap/../a", "fido2:raw/", "fido2:raw/unwrap/a", "file:alice",
+    ["", "fido2:", "fido2:.", "fido2:../alice", "fido2:a/b", "fido2:unwrap/", "fido2:unwrap/../a", "file:alice",
+     "fido2:raw/", "fido2:raw/unwrap/a",
      "fido2:a\n", "fido2:" + "a" * 65, "fido2:é", "fido2:a\0"],
 )  # fmt: skip
 def test_what_is_no_reference_leads_to_no_file(store, key):
@@ -144,7 +145,9 @@ def test_another_key_is_refused(cose):
     refused("key.backend_fault", "device_protocol", spki_of, data)
 
 
-@pytest.mark.parametrize("cose", [{1: 2, -1: 2}, {1: 1, -1: 1}, {1: 2, -1: 1, -2: b"x"}, {1: 2, -1: 1, -2: 1, -3: 2}, {}])
+@pytest.mark.parametrize(
+    "cose", [{}, {1: 2, -1: 2}, {1: 1, -1: 1}, {1: 2, -1: 1, -2: b"x"}, {1: 2, -1: 1, -2: 1, -3: 2}], ids=str
+)
 def test_what_is_not_on_p256_is_no_key(cose):
     with pytest.raises((ValueError, KeyError, TypeError)):
         p256(cose)

@@ -77,15 +77,14 @@ def test_what_is_asked_for():
     assert generating(verified=True)[4] == 0b101
 
 
-SEED = made(ESP256_SPLIT_ARKG)
 P256 = ES256.from_cryptography_key(ec.generate_private_key(ec.SECP256R1()).public_key())
 ED25519 = EdDSA.from_cryptography_key(ed25519.Ed25519PrivateKey.generate().public_key())
 
 
-def seed(**changes):
-    public = cbor.decode(cbor.encode(dict(SEED[0].told("a")[1])))[7]
-    held = AuthenticatorData(cbor.decode(public)[2]).credential_data.public_key
-    return {**held, **{int(label.replace("_", "-")): value for label, value in changes.items()}}
+def seed(changes=None):
+    _, _, unsigned = made(ESP256_SPLIT_ARKG)
+    held = AuthenticatorData(cbor.decode(unsigned[7])[2])
+    return {**held.credential_data.public_key, **(changes or {})}
 
 
 @pytest.mark.parametrize(
@@ -106,10 +105,10 @@ def seed(**changes):
         ({3: -9}, told(P256)),
         ({3: None}, told(P256)),
         ({3: ESP256_SPLIT_ARKG}, told(P256)),
-        ({3: ESP256_SPLIT_ARKG}, told(seed(_3=-7))),
-        ({3: ESP256_SPLIT_ARKG}, told(seed(_1={1: 2, 3: -9, -1: 1, -2: bytes(32), -3: bytes(32)}))),
-        ({3: ESP256_SPLIT_ARKG}, told(seed(_2=b""))),
-        ({3: ESP256_SPLIT_ARKG}, told(seed(_2={}))),
+        ({3: ESP256_SPLIT_ARKG}, told(seed({-3: -7}))),
+        ({3: ESP256_SPLIT_ARKG}, told(seed({-1: {1: 2, 3: -9, -1: 1, -2: bytes(32), -3: bytes(32)}}))),
+        ({3: ESP256_SPLIT_ARKG}, told(seed({-2: b""}))),
+        ({3: ESP256_SPLIT_ARKG}, told(seed({-2: {}}))),
     ],
     ids=range(19),
 )
@@ -119,7 +118,9 @@ def test_what_is_no_signing_key_is_said(signed, unsigned):
     assert (caught.value.code, caught.value.reason) == ("key.backend_fault", "device_protocol")
 
 
-@pytest.mark.parametrize("extensions", [None, {}, {EXTENSION: {}}, {EXTENSION: {6: 6}}, {EXTENSION: 6}, {EXTENSION: {6: ""}}])
+@pytest.mark.parametrize(
+    "extensions", [None, {}, {EXTENSION: {}}, {EXTENSION: {6: 6}}, {EXTENSION: 6}, {EXTENSION: {6: ""}}], ids=str
+)
 def test_what_is_no_signature_is_said(extensions):
     with pytest.raises((KeyError, TypeError)):
         signature_of(SimpleNamespace(auth_data=SimpleNamespace(extensions=extensions)))
