@@ -47,9 +47,9 @@ def test_a_real_sbom_signed_inside_the_authenticator_is_accepted_by_stock_cosign
 def test_each_signature_wants_a_touch_of_its_own(start: Start, authenticator: SoftAuthenticator) -> None:
     daemon = start()
     with Signer.connect(daemon.socket) as signer:
-        (described,) = signer.keys().keys
-        assert (described.key, described.algorithm) == (KEY, "ES256")
-        public = PublicKey.from_spki(described.spki)
+        described = signer.describe(KEY)
+        assert (described.key, described.algorithm, described.uses) == (KEY, "ES256", ("dsse", "cose"))
+        public = PublicKey.from_spki(bytes(described.spki))
         for number in range(3):
             (bundle,) = signer.sign_dsse(request(number)).bundles
             assert verify_bundle(bundle, public).verified
