@@ -74,7 +74,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _register_enrolment(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "have a FIDO2 authenticator make a credential (two touches), and print what to configure"
     command = actions.add_parser("enrol-fido2", help=text, description=text)
-    command.add_argument("key", metavar="KEY", help="fido2:NAME, or fido2:unwrap/NAME for a key that a touch unwraps")
+    names = "fido2:NAME, fido2:unwrap/NAME for a key that a touch unwraps, fido2:raw/NAME for one by previewSign"
+    command.add_argument("key", metavar="KEY", help=names)
     command.add_argument("--algorithm", default="", help="FIDO2-ES256 or FIDO2-Ed25519; else what it has")
     command.add_argument("--backend", metavar="NAME", help="which backend; else the only one of the scheme fido2")
     _add_place(command)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Channel", "Gone", "HidServer"]
+__all__ = ["Channel", "Gone", "HidServer", "Status"]
 
 REPORT = 64
 BROADCAST = 0xFFFFFFFF
@@ -20,6 +20,10 @@ BEAT_S = 0.05
 
 class Gone(Exception):
     """The client has closed its end."""
+
+
+class Status(Exception):
+    """A CTAP2 status other than success."""
 
 
 class Channel:

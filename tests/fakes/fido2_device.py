@@ -1,7 +1,8 @@
-"""A CTAP2 authenticator of software, behind a Unix socket: credentials, touch, PIN, hmac-secret, and flaws on demand.
+"""A CTAP2 authenticator of software, behind a Unix socket: credentials, touch, PIN, hmac-secret, flaws on demand.
 
 It keeps its credentials in memory and never tells a private key. ``flaws`` make it lie: each is a word that
-:data:`FLAWS` explains.
+:data:`FLAWS` explains. With ``previewSign`` among its extensions it has
+that draft too.
 """
 
 import hashlib
@@ -21,21 +22,26 @@ from fido2.ctap import CtapError
 from fido2.ctap2.pin import PinProtocolV2
 from fido2.webauthn import Aaguid, AttestedCredentialData, AuthenticatorData
 
-from fakes.ctaphid import Channel, HidServer
+from fakes.ctaphid import Channel, HidServer, Status
+from fakes.preview_sign import EXTENSION, RAW_ALGORITHMS, SigningKey
 
 __all__ = ["AAGUID", "FLAWS", "SoftAuthenticator", "plugged_in"]
 
 AAGUID = "5159eb8e-0000-4000-8000-736967646572"
 FLAWS = {
     "another key": "signs with a key that it made up just now",
+    "another raw key": "signs what it is given with a key that it made up just now",
+    "another digest": "signs another digest than the one it was given",
     "another rp": "says that it signed for another relying party",
     "counter back": "counts downwards",
+    "declined": "says that its holder has declined",
     "garbage": "answers with bytes that are no CBOR",
     "mute": "says nothing at all",
     "no map": "answers with CBOR that is no map",
     "no presence": "signs without a touch, and says so",
     "no verification": "signs without having verified its user, and says so",
     "other shape": "answers with a map of other things",
+    "raw denied": "says that it has previewSign, and makes no signing key",
     "wrong secret": "gives another secret than it gave before",
 }
 _NO_ANSWERS = {"garbage": b"\xff\xff", "no map": b"\x01", "other shape": b"\xa1\x01\x02"}
@@ -43,10 +49,6 @@ ERR = CtapError.ERR
 RETRIES = 8
 UP_NEEDED = 2
 FLAG = AuthenticatorData.FLAG
-
-
-class _Status(Exception):
-    """A CTAP2 status other than success."""
 
 
 class _Key:
@@ -62,6 +64,7 @@ class _Key:
         else:
             self.private = ed25519.Ed25519PrivateKey.generate()
             self.public = EdDSA.from_cryptography_key(self.private.public_key())
+        self.raw: SigningKey | None = None
         self.secrets = (os.urandom(32), os.urandom(32))
 
     def sign(self, message: bytes) -> bytes:
@@ -78,6 +81,8 @@ class SoftAuthenticator:
         self.touched_at_once = touched_at_once
         self.extensions = extensions or ("hmac-secret",)
         self.algorithms = (ES256.ALGORITHM, EdDSA.ALGORITHM)
+        self.raw_algorithms: tuple[int, ...] = RAW_ALGORITHMS
+        """How it signs what it is given, if it has previewSign."""
         self.retries = RETRIES
         self.flaws: set[str] = set()
         self.keys: dict[bytes, _Key] = {}
@@ -120,7 +125,7 @@ class SoftAuthenticator:
         commands = {0x01: self._make, 0x02: self._get, 0x04: self._info, 0x06: self._client_pin}
         try:
             return b"\0" + cbor.encode(commands[request[0]](channel, parameters))
-        except _Status as status:
+        except Status as status:
             return bytes([status.args[0]])
         except KeyError:
             return bytes([ERR.MISSING_PARAMETER])
@@ -136,37 +141,46 @@ class SoftAuthenticator:
         flags = FLAG.UP | FLAG.AT | self._verified(parameters, 8, 9, parameters[1], needed=bool(self.pin))
         wanted = next((each["alg"] for each in parameters[4] if each["alg"] in self.algorithms), None)
         if wanted is None:
-            raise _Status(ERR.UNSUPPORTED_ALGORITHM)
+            raise Status(ERR.UNSUPPORTED_ALGORITHM)
         self._wait_touched(channel)
         number, key = os.urandom(32), _Key(parameters[2]["id"], wanted)
         self.keys[number] = key
-        extensions = {"hmac-secret": True} if parameters.get(6, {}).get("hmac-secret") else None
+        extensions: dict[str, Any] = {"hmac-secret": True} if parameters.get(6, {}).get("hmac-secret") else {}
+        unsigned: dict[str, Any] = {}
+        asked = parameters.get(6, {}).get(EXTENSION) if EXTENSION in self.extensions else None
+        if asked and "raw denied" not in self.flaws:
+            key.raw = SigningKey(asked, self.raw_algorithms)
+            extensions[EXTENSION], unsigned[EXTENSION] = key.raw.told(parameters[2]["id"])
         flags |= FLAG.ED if extensions else 0
         rp = hashlib.sha256(key.rp_id.encode()).digest()
         data = AttestedCredentialData.create(Aaguid.parse(AAGUID), number, key.public)
-        made = AuthenticatorData.create(rp, flags, self.counter, bytes(data), extensions)
+        made = AuthenticatorData.create(rp, flags, self.counter, bytes(data), extensions or None)
         statement = {"alg": wanted, "sig": key.sign(bytes(made) + parameters[1])}
-        return {1: "packed", 2: bytes(made), 3: statement}
+        return {1: "packed", 2: bytes(made), 3: statement, **({6: unsigned} if unsigned else {})}
 
     def _get(self, channel: Channel, parameters: dict[int, Any]) -> dict[int, Any]:
         allowed = [each["id"] for each in parameters[3]]
         number = next((each for each in allowed if each in self.keys), None)
         if number is None or self.keys[number].rp_id != parameters[1]:
-            raise _Status(ERR.NO_CREDENTIALS)
+            raise Status(ERR.NO_CREDENTIALS)
         key, flags = self.keys[number], self._verified(parameters, 6, 7, parameters[2], needed=False)
         if parameters.get(5, {}).get("up", True):
             if "no presence" not in self.flaws:
                 self._wait_touched(channel)
                 flags |= FLAG.UP
             self.counter += -1 if "counter back" in self.flaws else 1
-        extensions = None
+        extensions: dict[str, Any] = {}
         if asked := parameters.get(4, {}).get("hmac-secret"):
             flags |= FLAG.ED
-            extensions = {"hmac-secret": self._secret(key, asked, verified=bool(flags & FLAG.UV))}
+            extensions["hmac-secret"] = self._secret(key, asked, verified=bool(flags & FLAG.UV))
+        if key.raw and (asked := parameters.get(4, {}).get(EXTENSION)):
+            flags |= FLAG.ED
+            extensions[EXTENSION] = key.raw.signed(asked, flags, self.flaws)
         if "no verification" in self.flaws:
             flags &= ~FLAG.UV
         rp_id = "evil.example" if "another rp" in self.flaws else key.rp_id
-        data = AuthenticatorData.create(hashlib.sha256(rp_id.encode()).digest(), flags, self.counter, b"", extensions)
+        hashed = hashlib.sha256(rp_id.encode()).digest()
+        data = AuthenticatorData.create(hashed, flags, self.counter, b"", extensions or None)
         signer = _Key(rp_id, key.public.ALGORITHM) if "another key" in self.flaws else key
         signature = signer.sign(bytes(data) + parameters[2])
         return {1: {"type": "public-key", "id": number}, 2: bytes(data), 3: signature}
@@ -178,11 +192,11 @@ class SoftAuthenticator:
         if asked == 0x02:
             return {1: {**ES256.from_cryptography_key(self._agreement.public_key()), 3: -25}}
         if asked not in (0x05, 0x09):
-            raise _Status(ERR.INVALID_SUBCOMMAND)
+            raise Status(ERR.INVALID_SUBCOMMAND)
         if not self.pin:
-            raise _Status(ERR.PIN_NOT_SET)
+            raise Status(ERR.PIN_NOT_SET)
         if not self.retries:
-            raise _Status(ERR.PIN_BLOCKED)
+            raise Status(ERR.PIN_BLOCKED)
         shared = self._shared(parameters[3])
         self.presented += 1
         self.retries -= 1
@@ -192,24 +206,24 @@ class SoftAuthenticator:
             self.retries = RETRIES
         self.pin_judged()
         if not right:
-            raise _Status(ERR.PIN_INVALID if self.retries else ERR.PIN_BLOCKED)
+            raise Status(ERR.PIN_INVALID if self.retries else ERR.PIN_BLOCKED)
         return {2: self._protocol.encrypt(shared, self._token)}
 
     def _verified(self, parameters: dict[int, Any], at: int, version: int, hashed: bytes, *, needed: bool) -> int:
         proof = parameters.get(at)
         if proof is None:
             if needed:
-                raise _Status(ERR.PUAT_REQUIRED)
+                raise Status(ERR.PUAT_REQUIRED)
             return 0
         assert parameters[version] == PinProtocolV2.VERSION
         if not hmac.compare_digest(proof, self._protocol.authenticate(self._token, hashed)):
-            raise _Status(ERR.PIN_AUTH_INVALID)
+            raise Status(ERR.PIN_AUTH_INVALID)
         return int(FLAG.UV)
 
     def _secret(self, key: _Key, asked: dict[int, Any], *, verified: bool) -> bytes:
         shared = self._shared(asked[1])
         if not hmac.compare_digest(asked[3], self._protocol.authenticate(shared, asked[2])):
-            raise _Status(ERR.PIN_AUTH_INVALID)
+            raise Status(ERR.PIN_AUTH_INVALID)
         salt = self._protocol.decrypt(shared, asked[2])
         seed = os.urandom(32) if "wrong secret" in self.flaws else key.secrets[verified]
         return self._protocol.encrypt(shared, hmac.digest(seed, salt, "sha256"))
@@ -223,10 +237,12 @@ class SoftAuthenticator:
         with self._told:
             self.asked += 1
             self._told.notify_all()
+        if "declined" in self.flaws:
+            raise Status(ERR.OPERATION_DENIED)
         while not self._is_touched():
             if channel.beat(UP_NEEDED):
                 self.cancelled += 1
-                raise _Status(ERR.KEEPALIVE_CANCEL)
+                raise Status(ERR.KEEPALIVE_CANCEL)
 
     def _is_touched(self) -> bool:
         with self._told:

@@ -2,9 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,51 +9,16 @@ import pytest
 
 from fakes.fido2_device import SoftAuthenticator
 from running.callers import request, sign_until
-from running.configured import PLUGINS
 from running.daemon import Running, running
+from running.enrolled import enrolled
 from running.shell import cosign_accepts, sign_real_sbom
 from signerd.errors import SignerdError
 from signerd_client import Signer
 
-PROGRAMS = Path(sys.executable).parent
-KEY = "fido2:unwrap/release"
-
-
-def configuration(base: Path, device: SoftAuthenticator) -> str:
-    return f"""
-[sockets.sign]
-[limits]
-worker_backoff_first_s = 0.05
-{PLUGINS}
-[backends.touch]
-certificate = "none"
-scheme = "fido2"
-call_deadline_s = 20
-settings = {{ state = "{base}/fido2", device = "{device.place}", rp_id = "signer.example", touch_s = 10 }}
-[tenants.local]
-keys = ["{KEY}"]
-[keys."{KEY}"]
-backend = "touch"
-tenant = "local"
-"""
-
 
 @pytest.fixture
-def configured(authenticator: SoftAuthenticator, tmp_path: Path) -> str:
-    """The configuration by which the key was enrolled, before any daemon ran."""
-    text = configuration(tmp_path, authenticator)
-    file = tmp_path / "signerd.toml"
-    file.write_text(text)
-    command = [PROGRAMS / "signerd", "keys", "enrol-fido2", KEY, "--config", file, "--output", "table"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert authenticator.asked == 2
-    assert tomllib.loads(done.stdout)["keys"] == tomllib.loads(text)["keys"]
-    return text
-
-
-@pytest.fixture
-def daemon(configured: str, tmp_path: Path) -> Iterator[Running]:
+def daemon(authenticator: SoftAuthenticator, tmp_path: Path) -> Iterator[Running]:
+    configured = enrolled(tmp_path, authenticator, "fido2:unwrap/release")
     base = tmp_path / "daemon"
     base.mkdir()
     with running(base, config=configured) as started:
@@ -68,8 +30,8 @@ def test_a_real_sbom_signed_after_a_touch_is_accepted_by_stock_cosign(
     daemon: Running, authenticator: SoftAuthenticator, tmp_path: Path
 ) -> None:
     sign_real_sbom(daemon, tmp_path, "--out", "b.json")
-    assert authenticator.asked == 3
     cosign_accepts(tmp_path, "b.json")
+    assert authenticator.asked == 3
 
 
 def test_one_touch_lasts_as_long_as_the_worker(daemon: Running, authenticator: SoftAuthenticator) -> None:

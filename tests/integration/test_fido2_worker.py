@@ -11,11 +11,18 @@ from fakes.fido2_device import SoftAuthenticator
 from signerd_key_fido2.backend import Fido2Backend
 
 RP_ID, ORIGIN = "signer.example", "https://signer.example"
-KEYS = {"fido2:first": "FIDO2-ES256", "fido2:second": "FIDO2-Ed25519", "fido2:unwrap/third": "ES256"}
+KEYS = {
+    "fido2:first": "FIDO2-ES256",
+    "fido2:second": "FIDO2-Ed25519",
+    "fido2:unwrap/third": "ES256",
+    "fido2:raw/fourth": "ES256",
+}
 
 
 def judged(folder: Path, device: SoftAuthenticator, *options: str) -> subprocess.CompletedProcess[str]:
     settings = {"state": str(folder / "state"), "device": device.place, "rp_id": RP_ID, "origin": ORIGIN}
+    settings["raw_sign"] = True
+    device.extensions = ("hmac-secret", "previewSign")
     backend = Fido2Backend(settings)
     for key, algorithm in KEYS.items():
         backend.enrol(key, algorithm)

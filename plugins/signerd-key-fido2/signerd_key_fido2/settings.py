@@ -25,6 +25,7 @@ _KNOWN: Final = {
     "origin",
     "pin_credential",
     "pin_file",
+    "raw_sign",
     "rp_id",
     "state",
     "touch_s",
@@ -45,7 +46,7 @@ class Settings:
     path, the name of a systemd credential (systemd.exec(5)), or empty.
 
     ``rp_id``, ``origin`` and ``user_verification`` are those of credentials to come: each keeps what it was enrolled
-    with.
+    with. ``raw_sign``: keys by the draft extension previewSign are enrolled and used.
     """
 
     state: str
@@ -55,6 +56,7 @@ class Settings:
     user_verification: bool = False
     touch_s: float = TOUCH_S
     pin: str = ""
+    raw_sign: bool = False
 
 
 def understand(settings: Mapping[str, object]) -> Settings:
@@ -69,6 +71,7 @@ def understand(settings: Mapping[str, object]) -> Settings:
         true_or_false("user_verification", settings.get("user_verification", False)),
         seconds("touch_s", settings.get("touch_s", TOUCH_S), 1, LONGEST_TOUCH_S),
         secret_place(settings, "pin_file", "pin_credential") or "",
+        true_or_false("raw_sign", settings.get("raw_sign", False)),
     )
 
 

@@ -19,6 +19,7 @@ from fido2.ctap2.pin import ClientPin
 from signerd.secret_files.pins import read_pin
 from signerd_key_fido2.failures import PROTOCOL, fault, forbidden, not_found, translated, unavailable
 from signerd_key_fido2.latch import PinLatch
+from signerd_key_fido2.raw import EXTENSION, signature_of
 from signerd_key_fido2.settings import Settings
 from signerd_key_fido2.transport import SILENCE_S, authenticator, places
 
@@ -61,8 +62,22 @@ class Asked:
         """Whether it has the extension hmac-secret (CTAP 2.1, section 12.5)."""
         return _SECRETS in self.ctap.info.extensions
 
-    def make(self, rp_id: str, user: dict[str, Any], algorithms: list[int], *, secret: bool) -> AttestationResponse:
-        """Make a credential that is not discoverable; ``secret``: one that has a secret too.
+    @property
+    def signs_raw(self) -> bool:
+        """Whether it has the extension previewSign (see :mod:`signerd_key_fido2.raw`)."""
+        return EXTENSION in self.ctap.info.extensions
+
+    def make(
+        self,
+        rp_id: str,
+        user: dict[str, Any],
+        algorithms: list[int],
+        *,
+        secret: bool = False,
+        generating: dict[int, Any] | None = None,
+    ) -> AttestationResponse:
+        """Make a credential that is not discoverable; ``secret``: one that has a secret too; ``generating``: with a
+        signing key beside it.
 
         What it signs with the new key is a random number. Raises as :func:`translated` says, and
         :meth:`_verification`.
@@ -72,6 +87,7 @@ class Asked:
         guarded = bool(options.get("clientPin")) and not options.get("makeCredUvNotRqd")
         needed = guarded or bool(options.get("alwaysUv")) or self.settings.user_verification
         verification = self._verification(wanted, _MAKE, rp_id) if needed else (None, None, None)
+        extensions = ({_SECRETS: True} if secret else {}) | ({EXTENSION: generating} if generating else {})
         return self._ask(
             "making a credential",
             lambda: self.ctap.make_credential(
@@ -80,21 +96,28 @@ class Asked:
                 user,
                 [{"type": "public-key", "alg": number} for number in algorithms],
                 None,
-                {_SECRETS: True} if secret else None,
+                extensions or None,
                 *verification,
                 event=_End(self.until),
             ),
         )
 
     def get(
-        self, rp_id: str, credential: bytes, hashed: bytes, *, verified: bool, salt: bytes = b""
+        self,
+        rp_id: str,
+        credential: bytes,
+        hashed: bytes,
+        *,
+        verified: bool,
+        salt: bytes = b"",
+        signing: dict[int, Any] | None = None,
     ) -> tuple[AssertionResponse, bytes]:
         """Return an assertion over ``hashed``, for whom ``verified`` is demanded with the user verified, and the
-        credential's secret under ``salt`` where one was given."""
+        credential's secret under ``salt``, or its key's signature of what ``signing`` has, where one was given."""
         needed = verified or bool(self.ctap.info.options.get("alwaysUv"))
         verification = self._verification(hashed, _GET, rp_id) if needed else (None, None, None)
         asked: list[Mapping[str, Any]] = [{"type": "public-key", "id": credential}]
-        protocol, shared, extensions = None, b"", None
+        protocol, shared, extensions = None, b"", {EXTENSION: signing} if signing else None
         if salt:
             protocol, shared, extensions = self._ask("agreeing on a key", lambda: self._salted(salt))
         response = self._ask(
@@ -103,6 +126,8 @@ class Asked:
                 rp_id, hashed, asked, extensions, *verification, event=_End(self.until)
             ),
         )
+        if signing:
+            return response, self._ask("reading a signature", lambda: signature_of(response))
         if protocol is None:
             return response, b""
         return response, self._ask("reading a secret", lambda: _secret(protocol, shared, response))

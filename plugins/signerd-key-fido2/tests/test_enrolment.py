@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from signerd.errors import SignerdError
@@ -5,6 +7,7 @@ from signerd_key_fido2.credentials import Store
 from signerd_key_fido2.enrolment import enrol
 from signerd_key_fido2.folder import Folder
 from signerd_key_fido2.latch import PinLatch
+from signerd_key_fido2.raw import ESP256_SPLIT, ESP256_SPLIT_ARKG
 from signerd_key_fido2.settings import understand
 from signerd_key_fido2.touch import Asker
 
@@ -19,7 +22,7 @@ def enrolling(authenticator, tmp_path):
         understood = understand(table)
         return enrol(Asker(understood, PinLatch(folder)), Store(folder), understood, key, algorithm)
 
-    run.store = Store(folder)
+    run.store, run.folder = Store(folder), folder.path
     return run
 
 
@@ -59,6 +62,61 @@ def test_what_the_authenticator_has_not_is_refused(enrolling, authenticator):
     refused(enrolling, "key.algorithm_refused", "device_algorithm", algorithm="FIDO2-Ed25519")
     authenticator.extensions = ("credProtect",)
     refused(enrolling, "key.forbidden", "no_secrets", "fido2:unwrap/alice")
+
+
+@pytest.fixture
+def with_raw(authenticator):
+    authenticator.extensions = ("hmac-secret", "previewSign")
+    return authenticator
+
+
+@pytest.mark.parametrize("number", [ESP256_SPLIT, ESP256_SPLIT_ARKG])
+def test_a_signing_key_is_made_beside_a_credential(enrolling, with_raw, number):
+    with_raw.raw_algorithms = (number,)
+    enrolled = enrolling("fido2:raw/alice", "ES256")
+    assert (with_raw.asked, enrolled.kind, enrolled.algorithm, enrolled.counter) == (2, "raw", "ES256", 1)
+    assert (enrolled.raw.algorithm, bool(enrolled.raw.arguments)) == (number, number == ESP256_SPLIT_ARKG)
+    assert enrolled.raw.spki != enrolled.spki
+    assert with_raw.keys[enrolled.credential_id].raw.flags == 0b001
+    assert enrolling.store.load("fido2:raw/alice") == enrolled
+
+
+def test_a_signing_key_is_made_for_a_verified_user(enrolling, with_raw, tmp_path):
+    with_raw.pin = "2468"
+    (tmp_path / "pin").write_text("2468")
+    (tmp_path / "pin").chmod(0o600)
+    enrolled = enrolling("fido2:raw/alice", user_verification=True, pin_file=str(tmp_path / "pin"))
+    assert with_raw.keys[enrolled.credential_id].raw.flags == 0b101
+
+
+def test_an_authenticator_without_raw_signatures_is_refused(enrolling, authenticator):
+    refused(enrolling, "key.algorithm_refused", "raw_not_offered", "fido2:raw/alice")
+    assert authenticator.asked == 0
+    assert enrolling.store.is_free("fido2:raw/alice")
+
+
+def test_a_signing_key_of_no_known_algorithm_is_refused(enrolling, with_raw):
+    with_raw.raw_algorithms = (-9, -7)
+    refused(enrolling, "key.algorithm_refused", "device_algorithm", "fido2:raw/alice")
+    refused(enrolling, "key.algorithm_refused", "unknown_algorithm", "fido2:raw/alice", "FIDO2-ES256")
+    assert enrolling.store.is_free("fido2:raw/alice")
+
+
+@pytest.mark.parametrize(
+    ("flaw", "reason"),
+    [
+        ("another raw key", "signature_refused"),
+        ("another digest", "signature_refused"),
+        ("another key", "assertion_refused"),
+        ("no presence", "assertion_refused"),
+        ("raw denied", "device_protocol"),
+    ],
+)
+def test_a_signing_key_that_proves_nothing_is_not_kept(enrolling, with_raw, flaw, reason):
+    with_raw.flaws.add(flaw)
+    refused(enrolling, "key.backend_fault", reason, "fido2:raw/alice")
+    assert enrolling.store.is_free("fido2:raw/alice")
+    assert not list(Path(enrolling.folder).glob("*"))
 
 
 def test_a_name_that_is_taken_costs_no_touch(enrolling, authenticator):

@@ -16,10 +16,13 @@ def test_all_that_can_be_there():
         "user_verification": True,
         "touch_s": 5,
         "pin_file": "/etc/signerd/pin",
+        "raw_sign": True,
     }
     read = understand({**GOOD, **given})
     assert (read.device, read.origin, read.touch_s) == ("unix:/run/fido2", "https://app.signer.example:8443", 5.0)
     assert read.user_verification
+    assert read.raw_sign
+    assert not understand(GOOD).raw_sign
     assert read.pin == "/etc/signerd/pin"
 
 
@@ -52,6 +55,7 @@ def test_relying_parties(rp_id):
         ({"device": "/dev/hid\0raw"}, "device: an absolute path"),
         ({"device": 1}, "device: an absolute path"),
         ({"user_verification": 1}, "user_verification: true or false"),
+        ({"raw_sign": "yes"}, "raw_sign: true or false"),
         ({"touch_s": 0}, "touch_s: seconds"),
         ({"touch_s": 120}, "touch_s: seconds"),
         ({"touch_s": True}, "touch_s: seconds"),

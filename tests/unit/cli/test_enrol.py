@@ -63,6 +63,18 @@ def test_a_program_reads_json(capsys, config, authenticator):
     assert (told["aaguid"], told["counter"]) == ("5159eb8e-0000-4000-8000-736967646572", 1)
 
 
+def test_a_key_that_signs_in_the_authenticator_is_enrolled_where_that_is_allowed(capsys, config, authenticator):
+    status, _, err = enrol(capsys, config(), "fido2:raw/alice")
+    assert (status, "key.forbidden (raw_sign_off)" in err) == (3, True)
+    status, _, err = enrol(capsys, config(raw_sign=True), "fido2:raw/alice")
+    assert (status, "key.algorithm_refused (raw_not_offered)" in err) == (3, True)
+    authenticator.extensions = ("previewSign",)
+    status, out, err = enrol(capsys, config(raw_sign=True), "fido2:raw/alice", "--output", "table")
+    assert (status, authenticator.asked) == (0, 2), err
+    assert out.startswith("# ES256 sha256:")
+    assert tomllib.loads(out) == {"keys": {"fido2:raw/alice": {"backend": "touch", "tenant": "local"}}}
+
+
 def test_what_the_backend_refuses_ends_the_command(capsys, config, authenticator):
     assert enrol(capsys, config(), "fido2:alice")[0] == 0
     status, out, err = enrol(capsys, config(), "fido2:alice")
