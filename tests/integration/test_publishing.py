@@ -154,9 +154,8 @@ def test_what_goes_into_the_log_later_can_be_fetched_whole(publisher: Running, r
     assert (len(before.log_entries), len(after.log_entries)) == (0, 1)
     out = tmp_path / "whole.json"
     command = [Path(sys.executable).with_name("signerctl"), "transparency", "entry", audit_id]
-    done = subprocess.run(
-        [*command, "--socket", publisher.socket, "--out", out], capture_output=True, text=True, check=False, timeout=60
-    )
+    command += ["--socket", publisher.socket, "--out", out, "--output", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["state"] == "logged"
     assert out.read_bytes() == later.bundle
@@ -174,7 +173,7 @@ def test_an_entry_that_is_to_come_is_worth_another_try(sigstore_stack: SigstoreS
         one = signed(daemon, 1, Options(transparency="async"))
         audit_id = one.result.receipt.audit_id
         command = [Path(sys.executable).with_name("signerctl"), "transparency", "entry", audit_id]
-        command += ["--socket", daemon.socket, "--out", tmp_path / "whole.json"]
+        command += ["--socket", daemon.socket, "--out", tmp_path / "whole.json", "--output", "json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 10, done.stderr
     with running(tmp_path, config=publishing(tmp_path)) as daemon:
