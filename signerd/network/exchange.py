@@ -71,10 +71,11 @@ class Exchange:
         parts: list[bytes] = []
         size = 0
         try:
-            sent = [(name.encode("ascii"), text.encode("ascii")) for name, text in (_SOFTWARE, *headers)]
+            length = () if body is None else (("content-length", str(len(body))),)
+            sent = [(name.encode("ascii"), text.encode("ascii")) for name, text in (_SOFTWARE, *length, *headers)]
             async with (
                 httpcore.AsyncConnectionPool(ssl_context=self._tls, max_connections=1) as pool,
-                pool.stream(method, url, headers=sent, content=body) as answer,
+                pool.stream(method, url, headers=sent, content=None if body is None else _Body(body)) as answer,
             ):
                 # Leaving httpcore's nested generators early would leave them open; cancelling ends them from within.
                 with trio.CancelScope() as enough:
@@ -105,6 +106,21 @@ class Exchange:
             return trio.run(ask)
         except trio.TooSlowError:
             raise Unanswered("timeout", f"{_shown(url)}: no answer within {seconds:g} s") from None
+
+
+class _Body:
+    """A body to send, once. Not httpcore's own, a generator, which stays open where the server hangs up meanwhile."""
+
+    def __init__(self, body: bytes) -> None:
+        self._parts = [body]
+
+    def __aiter__(self) -> "_Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            raise StopAsyncIteration
+        return self._parts.pop()
 
 
 def _told(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

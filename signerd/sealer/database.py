@@ -79,9 +79,16 @@ def _make_private(path: Path) -> None:
         if stat.S_ISLNK(mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
         if mode & 0o777 != 0o600:
-            os.chmod(f"/proc/self/fd/{fd}", 0o600)
+            _close_to_others(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
+
+
+def _close_to_others(opened: str) -> None:
+    """Set the mode 0600, but for a file that its owner keeps from being written: that is not ours to undo."""
+    if not os.access(opened, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), opened)
+    os.chmod(opened, 0o600)
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

@@ -1,6 +1,7 @@
 """One exchange: what it sends, and what it does not take."""
 
 import contextlib
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -167,3 +168,15 @@ def test_a_file_that_holds_no_authority_is_refused(tmp_path) -> None:
     (tmp_path / "ca.pem").write_text("none")
     with pytest.raises(OSError):  # ssl.SSLError is one
         Exchange(str(tmp_path / "ca.pem"))
+
+
+def test_a_server_that_hangs_up_while_it_is_asked_leaves_nothing_open() -> None:
+    """Warnings are errors here: what stays open would be told when it is collected."""
+
+    def hang_up(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    for _ in range(20):
+        with server(hang_up) as url:
+            assert reason(lambda: Exchange().within(5, "POST", url, 10, bytes(8 << 20), ())) == "broken"
+    gc.collect()

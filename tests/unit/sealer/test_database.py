@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import stat
 import subprocess
@@ -96,3 +97,14 @@ def test_the_word_for_an_error(name, reason):
     if name is not None:
         error.sqlite_errorname = name
     assert failure_reason(error) == reason
+
+
+def test_a_file_that_its_owner_keeps_from_being_written_is_not_made_writable(tmp_path, monkeypatch):
+    path = tmp_path / "kept.sqlite"
+    open_writable(path, "").close()
+    path.chmod(0o400)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # what root is told of no file
+    with pytest.raises(PermissionError) as caught:
+        open_writable(path, "")
+    assert failure_reason(caught.value) == "cannot_open"
+    assert path.stat().st_mode & 0o777 == 0o400
