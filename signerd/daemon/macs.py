@@ -40,19 +40,15 @@ class Macs:
 
     def start(self, session: Session, request: Request, fds: tuple[int, ...]) -> None:
         """Start what ``request`` asks for. Takes ``fds`` over."""
-        asked = request.deadline_ms if request.deadline_ms is not UNSET else None
-        limits = self._limits
-        seconds = limits.request_deadline_s if asked is None else min(asked / 1000, limits.longest_deadline_s)
         wanted = SignRequest(
             self._audit_id(),
             request.method,
             request.params,
             session.principal,
-            self._clock.monotonic() + seconds,
+            self._clock.monotonic() + self._limits.seconds_for(request.deadline_ms),
             request.traceparent if request.traceparent is not UNSET else "",
             fds,
         )
-
         ended = partial(self._ended, session, request.id)
         story = Story(wanted, mac(wanted, session.peer, self.services), self._waiters, ended)
         self._running[session, request.id] = story

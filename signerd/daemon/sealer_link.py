@@ -66,6 +66,8 @@ BYTES_PER_FRAME: Final = 2 * 1024 * 1024
 """Of payloads in a frame; with the facts beside them a frame stays below the link's limit."""
 
 T = TypeVar("T")
+A = TypeVar("A")
+Item = TypeVar("Item", SealItem, MacItem)
 Administered = Callable[[tuple[bytes, tuple[int, ...]] | SignerdError], None]
 """Takes the end of a call of the admin plane: the result's msgpack with the descriptors in it, or why there is none."""
 
@@ -118,32 +120,13 @@ class SealerLink:
 
     def seal(self, item: SealItem, fd: int | None, then: WhenSealed) -> None:
         """Queue an item; ``then`` takes its end."""
-        if not self._open:
-            then(_unavailable("sealer_down"))
-            return
-        # The link keeps a descriptor of its own: the request may be over before the frame leaves.
-        try:
-            own = None if fd is None else os.dup(fd)
-        except OSError as exc:
-            self.refuse(RefusedRecord(item.audit_id, item.request, "fault", "internal", "descriptors"))
-            then(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
-            return
-        self._items.append((item, own))
-        self._seals[item.audit_id] = (then, self._clock.monotonic())
+        if self._add(self._items, item, fd, then):
+            self._seals[item.audit_id] = (then, self._clock.monotonic())
 
     def mac(self, item: MacItem, fd: int | None, then: WhenMaced) -> None:
         """Queue an item; ``then`` takes its end. Its time counts as silence only once the request's own is over."""
-        if not self._open:
-            then(_unavailable("sealer_down"))
-            return
-        try:
-            own = None if fd is None else os.dup(fd)
-        except OSError as exc:
-            self.refuse(RefusedRecord(item.audit_id, item.request, "fault", "internal", "descriptors"))
-            then(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
-            return
-        self._macs.append((item, own))
-        self._maced[item.audit_id] = (then, self._clock.monotonic() + item.deadline_ms / 1000)
+        if self._add(self._macs, item, fd, then):
+            self._maced[item.audit_id] = (then, self._clock.monotonic() + item.deadline_ms / 1000)
 
     def forget(self, audit_id: str) -> None:
         """Drop the outcome of an item when it comes: its story was cut short. A sealer that hangs still shows by it."""
@@ -186,33 +169,47 @@ class SealerLink:
         then: Callable[[Answer | SignerdError], None],
     ) -> None:
         """Read the log of ``tenant`` (None: of all); ``then`` gets the page or why there is none."""
-        if self._link is None or not self._open:
-            then(_unavailable("sealer_down"))
-            return
-        number = self._next_query
-        self._next_query += 1
-        self._queries[number] = then
-        self._link.queue(encode_frame(Query(number, tenant, filters, cursor, limit)))
+        self._ask(self._queries, then, lambda number: Query(number, tenant, filters, cursor, limit))
 
     def administer(self, method: str, params: bytes, uid: int, inline_max: int, then: Administered) -> None:
         """Hand over a call of the admin plane, unread; ``then`` gets its end, and takes the descriptors over."""
-        if self._link is None or not self._open:
-            then(_unavailable("sealer_down"))
-            return
-        number = self._next_query
-        self._next_query += 1
-        self._administered[number] = then
-        self._link.queue(encode_frame(AdminCall(number, method, params, uid, inline_max)))
+        self._ask(self._administered, then, lambda number: AdminCall(number, method, params, uid, inline_max))
 
     def entries(self, tenant: str, audit_id: str, inline_max: int, then: Administered) -> None:
         """Ask what came of a record of ``tenant`` that is published later; ``then`` as of :meth:`administer`."""
+        self._ask(self._administered, then, lambda number: EntryCall(number, tenant, audit_id, inline_max))
+
+    def _add(
+        self, queue: list[tuple[Item, int | None]], item: Item, fd: int | None, then: Callable[[SignerdError], None]
+    ) -> bool:
+        """Queue an item with a descriptor of its own, as the request may be over before the frame leaves; False where
+        ``then`` was told why not."""
+        if not self._open:
+            then(_unavailable("sealer_down"))
+            return False
+        try:
+            own = None if fd is None else os.dup(fd)
+        except OSError as exc:
+            self.refuse(RefusedRecord(item.audit_id, item.request, "fault", "internal", "descriptors"))
+            then(Fault("internal", "descriptors", "the signer failed", operator=str(exc)))
+            return False
+        queue.append((item, own))
+        return True
+
+    def _ask(
+        self,
+        waiting: dict[int, Callable[[A | SignerdError], None]],
+        then: Callable[[A | SignerdError], None],
+        question: Callable[[int], msgspec.Struct],
+    ) -> None:
+        """Send a question of the next number; ``then`` waits for its answer."""
         if self._link is None or not self._open:
             then(_unavailable("sealer_down"))
             return
         number = self._next_query
         self._next_query += 1
-        self._administered[number] = then
-        self._link.queue(encode_frame(EntryCall(number, tenant, audit_id, inline_max)))
+        waiting[number] = then
+        self._link.queue(encode_frame(question(number)))
 
     # The link itself.
 

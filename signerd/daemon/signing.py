@@ -183,15 +183,12 @@ class Signing:
     def _sign_request(
         self, session: Session, request: Request, params: Raw | SignDsse | Refusal, fds: tuple[int, ...]
     ) -> SignRequest:
-        asked = request.deadline_ms if request.deadline_ms is not UNSET else None
-        limits = self._limits
-        seconds = limits.request_deadline_s if asked is None else min(asked / 1000, limits.longest_deadline_s)
         return SignRequest(
             self._audit_id(),
             request.method,
             params,
             session.principal,
-            self._clock.monotonic() + seconds,
+            self._clock.monotonic() + self._limits.seconds_for(request.deadline_ms),
             request.traceparent if request.traceparent is not UNSET else "",
             fds,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from signerd.attestation.bundle import LARGEST_BUNDLE
 from signerd.contracts.services import Clock
@@ -57,9 +57,7 @@ class Verifying:
 
     def start(self, session: Session, request: Request, fds: tuple[int, ...], told: Told) -> None:
         """Start what ``request`` of a bound session asks for. Takes ``fds`` over; ``told`` hears each refusal."""
-        asked = request.deadline_ms if request.deadline_ms is not UNSET else None
-        limits = self._limits
-        seconds = limits.request_deadline_s if asked is None else min(asked / 1000, limits.longest_deadline_s)
+        seconds = self._limits.seconds_for(request.deadline_ms)
         running = _Running(session, request.id, fds, told, self._clock.monotonic() + seconds)
         self._running[session, request.id] = running
         try:

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from signerd.host.config_types import FRAME_BYTES, Bytes, Count, Seconds
 
@@ -84,3 +84,9 @@ class Limits(msgspec.Struct, frozen=True):
     worker_backoff_longest_s: Seconds = WORKER_BACKOFF_LONGEST_S
     outbox_bytes: Bytes = OUTBOX_BYTES
     outbox_days: Annotated[float, Meta(gt=0, le=3650)] = OUTBOX_DAYS
+
+    def seconds_for(self, deadline_ms: int | UnsetType) -> float:
+        """Return how many seconds a request may take that asked for ``deadline_ms``, or named none."""
+        if deadline_ms is UNSET:
+            return self.request_deadline_s
+        return min(deadline_ms / 1000, self.longest_deadline_s)

@@ -44,8 +44,8 @@ class Sealing:
     """The sealer's work, without its loop. Feed it what came, call :meth:`turn`, send what it leaves.
 
     ``answers`` are for the front end. Between two turns nothing is half done: a leaf is durable or it is still in the
-    group. ``ring`` has the pinned versions by keyid. What takes long
-    runs in ``aside``, and what Python itself must verify in ``verifying``.
+    group. ``ring`` has the pinned versions by keyid. What takes long runs in ``aside``, and what Python itself must
+    verify in ``verifying``.
     """
 
     def __init__(
